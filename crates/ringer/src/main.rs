@@ -1,0 +1,2 @@
+//! The `ringer` command.
+fn main() {}

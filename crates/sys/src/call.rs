@@ -1,0 +1,159 @@
+//! System calls that take the program's addresses.
+//!
+//! rustix wraps calls on Rust buffers. The engine passes addresses it does not own on to the
+//! kernel, which checks them: those calls are here, thin and alike. A bad address is `EFAULT`.
+
+use std::os::fd::RawFd;
+
+use linux_raw_sys::general as nr;
+use rustix::io::Errno;
+
+use crate::UserAddress;
+
+/// One raw system call, with the kernel's result decoded.
+///
+/// # Safety
+/// The call does nothing to memory or descriptors of this process that its owner has not asked for.
+pub unsafe fn raw(number: u32, arguments: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: passed on to the caller.
+    let result = unsafe { raw_undecoded(number as usize, arguments) };
+    if result > -4096_isize as usize {
+        // The errno is in 1..4096, so that it fits.
+        Err(Errno::from_raw_os_error(-(result as isize) as i32))
+    } else {
+        Ok(result)
+    }
+}
+
+/// One raw system call; the result as the kernel gave it.
+///
+/// # Safety
+/// As for [`raw`].
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub unsafe fn raw_undecoded(number: usize, arguments: [usize; 6]) -> usize {
+    let [a, b, c, d, e, f] = arguments;
+    let result: usize;
+    // SAFETY: the kernel's calling convention: arguments in these registers, rcx and r11 clobbered.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+macro_rules! calls {
+    ($($(#[$meta:meta])* $name:ident = $number:ident ( $($argument:ident: $type:ty),* );)*) => { $(
+        $(#[$meta])*
+        ///
+        /// # Errors
+        /// Those of the system call.
+        pub fn $name($($argument: $type),*) -> Result<usize, Errno> {
+            let mut arguments = [0_usize; 6];
+            let given = [$(Argument::word($argument)),*];
+            arguments[..given.len()].copy_from_slice(&given);
+            // SAFETY: the addresses are the program's, which asked for this operation on them by an SQE
+            // or a call; the kernel checks that they are mapped. Descriptors are the program's or owned.
+            unsafe { raw(nr::$number, arguments) }
+        }
+    )* };
+}
+
+/// Something that travels in one register.
+trait Argument {
+    fn word(self) -> usize;
+}
+
+macro_rules! arguments {
+    ($($type:ty),*) => { $(impl Argument for $type { fn word(self) -> usize { self as usize } })* };
+}
+arguments!(i32, u32, u64, i64, usize);
+
+impl Argument for UserAddress {
+    fn word(self) -> usize {
+        self.get() as usize
+    }
+}
+
+calls! {
+    /// `fcntl.2`.
+    fcntl = __NR_fcntl(fd: RawFd, command: u32, argument: usize);
+    /// `preadv2.2`; offset -1 reads at the file position.
+    preadv2 = __NR_preadv2(fd: RawFd, vectors: UserAddress, count: usize, offset: u64, offset_high: u64, flags: u32);
+    /// `pwritev2.2`; offset -1 writes at the file position.
+    pwritev2 = __NR_pwritev2(fd: RawFd, vectors: UserAddress, count: usize, offset: u64, offset_high: u64, flags: u32);
+    /// `read.2`.
+    read = __NR_read(fd: RawFd, buffer: UserAddress, bytes: usize);
+    /// `write.2`.
+    write = __NR_write(fd: RawFd, buffer: UserAddress, bytes: usize);
+    /// `pread64.2`.
+    pread = __NR_pread64(fd: RawFd, buffer: UserAddress, bytes: usize, offset: u64);
+    /// `pwrite64.2`.
+    pwrite = __NR_pwrite64(fd: RawFd, buffer: UserAddress, bytes: usize, offset: u64);
+    /// `fsync.2`.
+    fsync = __NR_fsync(fd: RawFd);
+    /// `fdatasync.2`.
+    fdatasync = __NR_fdatasync(fd: RawFd);
+    /// `sync_file_range.2`.
+    sync_file_range = __NR_sync_file_range(fd: RawFd, offset: u64, bytes: u64, flags: u32);
+    /// `fallocate.2`.
+    fallocate = __NR_fallocate(fd: RawFd, mode: u32, offset: u64, bytes: u64);
+    /// `posix_fadvise.2`.
+    fadvise = __NR_fadvise64(fd: RawFd, offset: u64, bytes: u64, advice: u32);
+    /// `madvise.2`.
+    madvise = __NR_madvise(address: UserAddress, bytes: u64, advice: u32);
+    /// `openat2.2`.
+    openat2 = __NR_openat2(directory: RawFd, path: UserAddress, how: UserAddress, how_size: usize);
+    /// `statx.2`.
+    statx = __NR_statx(directory: RawFd, path: UserAddress, flags: u32, mask: u32, buffer: UserAddress);
+    /// `splice.2`.
+    splice = __NR_splice(input: RawFd, input_offset: UserAddress, output: RawFd, output_offset: UserAddress, bytes: usize, flags: u32);
+    /// `tee.2`.
+    tee = __NR_tee(input: RawFd, output: RawFd, bytes: usize, flags: u32);
+    /// `socket.2`.
+    socket = __NR_socket(domain: i32, kind: i32, protocol: i32);
+    /// `accept4.2`.
+    accept4 = __NR_accept4(fd: RawFd, address: UserAddress, address_size: UserAddress, flags: u32);
+    /// `connect.2`.
+    connect = __NR_connect(fd: RawFd, address: UserAddress, address_size: usize);
+    /// `shutdown.2`.
+    shutdown = __NR_shutdown(fd: RawFd, how: u32);
+    /// `sendto.2`.
+    sendto = __NR_sendto(fd: RawFd, buffer: UserAddress, bytes: usize, flags: u32, address: UserAddress, address_size: usize);
+    /// `recvfrom.2`.
+    recvfrom = __NR_recvfrom(fd: RawFd, buffer: UserAddress, bytes: usize, flags: u32, address: UserAddress, address_size: UserAddress);
+    /// `sendmsg.2`.
+    sendmsg = __NR_sendmsg(fd: RawFd, message: UserAddress, flags: u32);
+    /// `recvmsg.2`.
+    recvmsg = __NR_recvmsg(fd: RawFd, message: UserAddress, flags: u32);
+}
+
+/// Closes a descriptor of the program by number, as it asked for. `close.2`.
+///
+/// # Errors
+/// Those of the system call.
+pub fn close(fd: RawFd) -> Result<usize, Errno> {
+    // SAFETY: the program asked for this number to be closed; the engine's own descriptors are
+    // refused by the caller.
+    unsafe { raw(nr::__NR_close, [fd as usize, 0, 0, 0, 0, 0]) }
+}
+
+/// Copies between an object of ours and the program's memory by `process_vm_readv`/`writev` on ourselves.
+///
+/// # Errors
+/// `EFAULT` when the whole range is not accessible; `ENOSYS`/`EPERM` where the call is refused.
+pub(crate) fn copy_by_kernel(ours: u64, theirs: u64, bytes: usize, to_user: bool) -> Result<(), Errno> {
+    let local = [ours, bytes as u64];
+    let remote = [theirs, bytes as u64];
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let number = if to_user { nr::__NR_process_vm_writev } else { nr::__NR_process_vm_readv };
+    let arguments = [pid as usize, (&raw const local) as usize, 1, (&raw const remote) as usize, 1, 0];
+    // SAFETY: `ours` is a live object of the caller in `user::copy`; the kernel checks `theirs`.
+    let copied = unsafe { raw(number, arguments) }?;
+    if copied == bytes { Ok(()) } else { Err(Errno::FAULT) }
+}

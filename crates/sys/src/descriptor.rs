@@ -1,0 +1,153 @@
+//! The reserved descriptor range: where ring descriptors and the engine's own descriptors live.
+//!
+//! A high range keeps the engine out of the program's way: the program gets the low numbers it
+//! would get natively, its loops over `0..sysconf(_SC_OPEN_MAX)` rarely reach us, and the
+//! seccomp filter tells ring descriptors from others by two comparisons.
+
+use std::ops::Range;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The two halves of the reserved range. Decided once per process, on first use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReservedRange {
+    /// Descriptors that the program holds: rings.
+    pub rings: Range<RawFd>,
+    /// Descriptors of the engine: duplicates of files, epoll instances, eventfds.
+    pub engine: Range<RawFd>,
+}
+
+impl ReservedRange {
+    /// Both halves together.
+    pub fn all(&self) -> Range<RawFd> {
+        self.rings.start..self.engine.end
+    }
+}
+
+/// Where the range starts when the hard limit leaves room above the soft one.
+const HIGH_BASE: u64 = 1 << 15;
+const RINGS_AT_MOST: u64 = 1 << 14;
+const ENGINE_AT_MOST: u64 = 1 << 17;
+
+/// The reserved range of this process.
+///
+/// It lies above the soft limit on open files where the hard limit allows it (a descriptor above
+/// the limit stays valid, only new numbers are bounded by it), else in the top half of the limit.
+pub fn reserved() -> &'static ReservedRange {
+    static RANGE: OnceLock<ReservedRange> = OnceLock::new();
+    RANGE.get_or_init(|| {
+        let limit = getrlimit(Resource::Nofile);
+        let soft = limit.current.unwrap_or(1 << 20);
+        let hard = limit.maximum.unwrap_or(1 << 20);
+        choose(soft, hard)
+    })
+}
+
+fn choose(soft: u64, hard: u64) -> ReservedRange {
+    let base = if hard > HIGH_BASE * 2 && soft <= HIGH_BASE {
+        HIGH_BASE
+    } else if hard >= soft * 2 {
+        soft
+    } else {
+        soft / 2
+    };
+    let top = hard.min(base + RINGS_AT_MOST + ENGINE_AT_MOST).max(soft.min(hard));
+    let room = top - base;
+    let rings = (room / 3).min(RINGS_AT_MOST);
+    let engine = (room - rings).min(ENGINE_AT_MOST);
+    let (start, middle, end) = (base as RawFd, (base + rings) as RawFd, (base + rings + engine) as RawFd);
+    ReservedRange { rings: start..middle, engine: middle..end }
+}
+
+/// Moves a descriptor to the lowest free number of the ring half, close-on-exec.
+///
+/// # Errors
+/// `EMFILE` when the half is full.
+pub fn into_ring_range(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    duplicate_within(fd.as_raw_fd(), &reserved().rings)
+}
+
+/// Moves a descriptor of the engine to the engine half, close-on-exec.
+///
+/// # Errors
+/// `EMFILE` when the half is full.
+pub fn into_engine_range(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    duplicate_within(fd.as_raw_fd(), &reserved().engine)
+}
+
+/// Duplicates a descriptor of the program into the engine half: a request that outlives `enter`
+/// owns its file by such a duplicate.
+///
+/// # Errors
+/// `EBADF` when `fd` is not open, `EMFILE` when the half is full.
+pub fn duplicate_for_engine(fd: RawFd) -> Result<OwnedFd, Errno> {
+    duplicate_within(fd, &reserved().engine)
+}
+
+fn duplicate_within(fd: RawFd, range: &Range<RawFd>) -> Result<OwnedFd, Errno> {
+    let duplicate = match duplicate_from(fd, range.start) {
+        // `EINVAL`: the range starts above the soft limit.
+        Err(Errno::INVAL) => with_raised_limit(range.end, || duplicate_from(fd, range.start))?,
+        // `EMFILE`: the numbers below the soft limit are used up, others may not be.
+        Err(Errno::MFILE) => with_raised_limit(range.end, || duplicate_from(fd, range.start))?,
+        other => other?,
+    };
+    if duplicate.as_raw_fd() >= range.end { Err(Errno::MFILE) } else { Ok(duplicate) }
+}
+
+fn duplicate_from(fd: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
+    const F_DUPFD_CLOEXEC: usize = 1030;
+    let new = crate::call::fcntl(fd, F_DUPFD_CLOEXEC as u32, lowest as usize)?;
+    // SAFETY: fcntl(F_DUPFD_CLOEXEC) has just made this descriptor; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(new as RawFd) })
+}
+
+/// Runs `action` with the soft limit on open files raised to `at_least`, then puts it back.
+///
+/// Other threads may see the higher limit for the moment this takes.
+fn with_raised_limit<T>(at_least: RawFd, action: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    let before = getrlimit(Resource::Nofile);
+    let wanted = at_least as u64;
+    if before.current.is_none_or(|soft| soft >= wanted) {
+        return action();
+    }
+    let raised =
+        Rlimit { current: before.maximum.map_or(Some(wanted), |hard| Some(wanted.min(hard))), ..before };
+    setrlimit(Resource::Nofile, raised)?;
+    let result = action();
+    // The limit was read from this process, so that it can be set again; a failure would leave it higher, which harms nobody.
+    let _ = setrlimit(Resource::Nofile, before);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_lies_above_an_ordinary_soft_limit() {
+        let range = choose(1024, 524_288);
+        assert_eq!(range.rings.start, 32768);
+        assert!(range.engine.end <= 524_288);
+    }
+
+    #[test]
+    fn the_range_stays_inside_equal_limits() {
+        for limit in [256, 1024, 20_000, 1 << 20] {
+            let range = choose(limit, limit);
+            assert!(range.rings.start as u64 >= limit / 2 && range.engine.end as u64 <= limit, "{range:?}");
+            assert!(range.rings.len() >= 40 && range.engine.len() >= 40, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn a_duplicate_lands_in_the_engine_half() {
+        let (read, _write) = rustix::pipe::pipe().expect("a pipe");
+        let duplicate = duplicate_for_engine(read.as_raw_fd()).expect("room in the range");
+        assert!(reserved().engine.contains(&duplicate.as_raw_fd()));
+        assert_eq!(duplicate_for_engine(-1).err(), Some(Errno::BADF));
+    }
+}
