@@ -1,0 +1,74 @@
+//! Counts of what the engine served and how, for `ringer run --summary` and the tests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How a request was served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Served {
+    /// On the submitting thread, inside `enter`.
+    Inline = 0,
+    /// After its file reported readiness.
+    Poll = 1,
+    /// By a worker thread that may block.
+    Worker = 2,
+    /// By Linux AIO.
+    Aio = 3,
+    /// By the engine itself: timeouts, cancellation, registered files.
+    Engine = 4,
+}
+
+impl Served {
+    /// Every way, in the order of the counters.
+    pub const ALL: [Self; 5] = [Self::Inline, Self::Poll, Self::Worker, Self::Aio, Self::Engine];
+}
+
+/// Counters that several processes may add to: they live in shared memory when the command asks for it.
+///
+/// All zero bytes are the initial state. Relaxed throughout: they order nothing.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Counters {
+    /// Rings made.
+    pub rings: AtomicU64,
+    /// Calls of `io_uring_enter`.
+    pub enters: AtomicU64,
+    /// Calls that arrived by a SIGSYS trap.
+    pub traps: AtomicU64,
+    /// Call sites turned into function calls.
+    pub patched_sites: AtomicU64,
+    /// Call sites that stay trapping.
+    pub unpatched_sites: AtomicU64,
+    /// Finished requests by opcode and by [`Served`].
+    pub served: [[AtomicU64; 5]; 64],
+}
+
+impl Counters {
+    /// All zero.
+    pub const fn new() -> Self {
+        Self {
+            rings: AtomicU64::new(0),
+            enters: AtomicU64::new(0),
+            traps: AtomicU64::new(0),
+            patched_sites: AtomicU64::new(0),
+            unpatched_sites: AtomicU64::new(0),
+            served: [const { [const { AtomicU64::new(0) }; 5] }; 64],
+        }
+    }
+
+    /// Counts one finished request.
+    pub fn count(&self, opcode: u8, served: Served) {
+        self.served[usize::from(opcode) % 64][served as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Finished requests of all opcodes and ways.
+    pub fn requests(&self) -> u64 {
+        self.served.iter().flatten().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
