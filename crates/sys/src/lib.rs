@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod descriptor;
+pub mod native;
 pub mod user;
 
 pub use rustix::io::Errno;
