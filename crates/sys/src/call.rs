@@ -157,3 +157,51 @@ pub(crate) fn copy_by_kernel(ours: u64, theirs: u64, bytes: usize, to_user: bool
     let copied = unsafe { raw(number, arguments) }?;
     if copied == bytes { Ok(()) } else { Err(Errno::FAULT) }
 }
+
+/// The readiness of a descriptor now, as `poll.2` bits. `POLLNVAL` becomes `EBADF`.
+///
+/// # Errors
+/// `EBADF`, and those of `ppoll.2`.
+pub fn poll_now(fd: RawFd, events: u16) -> Result<u16, Errno> {
+    const POLLNVAL: u16 = 0x20;
+    #[repr(C)]
+    struct PollFd {
+        fd: i32,
+        events: u16,
+        revents: u16,
+    }
+    let mut entry = PollFd { fd, events, revents: 0 };
+    let no_time = [0_u64; 2];
+    let arguments = [(&raw mut entry) as usize, 1, (&raw const no_time) as usize, 0, 0, 0];
+    // SAFETY: the structures are locals that outlive the call; no signal mask is given.
+    unsafe { raw(nr::__NR_ppoll, arguments) }?;
+    if entry.revents & POLLNVAL != 0 { Err(Errno::BADF) } else { Ok(entry.revents) }
+}
+
+/// What kind of file a descriptor names, as far as the engine cares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileKind {
+    /// A regular file, a directory, a block device: it has positions and is always "ready".
+    Seekable,
+    /// A pipe, a socket, a character device, an anonymous file: it may be waited for by poll.
+    Stream,
+}
+
+/// The kind of a descriptor's file. `fstat.2`.
+///
+/// # Errors
+/// `EBADF`.
+pub fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
+    if fd < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: the descriptor is only asked about; a closed one gives EBADF.
+    let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let mode = rustix::fs::fstat(file)?.st_mode;
+    Ok(match rustix::fs::FileType::from_raw_mode(mode) {
+        rustix::fs::FileType::RegularFile
+        | rustix::fs::FileType::Directory
+        | rustix::fs::FileType::BlockDevice => FileKind::Seekable,
+        _ => FileKind::Stream,
+    })
+}

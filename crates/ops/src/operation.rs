@@ -1,0 +1,257 @@
+//! What an operation is to the engine: preparation, attempts, outcomes.
+
+use std::os::fd::{OwnedFd, RawFd};
+
+use ringer_abi::{SetupFlags, Sqe};
+use ringer_sys::{Errno, UserAddress};
+
+/// One operation: what is left of an SQE once it has been checked.
+///
+/// The engine calls [`prepare`](Op::prepare) once at submission, then [`issue`](Op::issue) until it
+/// finishes. A request that does not finish within `enter` is [captured](Op::capture) first, so
+/// that the program may reuse what the SQE pointed to (`IORING_FEAT_SUBMIT_STABLE`).
+pub trait Op: Sized + Send {
+    /// What the engine must know before it prepares an SQE of this kind.
+    const TRAITS: Traits;
+
+    /// Checks the SQE and keeps what it needs of it.
+    ///
+    /// # Errors
+    /// The errno of the request's CQE, as Linux gives it for a field the operation refuses.
+    fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno>;
+
+    /// Copies whatever the SQE points to and a later attempt will need: vectors, headers, paths,
+    /// times. Buffers stay where they are. Called at most once.
+    ///
+    /// # Errors
+    /// `EFAULT` for a bad address, `ENOMEM`; it becomes the request's result.
+    fn capture(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// Makes one attempt with the patience that `context` allows.
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome;
+}
+
+/// What holds for all SQEs of one opcode, before any of them is prepared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Traits {
+    /// `fd` names a file, or a registered one with `IOSQE_FIXED_FILE`; `EBADF` without.
+    pub needs_file: bool,
+    /// A non-zero `ioprio` is meaningful; `EINVAL` otherwise.
+    pub ioprio: bool,
+    /// Allowed on a ring made with `IORING_SETUP_IOPOLL`; `EINVAL` otherwise.
+    pub iopoll: bool,
+    /// `IOSQE_BUFFER_SELECT` is allowed; `EOPNOTSUPP` otherwise.
+    pub buffer_select: bool,
+    /// `buf_index` names a registered buffer that holds `addr..addr + len`; the engine resolves it.
+    pub fixed_buffer: bool,
+}
+
+impl Traits {
+    /// Nothing needed, nothing allowed.
+    pub const NONE: Self =
+        Self { needs_file: false, ioprio: false, iopoll: false, buffer_select: false, fixed_buffer: false };
+    /// A file is needed.
+    pub const FILE: Self = Self { needs_file: true, ..Self::NONE };
+}
+
+/// What preparation may look at besides the SQE.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepare {
+    /// The ring's setup flags.
+    pub setup: SetupFlags,
+    /// The second half of a 128-byte SQE; zero on other rings.
+    pub second_half: [u64; 8],
+}
+
+/// How long an attempt may take.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Patience {
+    /// It must not wait for anything: no device, no peer.
+    None,
+    /// It may do work that is usually over in microseconds but may touch a device: a buffered write,
+    /// a path lookup. The engine measures it and withdraws this when it was slow.
+    Brief,
+    /// It runs on a worker and may take as long as it takes.
+    Unlimited,
+}
+
+/// A buffer that the engine resolved: a provided buffer, or the range of a registered one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Buffer {
+    /// Where it starts.
+    pub address: UserAddress,
+    /// Its length in bytes.
+    pub length: u32,
+}
+
+/// One attempt's surroundings.
+pub struct Issue<'a> {
+    /// The file, for operations that need one. Open for as long as the attempt lasts.
+    pub fd: RawFd,
+    /// How long this attempt may take.
+    pub patience: Patience,
+    /// The open file's status flags (`F_GETFL`) where the engine knows them without a call: registered files.
+    pub status_flags: Option<u32>,
+    /// The provided buffer that the engine selected for this attempt.
+    pub buffer: Option<Buffer>,
+    /// Set by the operation when it used up the selected buffer though the result is not positive.
+    pub buffer_used: bool,
+    /// The ring's registered files.
+    pub resources: &'a dyn Resources,
+}
+
+impl Issue<'_> {
+    /// The open file's status flags, asked for if not known.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn status_flags(&mut self) -> Result<u32, Errno> {
+        const F_GETFL: u32 = 3;
+        match self.status_flags {
+            Some(flags) => Ok(flags),
+            None => {
+                let flags = ringer_sys::call::fcntl(self.fd, F_GETFL, 0)? as u32;
+                self.status_flags = Some(flags);
+                Ok(flags)
+            }
+        }
+    }
+
+    /// Whether the attempt may wait without a limit.
+    pub fn may_block(&self) -> bool {
+        self.patience == Patience::Unlimited
+    }
+}
+
+/// A slot of the registered files, as `file_index` names it: the number plus one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileSlot {
+    /// This slot; whatever is in it is replaced.
+    Index(u32),
+    /// Any free slot of the allocation range; its number becomes the result.
+    Allocate,
+}
+
+impl FileSlot {
+    /// Decodes `file_index`. `None`: an ordinary descriptor is wanted.
+    pub const fn from_file_index(file_index: u32) -> Option<Self> {
+        match file_index {
+            0 => None,
+            u32::MAX => Some(Self::Allocate),
+            index => Some(Self::Index(index - 1)),
+        }
+    }
+}
+
+/// What operations ask of the ring's registered resources.
+pub trait Resources {
+    /// Puts a file into a slot of the registered files. Returns the CQE's result: 0 for a named slot,
+    /// the slot's number for an allocated one.
+    ///
+    /// # Errors
+    /// `ENXIO` without registered files, `EINVAL` for a slot beyond them, `ENFILE` when none is free.
+    fn install_file(&self, file: OwnedFd, slot: FileSlot) -> Result<i32, Errno>;
+
+    /// A descriptor for the registered file in this slot, for the length of the attempt.
+    ///
+    /// # Errors
+    /// `EBADF` when there is none.
+    fn registered_file(&self, index: u32) -> Result<RawFd, Errno>;
+}
+
+/// What became of one attempt.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The request is finished.
+    Done(Completion),
+    /// A multishot request has one result and goes on: post it with `F_MORE`, then issue again.
+    More(Completion),
+    /// The file is not ready: issue again once it reports one of these `poll.2` events.
+    /// With `edge`, only a new report counts, not the present state.
+    WaitFor {
+        /// `POLLIN`, `POLLOUT`, ….
+        events: u32,
+        /// Wait for a change, not for a state.
+        edge: bool,
+    },
+    /// The attempt needs more patience than it was given.
+    Punt,
+    /// The operation acts on the engine's own state; the engine carries it out.
+    Engine,
+}
+
+impl Outcome {
+    /// Finished with a system call's result; an error fails the link.
+    pub fn from_result(result: Result<usize, Errno>) -> Self {
+        Self::Done(Completion::from_result(result))
+    }
+
+    /// Finished with a result; an error fails the link.
+    pub fn done(result: i32) -> Self {
+        Self::Done(Completion::new(result))
+    }
+
+    /// Finished with an error.
+    pub fn failed(errno: Errno) -> Self {
+        Self::Done(Completion::error(errno))
+    }
+}
+
+/// The content of a CQE but for `user_data`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Completion {
+    /// The result, or a negated errno.
+    pub result: i32,
+    /// `IORING_CQE_F_` bits.
+    pub flags: u32,
+    /// The second half of a 32-byte CQE.
+    pub extra: [u64; 2],
+    /// The rest of a soft link is cancelled. An error, or less than was asked for.
+    pub fails_link: bool,
+}
+
+impl Completion {
+    /// A result; a negative one fails the link.
+    pub const fn new(result: i32) -> Self {
+        Self { result, flags: 0, extra: [0; 2], fails_link: result < 0 }
+    }
+
+    /// An error.
+    pub const fn error(errno: Errno) -> Self {
+        Self::new(-errno.raw_os_error())
+    }
+
+    /// A system call's result.
+    pub fn from_result(result: Result<usize, Errno>) -> Self {
+        match result {
+            Ok(value) => Self::new(value as i32),
+            Err(errno) => Self::error(errno),
+        }
+    }
+
+    /// A transfer's result: less than `wanted` bytes fail the link.
+    #[must_use]
+    pub fn of_transfer(result: i32, wanted: u64) -> Self {
+        Self { fails_link: i64::from(result) != wanted as i64, ..Self::new(result) }
+    }
+
+    /// With CQE flags.
+    #[must_use]
+    pub const fn with_flags(mut self, flags: u32) -> Self {
+        self.flags |= flags;
+        self
+    }
+}
+
+/// How requests of an opcode may be served; for the documentation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Way {
+    Inline,
+    Poll,
+    Worker,
+    Aio,
+    Engine,
+}

@@ -1,0 +1,153 @@
+//! POLL_ADD and POLL_REMOVE: readiness as a request.
+
+use ringer_abi::{Sqe, SqeFlags, uapi};
+use ringer_sys::Errno;
+
+use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
+
+/// Events that are reported whether asked for or not.
+const ALWAYS: u32 = 0x08 | 0x10;
+/// `EPOLLEXCLUSIVE`, the highest bit POLL_ADD accepts besides `EPOLLONESHOT` and `EPOLLET`.
+const EPOLLEXCLUSIVE: u32 = 1 << 28;
+const EPOLLONESHOT: u32 = 1 << 30;
+const EPOLLET: u32 = 1 << 31;
+
+/// Decodes `poll32_events` as `io_uring_prep_poll_add.3` describes it.
+fn decode_events(sqe: &Sqe, flags: u32) -> u32 {
+    let mut events = sqe.op_flags();
+    if flags & uapi::IORING_POLL_ADD_MULTI == 0 {
+        events |= EPOLLONESHOT;
+    }
+    if flags & uapi::IORING_POLL_ADD_LEVEL == 0 {
+        events |= EPOLLET;
+    }
+    (events & 0xffff) | (events & (EPOLLEXCLUSIVE | EPOLLONESHOT | EPOLLET))
+}
+
+/// `IORING_OP_POLL_ADD`. Source: `io_uring_prep_poll_add.3`.
+#[derive(Debug)]
+pub struct PollAdd {
+    /// `poll.2` events in the low 16 bits, `EPOLL` modifiers in the high ones.
+    pub events: u32,
+    /// Reports more than once. Source: `io_uring_prep_poll_multishot.3`.
+    pub multishot: bool,
+    wait_first: bool,
+}
+
+impl PollAdd {
+    /// Whether only changes count. Multishot polls are edge-triggered unless `IORING_POLL_ADD_LEVEL`.
+    pub const fn is_edge(&self) -> bool {
+        self.events & EPOLLET != 0
+    }
+}
+
+impl Op for PollAdd {
+    const TRAITS: Traits = Traits::FILE;
+
+    fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
+        let flags = sqe.len();
+        if sqe.buf_index() != 0 || sqe.off() != 0 || sqe.addr() != 0 {
+            return Err(Errno::INVAL);
+        }
+        if flags & !(uapi::IORING_POLL_ADD_MULTI | uapi::IORING_POLL_ADD_LEVEL) != 0 {
+            return Err(Errno::INVAL);
+        }
+        let multishot = flags & uapi::IORING_POLL_ADD_MULTI != 0;
+        if multishot && sqe.flags().contains(SqeFlags::CQE_SKIP_SUCCESS) {
+            return Err(Errno::INVAL);
+        }
+        Ok(Self {
+            events: decode_events(sqe, flags),
+            multishot,
+            wait_first: flags & uapi::IORING_POLL_ADD_LEVEL == 0,
+        })
+    }
+
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        let interest = (self.events & 0xffff) | ALWAYS;
+        let edge = self.multishot && self.is_edge();
+        // An edge-triggered registration reports the present state first, so that nothing is lost
+        // between looking and arming. After a report only the next one counts.
+        if self.multishot && std::mem::take(&mut self.wait_first) {
+            return Outcome::WaitFor { events: interest, edge };
+        }
+        let ready = match ready_events(context.fd, interest) {
+            Ok(ready) => ready & interest,
+            Err(errno) => return Outcome::failed(errno),
+        };
+        if ready == 0 {
+            return Outcome::WaitFor { events: interest, edge };
+        }
+        if !self.multishot {
+            return Outcome::done(ready as i32);
+        }
+        self.wait_first = true;
+        Outcome::More(Completion::new(ready as i32))
+    }
+}
+
+/// The file's readiness now, without waiting.
+///
+/// # Errors
+/// `EBADF`; `ENOMEM` from the kernel.
+pub fn ready_events(fd: std::os::fd::RawFd, events: u32) -> Result<u32, Errno> {
+    ringer_sys::call::poll_now(fd, events as u16).map(u32::from)
+}
+
+/// `IORING_OP_POLL_REMOVE`, also poll updates. Source: `io_uring_prep_poll_update.3`.
+#[derive(Debug)]
+pub struct PollRemove {
+    /// The `user_data` of the poll request.
+    pub target: u64,
+    /// New events, when they are to change.
+    pub update_events: Option<u32>,
+    /// New `user_data`, when it is to change.
+    pub update_user_data: Option<u64>,
+    /// With an update of events: the poll becomes or stays multishot.
+    pub multishot: bool,
+}
+
+impl Op for PollRemove {
+    const TRAITS: Traits = Traits::NONE;
+
+    fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
+        let known = uapi::IORING_POLL_UPDATE_EVENTS
+            | uapi::IORING_POLL_UPDATE_USER_DATA
+            | uapi::IORING_POLL_ADD_MULTI;
+        let flags = sqe.len();
+        if sqe.buf_index() != 0 || sqe.file_index() != 0 || flags & !known != 0 {
+            return Err(Errno::INVAL);
+        }
+        // A poll that is only removed cannot become multishot.
+        if flags == uapi::IORING_POLL_ADD_MULTI {
+            return Err(Errno::INVAL);
+        }
+        let with_events = flags & uapi::IORING_POLL_UPDATE_EVENTS != 0;
+        let with_user_data = flags & uapi::IORING_POLL_UPDATE_USER_DATA != 0;
+        if !with_user_data && sqe.off() != 0 {
+            return Err(Errno::INVAL);
+        }
+        if !with_events && sqe.op_flags() != 0 {
+            return Err(Errno::INVAL);
+        }
+        Ok(Self {
+            target: sqe.addr(),
+            update_events: with_events.then(|| decode_events(sqe, flags)),
+            update_user_data: with_user_data.then(|| sqe.off()),
+            multishot: flags & uapi::IORING_POLL_ADD_MULTI != 0,
+        })
+    }
+
+    fn issue(&mut self, _context: &mut Issue<'_>) -> Outcome {
+        Outcome::Engine
+    }
+}
+
+impl PollAdd {
+    /// Changes an armed poll, as POLL_REMOVE asks.
+    pub fn update(&mut self, events: u32, multishot: bool) {
+        self.events = events;
+        self.multishot = multishot;
+        self.wait_first = self.is_edge();
+    }
+}

@@ -1,0 +1,324 @@
+//! READ, WRITE, READV, WRITEV and the fixed-buffer pair: one transfer, attempted without waiting first.
+
+use ringer_abi::{Opcode, Sqe, SqeFlags};
+use ringer_sys::call::FileKind;
+use ringer_sys::{Errno, UserAddress, call};
+
+use crate::operation::{Completion, Issue, Op, Outcome, Patience, Prepare, Traits};
+
+/// `RWF_NOWAIT` of `preadv2.2`.
+const RWF_NOWAIT: u32 = 0x8;
+/// `RWF_APPEND`, `RWF_DSYNC` and so on that a request may ask for: what Linux 6.18 knows.
+const KNOWN_RW_FLAGS: u32 = 0x1ff;
+/// "At the file position and move it."
+const FILE_POSITION: u64 = u64::MAX;
+const O_NONBLOCK: u32 = 0o4000;
+const O_DIRECT: u32 = 0o40000;
+/// `UIO_MAXIOV`: the most vectors of one request.
+const MOST_VECTORS: u32 = 1024;
+/// Linux transfers at most this many bytes at once.
+const MOST_BYTES: u64 = 0x7fff_f000;
+
+const POLLIN: u32 = 0x1;
+const POLLOUT: u32 = 0x4;
+
+/// One `struct iovec`: address and length.
+type Vector = [u64; 2];
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Memory {
+    /// One range. A vector of one element is one, too.
+    Range(Vector),
+    /// Several, copied from the program at preparation.
+    Vectors(Box<[Vector]>),
+}
+
+/// A read or write of one of the six kinds. Source: `io_uring_prep_read.3`, `io_uring_prep_readv2.3`.
+#[derive(Debug)]
+pub struct Transfer {
+    memory: Memory,
+    offset: u64,
+    flags: u32,
+    is_write: bool,
+    kind: Option<FileKind>,
+    done: u64,
+}
+
+impl Op for Transfer {
+    const TRAITS: Traits =
+        Traits { needs_file: true, ioprio: true, iopoll: true, buffer_select: true, fixed_buffer: false };
+
+    fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
+        let opcode = Opcode::from_number(sqe.opcode());
+        let is_write = matches!(opcode, Some(Opcode::Write | Opcode::Writev | Opcode::WriteFixed));
+        let vectored = matches!(opcode, Some(Opcode::Readv | Opcode::Writev));
+        check_priority(sqe.ioprio())?;
+        let selects = sqe.flags().contains(SqeFlags::BUFFER_SELECT);
+        let memory = if vectored {
+            if selects && sqe.len() != 1 {
+                return Err(Errno::INVAL);
+            }
+            read_vectors(sqe.addr(), sqe.len())?
+        } else {
+            Memory::Range([sqe.addr(), u64::from(sqe.len())])
+        };
+        Ok(Self { memory, offset: sqe.off(), flags: sqe.op_flags(), is_write, kind: None, done: 0 })
+    }
+
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        if self.flags & !KNOWN_RW_FLAGS != 0 {
+            return Outcome::failed(Errno::OPNOTSUPP);
+        }
+        if let Some(buffer) = context.buffer {
+            let length = match &self.memory {
+                Memory::Range([_, length]) if *length != 0 => (*length).min(u64::from(buffer.length)),
+                _ => u64::from(buffer.length),
+            };
+            self.memory = Memory::Range([buffer.address.get(), length]);
+        }
+        loop {
+            match self.attempt(context) {
+                Step::Again => {}
+                Step::Finish(outcome) => return outcome,
+            }
+        }
+    }
+}
+
+/// What one system call led to.
+enum Step {
+    Again,
+    Finish(Outcome),
+}
+
+impl Transfer {
+    fn attempt(&mut self, context: &mut Issue<'_>) -> Step {
+        // A device is waited for by a worker, or by whatever the engine has for direct I/O.
+        if context.patience != Patience::Unlimited && self.may_be_direct() {
+            match context.status_flags() {
+                Ok(flags) if flags & O_DIRECT != 0 => return Step::Finish(Outcome::Punt),
+                Ok(_) => {}
+                Err(errno) => return Step::Finish(Outcome::failed(errno)),
+            }
+        }
+        if context.patience == Patience::Unlimited && self.kind.is_none() {
+            match call::file_kind(context.fd) {
+                Ok(kind) => self.kind = Some(kind),
+                Err(errno) => return Step::Finish(Outcome::failed(errno)),
+            }
+        }
+        let wait_allowed = match self.kind {
+            Some(FileKind::Stream) => false,
+            Some(FileKind::Seekable) => {
+                context.patience == Patience::Unlimited
+                    || (self.is_write && context.patience == Patience::Brief)
+            }
+            // A write at an offset can only be accepted by a seekable file: others refuse it at once (ESPIPE).
+            None => self.is_write && self.offset != FILE_POSITION && context.patience == Patience::Brief,
+        };
+        let extra_flags = if wait_allowed { 0 } else { RWF_NOWAIT };
+        match self.call(context.fd, extra_flags) {
+            Ok(bytes) => self.transferred(bytes as u64, context),
+            Err(Errno::SPIPE) if self.offset != FILE_POSITION => {
+                // A stream has no positions: its offset is ignored.
+                self.offset = FILE_POSITION;
+                self.kind = Some(FileKind::Stream);
+                Step::Again
+            }
+            Err(Errno::AGAIN) if !wait_allowed => self.would_block(context),
+            Err(Errno::OPNOTSUPP) if extra_flags != 0 && self.flags & RWF_NOWAIT == 0 => {
+                self.cannot_ask(context)
+            }
+            Err(errno) => Step::Finish(self.finish(Err(errno))),
+        }
+    }
+
+    /// Whether the file could be open for direct I/O: such transfers are aligned to 512 bytes.
+    fn may_be_direct(&self) -> bool {
+        match &self.memory {
+            Memory::Range([address, length]) => (address | length) & 0x1ff == 0 && self.is_aligned_offset(),
+            Memory::Vectors(_) => self.is_aligned_offset(),
+        }
+    }
+
+    fn is_aligned_offset(&self) -> bool {
+        self.offset == FILE_POSITION || self.offset & 0x1ff == 0
+    }
+
+    fn call(&self, fd: i32, extra_flags: u32) -> Result<usize, Errno> {
+        let offset =
+            if self.offset == FILE_POSITION { FILE_POSITION } else { self.offset.wrapping_add(self.done) };
+        let flags = self.flags | extra_flags;
+        match &self.memory {
+            Memory::Range([address, length]) => {
+                let rest = [address.wrapping_add(self.done), length - self.done];
+                self.call_with(fd, &[rest], offset, flags)
+            }
+            Memory::Vectors(vectors) if self.done == 0 => self.call_with(fd, vectors, offset, flags),
+            Memory::Vectors(vectors) => self.call_with(fd, &without_first(vectors, self.done), offset, flags),
+        }
+    }
+
+    fn call_with(&self, fd: i32, vectors: &[Vector], offset: u64, flags: u32) -> Result<usize, Errno> {
+        let address = UserAddress::of(vectors.as_ptr());
+        if self.is_write {
+            call::pwritev2(fd, address, vectors.len(), offset, 0, flags)
+        } else {
+            call::preadv2(fd, address, vectors.len(), offset, 0, flags)
+        }
+    }
+
+    fn wanted(&self) -> u64 {
+        match &self.memory {
+            Memory::Range([_, length]) => *length,
+            Memory::Vectors(vectors) => vectors.iter().map(|[_, length]| length).sum(),
+        }
+    }
+
+    /// Some bytes went over. A seekable file is asked again until it has no more: what was not
+    /// cached the first time may be short of what is there.
+    fn transferred(&mut self, bytes: u64, context: &Issue<'_>) -> Step {
+        self.done += bytes;
+        if bytes == 0 || self.done >= self.wanted().min(MOST_BYTES) {
+            return Step::Finish(self.finish(Ok(())));
+        }
+        let kind = match self.kind {
+            Some(kind) => kind,
+            None => call::file_kind(context.fd).unwrap_or(FileKind::Stream),
+        };
+        self.kind = Some(kind);
+        match kind {
+            FileKind::Seekable => Step::Again,
+            FileKind::Stream => Step::Finish(self.finish(Ok(()))),
+        }
+    }
+
+    fn would_block(&mut self, context: &mut Issue<'_>) -> Step {
+        if self.flags & RWF_NOWAIT != 0 {
+            return Step::Finish(self.finish(Err(Errno::AGAIN)));
+        }
+        let kind = match self.kind.map_or_else(|| call::file_kind(context.fd), Ok) {
+            Ok(kind) => kind,
+            Err(errno) => return Step::Finish(self.finish(Err(errno))),
+        };
+        self.kind = Some(kind);
+        match kind {
+            FileKind::Seekable => Step::Finish(Outcome::Punt),
+            FileKind::Stream => match context.status_flags() {
+                Ok(flags) if flags & O_NONBLOCK != 0 => Step::Finish(self.finish(Err(Errno::AGAIN))),
+                Ok(_) => Step::Finish(self.wait()),
+                Err(errno) => Step::Finish(self.finish(Err(errno))),
+            },
+        }
+    }
+
+    /// The file cannot be asked to refuse instead of waiting.
+    fn cannot_ask(&mut self, context: &mut Issue<'_>) -> Step {
+        let kind = match self.kind.map_or_else(|| call::file_kind(context.fd), Ok) {
+            Ok(kind) => kind,
+            Err(errno) => return Step::Finish(self.finish(Err(errno))),
+        };
+        let known = self.kind.replace(kind).is_some();
+        match kind {
+            // Now that the kind is known, the next attempt waits where it may.
+            FileKind::Seekable if context.patience == Patience::Unlimited && !known => Step::Again,
+            FileKind::Seekable if context.patience == Patience::None => Step::Finish(Outcome::Punt),
+            FileKind::Seekable => self.plain_call(context),
+            FileKind::Stream => {
+                let events = if self.is_write { POLLOUT } else { POLLIN };
+                match call::poll_now(context.fd, events as u16) {
+                    Ok(0) => match context.status_flags() {
+                        Ok(flags) if flags & O_NONBLOCK != 0 => Step::Finish(self.finish(Err(Errno::AGAIN))),
+                        _ => Step::Finish(self.wait()),
+                    },
+                    // Ready, but somebody else may be faster: only a worker may be caught by that.
+                    Ok(_) if context.patience != Patience::Unlimited => Step::Finish(Outcome::Punt),
+                    Ok(_) => self.plain_call(context),
+                    Err(errno) => Step::Finish(self.finish(Err(errno))),
+                }
+            }
+        }
+    }
+
+    fn plain_call(&mut self, context: &Issue<'_>) -> Step {
+        match self.call(context.fd, 0) {
+            Ok(bytes) => self.transferred(bytes as u64, context),
+            Err(errno) => Step::Finish(self.finish(Err(errno))),
+        }
+    }
+
+    fn wait(&self) -> Outcome {
+        Outcome::WaitFor { events: if self.is_write { POLLOUT } else { POLLIN }, edge: false }
+    }
+
+    /// The end of the transfer. An error after some bytes went over is not reported: the bytes are.
+    fn finish(&self, last: Result<(), Errno>) -> Outcome {
+        match last {
+            Err(errno) if self.done == 0 => Outcome::failed(errno),
+            _ => Outcome::Done(Completion::of_transfer(self.done as i32, self.wanted())),
+        }
+    }
+}
+
+/// The vectors that remain after the first `bytes`.
+fn without_first(vectors: &[Vector], mut bytes: u64) -> Vec<Vector> {
+    let mut rest = Vec::with_capacity(vectors.len());
+    for [address, length] in vectors {
+        let skipped = bytes.min(*length);
+        bytes -= skipped;
+        if skipped < *length {
+            rest.push([address + skipped, length - skipped]);
+        }
+    }
+    rest
+}
+
+fn read_vectors(address: u64, count: u32) -> Result<Memory, Errno> {
+    if count > MOST_VECTORS {
+        return Err(Errno::INVAL);
+    }
+    if count == 1 {
+        let vector = UserAddress::new(address).read::<Vector>()?;
+        check_length(vector[1])?;
+        return Ok(Memory::Range(vector));
+    }
+    let vectors = UserAddress::new(address).read_vec::<Vector>(count as usize)?;
+    for [_, length] in &vectors {
+        check_length(*length)?;
+    }
+    Ok(Memory::Vectors(vectors.into_boxed_slice()))
+}
+
+fn check_length(length: u64) -> Result<(), Errno> {
+    if length > i64::MAX as u64 { Err(Errno::INVAL) } else { Ok(()) }
+}
+
+/// The I/O priority classes of `ioprio_set.2`: real-time (1, for the privileged), best effort (2), idle (3).
+///
+/// # Errors
+/// `EINVAL` for an unknown class or a level without one.
+fn check_priority(priority: u16) -> Result<(), Errno> {
+    match priority >> 13 {
+        0 if priority & 0x1fff != 0 => Err(Errno::INVAL),
+        0..=3 => Ok(()),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// A transfer whose memory is a range of a registered buffer. The engine has checked the range.
+#[derive(Debug)]
+pub struct FixedTransfer(Transfer);
+
+impl Op for FixedTransfer {
+    const TRAITS: Traits =
+        Traits { needs_file: true, ioprio: true, iopoll: true, buffer_select: false, fixed_buffer: true };
+
+    fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
+        Transfer::prepare(sqe, context).map(Self)
+    }
+
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        self.0.issue(context)
+    }
+}
