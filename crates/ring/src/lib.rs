@@ -1,1 +1,56 @@
-//! To be written.
+//! The shared-memory protocol of io_uring, both sides.
+//!
+//! One protocol, written once: [`ServingRing`] is the side the kernel plays, [`ClientRing`] the program's.
+//! Both are generic over the [`Memory`] they run in and the [`Orderings`] they use. Production runs
+//! over mapped pages with the orderings as they should be ([`SharedRing`], [`MappedClientRing`]); the model checker
+//! runs the same code over the heap, also with orderings that are wrong on purpose. The argument is told in
+//! `docs/MEMORY_ORDERING.md`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `sq.rs`, `cq.rs` | the two queues, both sides |
+//! | `wakeup.rs`, `waiters.rs` | the two handshakes: with the polling thread, and with threads that wait |
+//! | `orderings.rs`, `head_publication.rs` | every ordering with its partner |
+//! | `memory.rs` | what the protocol needs of memory; below it the pages and the model's heap |
+//! | `shape.rs` | sizes and offsets |
+//! | `shared_ring.rs`, `program_mapping.rs`, `lock.rs` | the engine's ring: its pages, the program's mappings, its locks |
+//! | `client_ring.rs` | the program's ring over mappings of any io_uring |
+
+#[cfg(not(loom))]
+mod client_ring;
+mod cq;
+mod head_publication;
+#[cfg(not(loom))]
+mod lock;
+mod memory;
+mod orderings;
+mod primitive;
+#[cfg(not(loom))]
+mod program_mapping;
+mod shape;
+#[cfg(not(loom))]
+mod shared_ring;
+mod sides;
+mod sq;
+mod waiters;
+mod wakeup;
+
+#[cfg(not(loom))]
+pub use client_ring::MappedClientRing;
+pub use cq::CqFull;
+#[cfg(loom)]
+pub use head_publication::{BarrierAfterStore, NoBarrier};
+pub use head_publication::{FullBarrier, HeadPublication, StoreRelease};
+#[cfg(not(loom))]
+pub use lock::{SharedGuard, SharedLock};
+#[cfg(loom)]
+pub use memory::HeapMemory;
+#[cfg(not(loom))]
+pub use memory::{Bases, MappedMemory};
+pub use memory::{Control, Memory, ServingMemory, SharedWord};
+pub use orderings::{Orderings, Production};
+pub use shape::RingShape;
+#[cfg(not(loom))]
+pub use shared_ring::{Area, SharedPages, SharedRing};
+pub use sides::{ClientRing, ServingRing};
+pub use sq::{SqFull, Taken};

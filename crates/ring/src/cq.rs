@@ -1,0 +1,119 @@
+//! The completion queue: the serving side fills slots, the program reaps them.
+//!
+//! ```text
+//! serving side                                program
+//!   head.load(Acquire)  ◄───────────────┐       tail.load(Acquire)  ◄──┐
+//!   write CQE                           │       read CQE               │
+//!   tail.store(Release) ────────────────┼──┐    head.store(Release) ───┼──┐
+//!                                       └──┼───────────────────────────┼──┘
+//!                                          └───────────────────────────┘
+//! ```
+
+use crate::memory::{Memory, ServingMemory, SharedWord};
+use crate::orderings::Orderings;
+use crate::primitive::Ordering::Relaxed;
+use crate::sides::{ClientRing, ServingRing};
+use ringer_abi::{CQ_EVENTFD_DISABLED, Cqe};
+
+/// The completion queue has no free slot: the CQE belongs into the backlog.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CqFull;
+
+/// The serving side. One thread at a time pushes: the holder of the completion lock.
+impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
+    /// Posts a CQE: writes and publishes it. `extra` is written on rings with 32-byte CQEs only.
+    ///
+    /// # Errors
+    /// [`CqFull`] when the program has not reaped enough, or pretends to have reaped too much.
+    #[inline]
+    pub fn cq_push(&self, cqe: &Cqe) -> Result<(), CqFull> {
+        let control = self.memory.control();
+        // Relaxed: only the holder of the completion lock changes it.
+        let tail = control.cq_tail.load(Relaxed);
+        // A head beyond our tail makes a huge difference, and a full queue.
+        if tail.wrapping_sub(self.cq_head()) >= self.shape().cq_entries {
+            return Err(CqFull);
+        }
+        self.memory.store_cqe(tail, cqe);
+        let tail = tail.wrapping_add(1);
+        // Partner: CQ_TAIL_LOAD in ClientRing::cq_pop.
+        self.memory.word(SharedWord::CqTail).store(tail, O::CQ_TAIL_STORE);
+        // After the shared tail. Partner: CQ_COUNT_LOAD in cq_tail.
+        control.cq_tail.store(tail, O::CQ_COUNT_STORE);
+        Ok(())
+    }
+
+    /// CQEs that the program has not reaped: at most the ring's size, whatever the program wrote.
+    /// Callable without the lock.
+    ///
+    /// When this counts a CQE, the program sees it too as soon as the calling thread returns to it.
+    #[inline]
+    pub fn cq_ready(&self) -> u32 {
+        self.cq_tail().wrapping_sub(self.cq_head()).min(self.shape().cq_entries)
+    }
+
+    /// The program's head, as it stands.
+    #[inline]
+    pub fn cq_head(&self) -> u32 {
+        // Partner: CQ_HEAD_STORE in ClientRing::cq_pop.
+        self.memory.word(SharedWord::CqHead).load(O::CQ_HEAD_LOAD)
+    }
+
+    /// Our tail: the position of the next CQE. Callable without the lock.
+    #[inline]
+    pub fn cq_tail(&self) -> u32 {
+        // Partner: CQ_COUNT_STORE in cq_push.
+        self.memory.control().cq_tail.load(O::CQ_COUNT_LOAD)
+    }
+
+    /// Counts a completion that is lost because there was no memory to keep it. Callable without the lock.
+    #[inline]
+    pub fn cq_count_overflow(&self) {
+        self.memory.word(SharedWord::CqOverflow).fetch_add(1, Relaxed);
+    }
+
+    /// Whether the program wants no eventfd signals now.
+    #[inline]
+    pub fn cq_eventfd_disabled(&self) -> bool {
+        self.memory.word(SharedWord::CqFlags).load(Relaxed) & CQ_EVENTFD_DISABLED != 0
+    }
+}
+
+/// The program's side.
+impl<M: Memory, O: Orderings> ClientRing<M, O> {
+    /// CQEs to be reaped.
+    #[inline]
+    pub fn cq_waiting(&self) -> u32 {
+        // Partner: CQ_TAIL_STORE in ServingRing::cq_push.
+        self.memory.word(SharedWord::CqTail).load(O::CQ_TAIL_LOAD).wrapping_sub(self.cq_head)
+    }
+
+    /// The oldest CQE, which stays in the queue.
+    #[inline]
+    pub fn cq_peek(&self) -> Option<Cqe> {
+        (self.cq_waiting() != 0).then(|| self.memory.load_cqe(self.cq_head))
+    }
+
+    /// Reaps the oldest CQE and gives its slot back.
+    #[inline]
+    pub fn cq_pop(&mut self) -> Option<Cqe> {
+        let cqe = self.cq_peek()?;
+        self.cq_head = self.cq_head.wrapping_add(1);
+        // Partner: CQ_HEAD_LOAD in ServingRing::cq_push.
+        self.memory.word(SharedWord::CqHead).store(self.cq_head, O::CQ_HEAD_STORE);
+        Some(cqe)
+    }
+
+    /// Completions that the serving side lost for lack of memory.
+    #[inline]
+    pub fn cq_overflow(&self) -> u32 {
+        self.memory.word(SharedWord::CqOverflow).load(Relaxed)
+    }
+
+    /// Asks for no eventfd signals, or for signals again.
+    #[inline]
+    pub fn cq_disable_eventfd(&mut self, disabled: bool) {
+        let flags = if disabled { CQ_EVENTFD_DISABLED } else { 0 };
+        self.memory.word(SharedWord::CqFlags).store(flags, Relaxed);
+    }
+}

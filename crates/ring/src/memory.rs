@@ -1,0 +1,101 @@
+//! The memory that the protocol runs over.
+//!
+//! Production maps pages ([`MappedMemory`]). A model checker's atomics cannot live in such pages,
+//! so under loom the same protocol runs over the heap, with slots that notice every data race.
+
+#[cfg(loom)]
+mod heap;
+#[cfg(not(loom))]
+mod mapped;
+
+#[cfg(loom)]
+pub use heap::HeapMemory;
+#[cfg(not(loom))]
+pub use mapped::{Bases, MappedMemory};
+
+use crate::primitive::AtomicU32;
+use crate::shape::RingShape;
+use ringer_abi::{Cqe, Sqe};
+
+/// A word that both sides see. Source: `io_uring_setup.2`, `struct io_sqring_offsets` and `io_cqring_offsets`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum SharedWord {
+    /// Next SQ position to be taken. Written by the serving side.
+    SqHead = 0,
+    /// Next SQ position to be filled. Written by the program.
+    SqTail,
+    /// `IORING_SQ_` flags. Written by the serving side.
+    SqFlags,
+    /// Entries with an index beyond the SQE array. Written by the serving side.
+    SqDropped,
+    /// Next CQ position to be read. Written by the program.
+    CqHead,
+    /// Next CQ position to be filled. Written by the serving side.
+    CqTail,
+    /// `IORING_CQ_` flags. Written by the program.
+    CqFlags,
+    /// Completions that found no memory at all. Written by the serving side.
+    CqOverflow,
+}
+
+impl SharedWord {
+    /// How many there are.
+    pub const COUNT: usize = 8;
+}
+
+/// An SQE as it stands in its slot: the second half is zero unless the ring has 128-byte entries.
+pub(crate) type SqeSlot = (Sqe, [u64; 8]);
+
+/// What both sides share.
+///
+/// Positions and slots count freely and are reduced to the ring's size by the implementation, with its
+/// own copy of the size: no value that stands in shared memory can lead outside.
+///
+/// A slot may be read and written at the same time by a program that breaks the protocol. The
+/// result is then some mixture of bytes, never undefined behaviour.
+pub trait Memory {
+    /// The shape, from a copy that the other side cannot change.
+    fn shape(&self) -> &RingShape;
+    /// One of the shared words.
+    fn word(&self, word: SharedWord) -> &AtomicU32;
+    /// Reads the index array at an SQ position. The position itself on a ring without the array.
+    fn load_index(&self, position: u32) -> u32;
+    /// Writes the index array at an SQ position. Nothing on a ring without the array.
+    fn store_index(&self, position: u32, index: u32);
+    /// One snapshot of an SQE slot.
+    fn load_sqe(&self, slot: u32) -> SqeSlot;
+    /// Fills an SQE slot.
+    fn store_sqe(&self, slot: u32, sqe: &Sqe, second_half: &[u64; 8]);
+    /// One snapshot of the CQE slot at a CQ position.
+    fn load_cqe(&self, position: u32) -> Cqe;
+    /// Fills the CQE slot at a CQ position.
+    fn store_cqe(&self, position: u32, cqe: &Cqe);
+}
+
+/// Memory of the serving side: it also has words that the program does not see.
+pub trait ServingMemory: Memory {
+    /// The private words.
+    fn control(&self) -> &Control;
+}
+
+/// Words of the serving side alone, shared by every process that serves the ring.
+///
+/// They are its only truth about its own positions: the program may overwrite what it sees.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Control {
+    /// Next SQ position to be taken. Changed by the holder of the submission lock.
+    pub(crate) sq_head: AtomicU32,
+    /// Next CQ position to be filled. Changed by the holder of the completion lock.
+    pub(crate) cq_tail: AtomicU32,
+    /// Threads that wait for CQEs, or are about to.
+    pub(crate) waiters: AtomicU32,
+}
+
+impl Control {
+    /// Private words for rings whose positions start at these values.
+    pub fn starting_at(sq: u32, cq: u32) -> Self {
+        Self { sq_head: AtomicU32::new(sq), cq_tail: AtomicU32::new(cq), waiters: AtomicU32::new(0) }
+    }
+}

@@ -1,0 +1,92 @@
+//! What `mmap.2` of a ring descriptor gives a program: a second mapping of the engine's pages.
+//!
+//! No descriptor is needed for it: `mremap` with an old size of zero makes a new mapping of the
+//! same shared pages (`mremap.2`).
+
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+use linux_raw_sys::general as uapi;
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
+
+/// What decides where the mapping goes: handed to the kernel as it is.
+const PLACEMENT: u32 = uapi::MAP_FIXED | uapi::MAP_FIXED_NOREPLACE | uapi::MAP_32BIT;
+/// What the kernel refuses for a ring descriptor.
+const REFUSED: u32 = uapi::MAP_GROWSDOWN | uapi::MAP_HUGETLB;
+
+/// Maps the `bytes` at `start` once more. Arguments and answers as those of `mmap.2` for a ring
+/// descriptor on Linux 6.18, found by trying:
+///
+/// - an address of the program's choice is refused, `MAP_FIXED` or not: `EINVAL`;
+/// - executable pages are refused: `EPERM`;
+/// - a length beyond the area is granted, what lies behind the area cannot be touched (`SIGSEGV` here,
+///   `SIGBUS` in the kernel);
+/// - `MAP_PRIVATE` is granted, but as if it were `MAP_SHARED`; in the kernel the program's writes would
+///   stay its own. No program can use a ring that way.
+///
+/// # Safety
+/// The `bytes` at `start` are whole pages of a shared mapping.
+pub(crate) unsafe fn duplicate(
+    start: NonNull<u8>,
+    bytes: usize,
+    address: u64,
+    length: usize,
+    protection: u32,
+    flags: u32,
+) -> Result<usize, Errno> {
+    let page = rustix::param::page_size();
+    let typed =
+        matches!(flags & uapi::MAP_TYPE, uapi::MAP_SHARED | uapi::MAP_PRIVATE | uapi::MAP_SHARED_VALIDATE);
+    if length == 0 || !typed || flags & REFUSED != 0 {
+        return Err(Errno::INVAL);
+    }
+    let length = length.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
+    if length >= isize::MAX as usize {
+        return Err(Errno::NOMEM);
+    }
+    // A hint inside the first page counts as no hint.
+    let fixed = flags & (uapi::MAP_FIXED | uapi::MAP_FIXED_NOREPLACE) != 0;
+    if address >= page as u64 || fixed && address != 0 {
+        return Err(Errno::INVAL);
+    }
+
+    // Take the place first: the kernel finds or checks it, and nobody can get in between.
+    let placement = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::from_bits_retain(flags & PLACEMENT);
+    // SAFETY: without MAP_FIXED a new mapping disturbs nobody; with it, at address zero only, the program asks for it.
+    let place =
+        unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), length, ProtFlags::empty(), placement) }?;
+    // SAFETY: `start` is the caller's promise, and `place` was mapped just now for this purpose.
+    let filled = unsafe { fill(start, bytes.min(length), place, protection) };
+    if let Err(error) = filled {
+        // SAFETY: the place is ours until we hand it out.
+        let unmapped = unsafe { rustix::mm::munmap(place, length) };
+        debug_assert!(unmapped.is_ok(), "a whole mapping of our own can be unmapped");
+        return Err(error);
+    }
+    if flags & uapi::MAP_POPULATE != 0 && protection & uapi::PROT_WRITE != 0 {
+        // SAFETY: the advice changes no contents. It is a wish, and kernels before 5.14 do not know it.
+        let _ = unsafe { rustix::mm::madvise(place, bytes.min(length), Advice::LinuxPopulateWrite) };
+    }
+    Ok(place as usize)
+}
+
+/// Puts a second mapping of the pages at `start` at `place`.
+///
+/// # Safety
+/// `start` leads to `bytes` of a shared mapping; `place` to a mapping of at least as many that nobody uses.
+unsafe fn fill(start: NonNull<u8>, bytes: usize, place: *mut c_void, protection: u32) -> Result<(), Errno> {
+    if protection & uapi::PROT_EXEC != 0 {
+        return Err(Errno::PERM);
+    }
+    // SAFETY: with an old size of zero the old mapping stays as it is; the new one replaces what the caller gave for it.
+    unsafe {
+        rustix::mm::mremap_fixed(start.as_ptr().cast::<c_void>(), 0, bytes, MremapFlags::MAYMOVE, place)
+    }?;
+    let asked = protection & (uapi::PROT_READ | uapi::PROT_WRITE);
+    if asked != uapi::PROT_READ | uapi::PROT_WRITE {
+        // SAFETY: the new mapping only, which nobody uses yet.
+        unsafe { rustix::mm::mprotect(place, bytes, MprotectFlags::from_bits_retain(asked)) }?;
+    }
+    Ok(())
+}
