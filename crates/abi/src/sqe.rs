@@ -94,6 +94,7 @@ impl Sqe {
     }
 
     /// `len`: bytes, or a number of elements.
+    #[expect(clippy::len_without_is_empty, reason = "a field of the SQE, not a container")]
     pub const fn len(&self) -> u32 {
         self.low(3)
     }

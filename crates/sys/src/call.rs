@@ -9,6 +9,7 @@ use linux_raw_sys::general as nr;
 use rustix::io::Errno;
 
 use crate::UserAddress;
+use crate::seccomp::interception;
 
 /// One raw system call, with the kernel's result decoded.
 ///
@@ -38,13 +39,32 @@ pub unsafe fn raw_undecoded(number: usize, arguments: [usize; 6]) -> usize {
     unsafe {
         std::arch::asm!(
             "syscall",
+            // The mark of `marked` does not stay behind for a call of the program to carry.
+            "xor r9d, r9d",
             inlateout("rax") number => result,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, inlateout("r9") f => _,
             lateout("rcx") _, lateout("r11") _,
             options(nostack),
         );
     }
     result
+}
+
+/// A raw system call that the preload library's filter lets pass, whatever descriptor it is on. See
+/// [`crate::seccomp::interception`]. The result as the kernel gave it.
+///
+/// For calls with at most five arguments, and `mmap`.
+///
+/// # Safety
+/// As for [`raw`].
+pub unsafe fn marked(number: u32, mut arguments: [usize; 6]) -> usize {
+    if number == nr::__NR_mmap {
+        arguments[4] = interception::marked_descriptor(arguments[4] as RawFd);
+    } else {
+        arguments[5] = interception::MARK as usize;
+    }
+    // SAFETY: passed on to the caller.
+    unsafe { raw_undecoded(number as usize, arguments) }
 }
 
 macro_rules! calls {
@@ -54,7 +74,8 @@ macro_rules! calls {
         /// # Errors
         /// Those of the system call.
         pub fn $name($($argument: $type),*) -> Result<usize, Errno> {
-            let mut arguments = [0_usize; 6];
+            // The mark that the preload library's filter knows the engine by, where an argument is free.
+            let mut arguments = [0, 0, 0, 0, 0, interception::MARK as usize];
             let given = [$(Argument::word($argument)),*];
             arguments[..given.len()].copy_from_slice(&given);
             // SAFETY: the addresses are the program's, which asked for this operation on them by an SQE
@@ -140,7 +161,7 @@ calls! {
 pub fn close(fd: RawFd) -> Result<usize, Errno> {
     // SAFETY: the program asked for this number to be closed; the engine's own descriptors are
     // refused by the caller.
-    unsafe { raw(nr::__NR_close, [fd as usize, 0, 0, 0, 0, 0]) }
+    unsafe { raw(nr::__NR_close, [fd as usize, 0, 0, 0, 0, interception::MARK as usize]) }
 }
 
 /// Copies between an object of ours and the program's memory by `process_vm_readv`/`writev` on ourselves.

@@ -7,6 +7,10 @@
 pub mod call;
 pub mod descriptor;
 pub mod native;
+pub mod seccomp;
+pub mod signal;
+pub mod ready;
+pub mod thread;
 pub mod user;
 
 pub use rustix::io::Errno;

@@ -1,0 +1,62 @@
+//! Threads of the engine, and locks between them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use linux_raw_sys::general as nr;
+
+/// Stack of an engine thread, in bytes.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Starts a thread of the engine. It blocks all signals: the program's handlers run on the program's threads.
+///
+/// # Errors
+/// `EAGAIN` when no thread can be made.
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), rustix::io::Errno> {
+    let before = exchange_signal_mask(u64::MAX);
+    let result = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body);
+    exchange_signal_mask(before);
+    result.map(drop).map_err(|_| rustix::io::Errno::AGAIN)
+}
+
+/// Sets this thread's signal mask, one bit a signal. Returns the one before.
+fn exchange_signal_mask(mask: u64) -> u64 {
+    const SIG_SETMASK: usize = 2;
+    let mut before = 0_u64;
+    let arguments = [SIG_SETMASK, (&raw const mask) as usize, (&raw mut before) as usize, 8, 0, 0];
+    // SAFETY: both words are locals that outlive the call; the caller puts the old mask back.
+    let result = unsafe { crate::call::raw(nr::__NR_rt_sigprocmask, arguments) };
+    // The arguments are valid, so that the call cannot fail.
+    debug_assert!(result.is_ok());
+    before
+}
+
+/// A mutex without poisoning: the engine's state is consistent at every point where it could panic.
+#[derive(Debug, Default)]
+pub struct Lock<T>(Mutex<T>);
+
+impl<T> Lock<T> {
+    /// A lock around `value`.
+    pub const fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    /// Takes the lock.
+    #[inline]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lock if nobody has it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The value, when nobody else can have the lock.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
