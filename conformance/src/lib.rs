@@ -1,3 +1,7 @@
 //! Conformance: the same case on the kernel and on Ringer, and real programs under Ringer.
 
+pub mod applications;
+pub mod cases;
+pub mod differential;
 pub mod process;
+pub mod suite;

@@ -72,3 +72,16 @@ impl Default for Counters {
         Self::new()
     }
 }
+
+/// Counters in memory shared with other processes, once they were given.
+static SHARED: std::sync::OnceLock<&'static Counters> = std::sync::OnceLock::new();
+
+pub(crate) fn use_these(counters: &'static Counters) {
+    // Only the first ones count: the preload library gives them before the program starts.
+    let _ = SHARED.set(counters);
+}
+
+pub(crate) fn in_use() -> &'static Counters {
+    static OWN: Counters = Counters::new();
+    SHARED.get().copied().unwrap_or(&OWN)
+}

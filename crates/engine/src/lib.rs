@@ -1,7 +1,35 @@
 //! The engine: `io_uring_setup`, `io_uring_enter` and `io_uring_register` as functions of a [`System`].
+//!
+//! The three calls need no interception: tests and embedders call them directly. What a
+//! request lives through, in the order of the files: `submit` takes its SQE, `turn` makes attempts, `reactor` and `worker`
+//! hold it while it waits, `complete` posts its CQE, `wait` is the thread that waits for it.
+#![forbid(unsafe_code)]
 
+mod background;
+mod buffers;
+mod cancel;
+mod complete;
 mod counters;
+mod drain;
+mod enter;
+mod files;
+mod inflight;
+mod latency;
+mod limit;
+mod operations;
+mod reactor;
+mod register;
+mod request;
+mod ring;
+mod setup;
+mod sqpoll;
+mod submit;
 mod system;
+mod timeout;
+mod timer;
+mod turn;
+mod wait;
+mod worker;
 
 pub use counters::{Counters, Served};
 pub use system::{Caller, Mapping, System};

@@ -1,8 +1,21 @@
 //! The process-wide system: the three calls, and what a program does to a ring descriptor.
 
-use std::os::fd::RawFd;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use ringer_sys::{Errno, UserAddress};
+use ringer_abi::{EnterFlags, OFF_CQ_RING, OFF_SQ_RING, OFF_SQES, Params, RegisterOpcode, SetupFlags, uapi};
+use ringer_ring::Area;
+use ringer_sys::{Errno, UserAddress, descriptor};
+
+use crate::background::Background;
+use crate::enter::{self, Enter};
+use crate::ring::Ring;
+use crate::sqpoll::PollThread;
+use crate::worker::WorkerPool;
+use crate::{Counters, cancel, register, setup};
 
 /// What the engine must know of the thread that calls `enter`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,35 +39,113 @@ pub struct Mapping {
     pub offset: u64,
 }
 
+/// A descriptor of a ring. The last one to go closes the ring.
+#[derive(Debug)]
+struct Handle {
+    ring: Arc<Ring>,
+    /// The program's descriptor itself, and what kept it open.
+    _descriptor: OwnedFd,
+}
+
 /// The engine of this process.
 #[derive(Debug)]
 pub struct System {
-    _private: (),
+    rings: RwLock<HashMap<RawFd, Handle>>,
+    workers: OnceLock<Arc<WorkerPool>>,
+    background: OnceLock<Arc<Background>>,
+}
+
+/// How many ring descriptors one thread may register (`IO_RINGFD_REG_MAX`).
+const MOST_REGISTERED_RINGS: usize = 16;
+
+thread_local! {
+    /// Ring descriptors that this thread registered (`IORING_REGISTER_RING_FDS`).
+    static REGISTERED_RINGS: RefCell<[Option<Arc<Ring>>; MOST_REGISTERED_RINGS]> = const { RefCell::new([const { None }; MOST_REGISTERED_RINGS]) };
 }
 
 impl System {
     /// The engine of this process, made on first use.
     pub fn global() -> &'static Self {
-        static SYSTEM: System = System { _private: () };
-        &SYSTEM
+        static SYSTEM: OnceLock<System> = OnceLock::new();
+        SYSTEM.get_or_init(|| Self {
+            rings: RwLock::default(),
+            workers: OnceLock::new(),
+            background: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn workers(&self) -> &Arc<WorkerPool> {
+        self.workers.get_or_init(Arc::default)
+    }
+
+    pub(crate) fn background(&self) -> &Arc<Background> {
+        self.background.get_or_init(Arc::default)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<RawFd, Handle>> {
+        self.rings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<RawFd, Handle>> {
+        self.rings.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ring of a descriptor.
+    ///
+    /// # Errors
+    /// `EBADF` for a descriptor that is not open, `EOPNOTSUPP` for one that is no ring.
+    fn ring(&self, fd: RawFd) -> Result<Arc<Ring>, Errno> {
+        const F_GETFD: u32 = 1;
+        if let Some(handle) = self.read().get(&fd) {
+            return Ok(Arc::clone(&handle.ring));
+        }
+        ringer_sys::call::fcntl(fd, F_GETFD, 0)?;
+        Err(Errno::OPNOTSUPP)
+    }
+
+    fn registered_ring(index: RawFd) -> Result<Arc<Ring>, Errno> {
+        let index = usize::try_from(index).map_err(|_| Errno::INVAL)?;
+        REGISTERED_RINGS.with_borrow(|rings| match rings.get(index) {
+            None => Err(Errno::INVAL),
+            Some(None) => Err(Errno::BADF),
+            Some(Some(ring)) => Ok(Arc::clone(ring)),
+        })
     }
 
     /// Counts from now on in `counters`, which may lie in memory shared with other processes.
     /// Without this call the process counts in memory of its own.
-    pub fn count_in(&self, _counters: &'static crate::Counters) {}
+    pub fn count_in(&self, counters: &'static Counters) {
+        crate::counters::use_these(counters);
+    }
 
     /// The counters in use.
-    pub fn counters(&self) -> &'static crate::Counters {
-        static COUNTERS: crate::Counters = crate::Counters::new();
-        &COUNTERS
+    pub fn counters(&self) -> &'static Counters {
+        crate::counters::in_use()
     }
 
     /// `io_uring_setup.2`. Returns the ring descriptor.
     ///
     /// # Errors
-    /// Those of the man page.
-    pub fn setup(&self, _entries: u32, _params: UserAddress) -> Result<RawFd, Errno> {
-        Err(Errno::NOSYS)
+    /// `EFAULT` for a bad address, `EINVAL` for bad parameters, `EMFILE` and `ENOMEM` without room.
+    pub fn setup(&self, entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
+        let mut filled = params.read::<Params>()?;
+        let ring = Arc::new(setup::make_ring(entries, &mut filled)?);
+        if ring.setup.contains(SetupFlags::ATTACH_WQ) {
+            self.ring(filled.wq_fd as RawFd)
+                .map_err(|errno| if errno == Errno::OPNOTSUPP { Errno::INVAL } else { errno })?;
+        }
+        let handle = Handle { _descriptor: descriptor::duplicate_ring(ring.readiness.descriptor())?, ring };
+        if handle.ring.setup.contains(SetupFlags::SQPOLL) {
+            PollThread::start(&handle.ring, &filled)?;
+        }
+        if let Err(errno) = params.write(filled) {
+            close_ring(&handle.ring);
+            return Err(errno);
+        }
+        let fd = handle._descriptor.as_raw_fd();
+        self.counters().rings.fetch_add(1, Ordering::Relaxed);
+        self.write().insert(fd, handle);
+        Ok(fd)
     }
 
     /// `io_uring_enter.2`. `argument` is a sigset, or an extended argument with `EXT_ARG`.
@@ -64,64 +155,174 @@ impl System {
     #[expect(clippy::too_many_arguments, reason = "the arguments of the call, and the caller")]
     pub fn enter(
         &self,
-        _fd: RawFd,
-        _to_submit: u32,
-        _min_complete: u32,
-        _flags: u32,
-        _argument: UserAddress,
-        _argument_size: usize,
-        _caller: &Caller,
+        fd: RawFd,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        argument: UserAddress,
+        argument_size: usize,
+        caller: &Caller,
     ) -> Result<i32, Errno> {
-        Err(Errno::NOSYS)
+        let flags = EnterFlags::from_bits(flags)
+            .filter(|flags| enter::SERVED.contains(*flags))
+            .ok_or(Errno::INVAL)?;
+        let ring = if flags.contains(EnterFlags::REGISTERED_RING) {
+            Self::registered_ring(fd)?
+        } else {
+            self.ring(fd)?
+        };
+        self.counters().enters.fetch_add(1, Ordering::Relaxed);
+        enter::enter(&ring, &Enter { to_submit, min_complete, flags, argument, argument_size }, caller)
     }
 
     /// `io_uring_register.2`.
     ///
     /// # Errors
     /// Those of the man page.
-    pub fn register(
-        &self,
-        _fd: RawFd,
-        _opcode: u32,
-        _argument: UserAddress,
-        _count: u32,
-    ) -> Result<i32, Errno> {
-        Err(Errno::NOSYS)
+    pub fn register(&self, fd: RawFd, opcode: u32, argument: UserAddress, count: u32) -> Result<i32, Errno> {
+        let by_index = opcode & uapi::io_uring_register_op::IORING_REGISTER_USE_REGISTERED_RING as u32 != 0;
+        let opcode = opcode & !(uapi::io_uring_register_op::IORING_REGISTER_USE_REGISTERED_RING as u32);
+        if RegisterOpcode::from_number(opcode).is_none() {
+            return Err(Errno::INVAL);
+        }
+        let ring = if by_index { Self::registered_ring(fd)? } else { self.ring(fd)? };
+        match RegisterOpcode::from_number(opcode) {
+            Some(RegisterOpcode::RingFds) => self.register_rings(argument, count),
+            Some(RegisterOpcode::UnregisterRingFds) => Self::unregister_rings(argument, count),
+            _ => {
+                let result = register::register(&ring, opcode, argument, count);
+                ring.announce_completions();
+                result
+            }
+        }
+    }
+
+    /// `IORING_REGISTER_RING_FDS`. Source: `io_uring_register_ring_fd.3`.
+    fn register_rings(&self, argument: UserAddress, count: u32) -> Result<i32, Errno> {
+        if count == 0 || count as usize > MOST_REGISTERED_RINGS {
+            return Err(Errno::INVAL);
+        }
+        let mut done = 0;
+        for index in 0..u64::from(count) {
+            match self.register_one_ring(argument.add(index * 16)) {
+                Ok(()) => done += 1,
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    fn register_one_ring(&self, entry: UserAddress) -> Result<(), Errno> {
+        // `struct io_uring_rsrc_update`: offset, reserved, the descriptor.
+        let [offset, reserved, fd, _] = entry.read::<[u32; 4]>()?;
+        if reserved != 0 {
+            return Err(Errno::INVAL);
+        }
+        let ring = self.ring(fd as RawFd)?;
+        let slot = REGISTERED_RINGS.with_borrow_mut(|rings| {
+            let slot = if offset == u32::MAX {
+                rings.iter().position(Option::is_none).ok_or(Errno::BUSY)?
+            } else {
+                let slot = offset as usize;
+                match rings.get(slot) {
+                    None => return Err(Errno::INVAL),
+                    Some(Some(_)) => return Err(Errno::BUSY),
+                    Some(None) => slot,
+                }
+            };
+            rings[slot] = Some(ring);
+            Ok(slot)
+        })?;
+        entry.write(slot as u32)
+    }
+
+    /// `IORING_UNREGISTER_RING_FDS`.
+    fn unregister_rings(argument: UserAddress, count: u32) -> Result<i32, Errno> {
+        if count == 0 || count as usize > MOST_REGISTERED_RINGS {
+            return Err(Errno::INVAL);
+        }
+        let mut done = 0;
+        for index in 0..u64::from(count) {
+            let [offset, reserved, data_low, data_high] = argument.add(index * 16).read::<[u32; 4]>()?;
+            if reserved != 0 || data_low != 0 || data_high != 0 || offset as usize >= MOST_REGISTERED_RINGS {
+                return if done == 0 { Err(Errno::INVAL) } else { Ok(done) };
+            }
+            REGISTERED_RINGS.with_borrow_mut(|rings| rings[offset as usize] = None);
+            done += 1;
+        }
+        Ok(done)
     }
 
     /// `mmap.2` of a ring descriptor: maps the SQ/CQ ring or the SQE array. Returns the address.
     ///
     /// # Errors
-    /// Those of the kernel's io_uring for the same arguments.
-    pub fn map(&self, _fd: RawFd, _mapping: &Mapping) -> Result<usize, Errno> {
-        Err(Errno::NOSYS)
+    /// `EBADF` when it is not a ring, `EINVAL` for another offset or a length beyond the area.
+    pub fn map(&self, fd: RawFd, mapping: &Mapping) -> Result<usize, Errno> {
+        let ring = self.ring(fd)?;
+        let area = match mapping.offset {
+            OFF_SQ_RING | OFF_CQ_RING => Area::Rings,
+            OFF_SQES => Area::Sqes,
+            _ => return Err(Errno::INVAL),
+        };
+        ring.shared.map(area, mapping.address.get(), mapping.length, mapping.protection, mapping.flags)
     }
 
     /// Whether this descriptor is a ring of this process.
-    pub fn is_ring(&self, _fd: RawFd) -> bool {
-        false
+    pub fn is_ring(&self, fd: RawFd) -> bool {
+        self.read().contains_key(&fd)
     }
 
     /// `close.2` of a ring descriptor. The last descriptor of a ring cancels what is pending and frees it.
     ///
     /// # Errors
     /// `EBADF` when it is not open.
-    pub fn close(&self, _fd: RawFd) -> Result<(), Errno> {
-        Err(Errno::BADF)
+    pub fn close(&self, fd: RawFd) -> Result<(), Errno> {
+        let (handle, last) = {
+            let mut rings = self.write();
+            let handle = rings.remove(&fd).ok_or(Errno::BADF)?;
+            let last = !rings.values().any(|other| Arc::ptr_eq(&other.ring, &handle.ring));
+            (handle, last)
+        };
+        if last {
+            close_ring(&handle.ring);
+        }
+        Ok(())
     }
 
     /// `dup.2`, `fcntl(F_DUPFD)` of a ring descriptor: another descriptor of the same ring, in the reserved range.
     ///
     /// # Errors
     /// `EBADF` when it is not a ring, `EMFILE` when the range is full.
-    pub fn duplicate(&self, _fd: RawFd, _close_on_exec: bool) -> Result<RawFd, Errno> {
-        Err(Errno::BADF)
+    pub fn duplicate(&self, fd: RawFd, close_on_exec: bool) -> Result<RawFd, Errno> {
+        let ring = self.ring(fd).map_err(|_| Errno::BADF)?;
+        let duplicate = descriptor::duplicate_ring(fd)?;
+        if !close_on_exec {
+            rustix::io::fcntl_setfd(&duplicate, rustix::io::FdFlags::empty())?;
+        }
+        let new = duplicate.as_raw_fd();
+        self.write().insert(new, Handle { ring, _descriptor: duplicate });
+        Ok(new)
     }
 
     /// Says that the program waits for this ring descriptor by poll, select or epoll, so that the
     /// engine keeps the descriptor's readiness true from now on.
-    pub fn watch(&self, _fd: RawFd) {}
+    pub fn watch(&self, fd: RawFd) {
+        if let Ok(ring) = self.ring(fd) {
+            ring.readiness.watch();
+            ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
+        }
+    }
 
     /// To be called in the child after `fork`: the engine's threads do not exist there.
     pub fn after_fork_in_child(&self) {}
+}
+
+/// The last descriptor is gone: everything pending is cancelled, the polling thread ends.
+fn close_ring(ring: &Arc<Ring>) {
+    if let Some(thread) = ring.poll_thread.get() {
+        thread.stop();
+    }
+    cancel::cancel_all(ring);
+    // Registered resources hold the ring by weak references only; they go with it.
 }

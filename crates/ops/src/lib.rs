@@ -4,14 +4,49 @@
 //! Probe, names, documentation and the fuzz decoder derive from the table.
 #![forbid(unsafe_code)]
 
+mod check;
+mod message_transfer;
+mod net;
 mod operation;
+mod path;
+mod segments;
 pub mod table;
 
+pub mod accept;
+pub mod advise;
+pub mod bind;
 pub mod cancel;
+pub mod close;
+pub mod connect;
+pub mod epoll;
+pub mod fallocate;
+pub mod files_update;
+pub mod fixed_fd_install;
+pub mod fsync;
+pub mod ftruncate;
+pub mod link;
+pub mod listen;
+pub mod message;
+pub mod mkdir;
+pub mod msg_ring;
 pub mod nop;
+pub mod open;
+pub mod pipe;
 pub mod poll;
+pub mod provided_buffers;
+pub mod read_multishot;
+pub mod recv;
+pub mod rename;
 pub mod rw;
+pub mod send;
+pub mod shutdown;
+pub mod socket;
+pub mod splice;
+pub mod statx;
+pub mod symlink;
 pub mod timeout;
+pub mod unlink;
+pub mod xattr;
 
 pub use operation::{
     Buffer, Completion, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits, Way,

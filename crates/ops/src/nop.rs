@@ -6,7 +6,7 @@ use ringer_sys::Errno;
 use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
 
 /// `IORING_OP_NOP`. Source: `io_uring_enter.2`, `io_uring_prep_nop.3`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Nop {
     result: i32,
 }

@@ -29,6 +29,12 @@ pub trait Op: Sized + Send {
         Ok(())
     }
 
+    /// The file that the last [`Outcome::WaitFor`] is about, when it is not [`Issue::fd`]: a
+    /// descriptor that the operation owns until its next attempt.
+    fn waits_for(&self) -> Option<RawFd> {
+        None
+    }
+
     /// Makes one attempt with the patience that `context` allows.
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome;
 }
@@ -159,6 +165,17 @@ pub trait Resources {
     /// # Errors
     /// `EBADF` when there is none.
     fn registered_file(&self, index: u32) -> Result<RawFd, Errno>;
+
+    /// Takes a file out of its slot again, when a later step of the same request failed.
+    fn remove_file(&self, _index: u32) {}
+
+    /// Checks that a range lies in a registered buffer.
+    ///
+    /// # Errors
+    /// `EFAULT` when it does not, or when there is no such buffer.
+    fn check_registered_range(&self, _index: u16, _address: UserAddress, _length: u64) -> Result<(), Errno> {
+        Err(Errno::FAULT)
+    }
 }
 
 /// What became of one attempt.

@@ -1,4 +1,4 @@
-//! READ, WRITE, READV, WRITEV and the fixed-buffer pair: one transfer, attempted without waiting first.
+//! READ, WRITE, READV, WRITEV and their fixed-buffer kin: one transfer, attempted without waiting first.
 
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_sys::call::FileKind;
@@ -7,9 +7,9 @@ use ringer_sys::{Errno, UserAddress, call};
 use crate::operation::{Completion, Issue, Op, Outcome, Patience, Prepare, Traits};
 
 /// `RWF_NOWAIT` of `preadv2.2`.
-const RWF_NOWAIT: u32 = 0x8;
+pub(crate) const RWF_NOWAIT: u32 = 0x8;
 /// `RWF_APPEND`, `RWF_DSYNC` and so on that a request may ask for: what Linux 6.18 knows.
-const KNOWN_RW_FLAGS: u32 = 0x1ff;
+pub(crate) const KNOWN_RW_FLAGS: u32 = 0x1ff;
 /// "At the file position and move it."
 const FILE_POSITION: u64 = u64::MAX;
 const O_NONBLOCK: u32 = 0o4000;
@@ -51,8 +51,14 @@ impl Op for Transfer {
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let opcode = Opcode::from_number(sqe.opcode());
-        let is_write = matches!(opcode, Some(Opcode::Write | Opcode::Writev | Opcode::WriteFixed));
-        let vectored = matches!(opcode, Some(Opcode::Readv | Opcode::Writev));
+        let is_write = matches!(
+            opcode,
+            Some(Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed)
+        );
+        let vectored = matches!(
+            opcode,
+            Some(Opcode::Readv | Opcode::Writev | Opcode::ReadvFixed | Opcode::WritevFixed)
+        );
         check_priority(sqe.ioprio())?;
         let selects = sqe.flags().contains(SqeFlags::BUFFER_SELECT);
         let memory = if vectored {
@@ -298,7 +304,7 @@ fn check_length(length: u64) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EINVAL` for an unknown class or a level without one.
-fn check_priority(priority: u16) -> Result<(), Errno> {
+pub(crate) fn check_priority(priority: u16) -> Result<(), Errno> {
     match priority >> 13 {
         0 if priority & 0x1fff != 0 => Err(Errno::INVAL),
         0..=3 => Ok(()),
@@ -320,5 +326,50 @@ impl Op for FixedTransfer {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.0.issue(context)
+    }
+}
+
+/// READV_FIXED and WRITEV_FIXED: each range of the vector lies in one registered buffer.
+/// Source: `io_uring_prep_readv_fixed.3`.
+#[derive(Debug)]
+pub struct FixedVectors {
+    transfer: Transfer,
+    buffer_index: u16,
+    checked: bool,
+}
+
+impl Op for FixedVectors {
+    const TRAITS: Traits =
+        Traits { needs_file: true, ioprio: true, iopoll: true, buffer_select: false, fixed_buffer: false };
+
+    fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
+        let transfer = Transfer::prepare(sqe, context)?;
+        Ok(Self { transfer, buffer_index: sqe.buf_index(), checked: false })
+    }
+
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        if !std::mem::replace(&mut self.checked, true)
+            && let Err(errno) = self.check(context)
+        {
+            return Outcome::failed(errno);
+        }
+        self.transfer.issue(context)
+    }
+}
+
+impl FixedVectors {
+    /// An empty range is refused, too.
+    fn check(&self, context: &Issue<'_>) -> Result<(), Errno> {
+        let vectors = match &self.transfer.memory {
+            Memory::Range(vector) => std::slice::from_ref(vector),
+            Memory::Vectors(vectors) => vectors,
+        };
+        for [address, length] in vectors {
+            if *length == 0 {
+                return Err(Errno::FAULT);
+            }
+            context.resources.check_registered_range(self.buffer_index, UserAddress::new(*address), *length)?;
+        }
+        Ok(())
     }
 }

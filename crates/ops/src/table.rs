@@ -45,12 +45,22 @@ macro_rules! operations {
                 }
             }
 
+            /// Stands in for an SQE that was refused: never issued.
+            pub fn refused() -> Self {
+                Self::Nop(crate::nop::Nop::default())
+            }
+
             /// See [`Op::capture`].
             ///
             /// # Errors
             /// Those of the operation.
             pub fn capture(&mut self) -> Result<(), Errno> {
                 match self { $(Self::$opcode(operation) => operation.capture(),)* }
+            }
+
+            /// See [`Op::waits_for`].
+            pub fn waits_for(&self) -> Option<std::os::fd::RawFd> {
+                match self { $(Self::$opcode(operation) => operation.waits_for(),)* }
             }
 
             /// See [`Op::issue`].
@@ -73,8 +83,50 @@ operations! {
     TimeoutRemove => timeout::TimeoutRemove, (5, 5), [Engine];
     AsyncCancel => cancel::AsyncCancel, (5, 5), [Engine];
     LinkTimeout => timeout::LinkTimeout, (5, 5), [Engine];
+    Fsync => fsync::Fsync, (5, 1), [Worker];
+    SyncFileRange => fsync::SyncFileRange, (5, 2), [Worker];
+    Fallocate => fallocate::Fallocate, (5, 6), [Worker];
+    Openat => open::Open, (5, 6), [Inline, Worker];
+    Close => close::Close, (5, 6), [Inline, Worker, Engine];
+    FilesUpdate => files_update::FilesUpdate, (5, 6), [Engine];
+    Statx => statx::Statx, (5, 6), [Inline, Worker];
+    Fadvise => advise::Fadvise, (5, 6), [Inline, Worker];
+    Madvise => advise::Madvise, (5, 6), [Inline, Worker];
+    Openat2 => open::Open, (5, 6), [Inline, Worker];
+    Splice => splice::Splice, (5, 7), [Inline, Poll, Worker];
+    Tee => splice::Tee, (5, 8), [Inline, Poll, Worker];
+    EpollCtl => epoll::EpollCtl, (5, 6), [Inline];
+    ProvideBuffers => provided_buffers::ProvideBuffers, (5, 7), [Engine];
+    RemoveBuffers => provided_buffers::RemoveBuffers, (5, 7), [Engine];
+    Renameat => rename::Rename, (5, 11), [Inline, Worker];
+    Unlinkat => unlink::Unlink, (5, 11), [Inline, Worker];
+    Mkdirat => mkdir::Mkdir, (5, 15), [Inline, Worker];
+    Symlinkat => symlink::Symlink, (5, 15), [Inline, Worker];
+    Linkat => link::Link, (5, 15), [Inline, Worker];
+    MsgRing => msg_ring::MsgRing, (5, 18), [Engine];
+    Fsetxattr => xattr::FileSetxattr, (5, 19), [Inline, Worker];
+    Setxattr => xattr::PathSetxattr, (5, 19), [Inline, Worker];
+    Fgetxattr => xattr::FileGetxattr, (5, 19), [Inline, Worker];
+    Getxattr => xattr::PathGetxattr, (5, 19), [Inline, Worker];
+    ReadMultishot => read_multishot::ReadMultishot, (6, 7), [Inline, Poll, Worker];
+    FixedFdInstall => fixed_fd_install::FixedFdInstall, (6, 8), [Inline];
+    Ftruncate => ftruncate::Ftruncate, (6, 9), [Inline, Worker];
+    EpollWait => epoll::EpollWait, (6, 15), [Inline, Poll];
+    ReadvFixed => rw::FixedVectors, (6, 15), [Inline, Poll, Worker];
+    WritevFixed => rw::FixedVectors, (6, 15), [Inline, Poll, Worker];
+    Pipe => pipe::Pipe, (6, 16), [Inline];
     Read => rw::Transfer, (5, 6), [Inline, Poll, Worker];
     Write => rw::Transfer, (5, 6), [Inline, Poll, Worker];
+    Sendmsg => message::Sendmsg, (5, 3), [Inline, Poll];
+    Recvmsg => message::Recvmsg, (5, 3), [Inline, Poll];
+    Accept => accept::Accept, (5, 5), [Inline, Poll, Worker];
+    Connect => connect::Connect, (5, 5), [Inline, Poll, Worker];
+    Send => send::Send, (5, 6), [Inline, Poll];
+    Recv => recv::Recv, (5, 6), [Inline, Poll];
+    Shutdown => shutdown::Shutdown, (5, 11), [Inline];
+    Socket => socket::Socket, (5, 19), [Inline];
+    Bind => bind::Bind, (6, 11), [Inline];
+    Listen => listen::Listen, (6, 11), [Inline];
 }
 
 /// Rows by opcode number.

@@ -19,8 +19,8 @@
 #[cfg(not(loom))]
 mod client_ring;
 mod cq;
+mod futex;
 mod head_publication;
-#[cfg(not(loom))]
 mod lock;
 mod memory;
 mod orderings;
@@ -41,7 +41,6 @@ pub use cq::CqFull;
 #[cfg(loom)]
 pub use head_publication::{BarrierAfterStore, NoBarrier};
 pub use head_publication::{FullBarrier, HeadPublication, StoreRelease};
-#[cfg(not(loom))]
 pub use lock::{SharedGuard, SharedLock};
 #[cfg(loom)]
 pub use memory::HeapMemory;

@@ -6,9 +6,11 @@
 //! Not recursive. A process that dies while it holds a lock leaves it locked: hold them over memory
 //! operations only, with signals blocked.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::marker::PhantomData;
 
-use rustix::thread::futex;
+use crate::futex::Futex;
+use crate::orderings::{Orderings, Production};
+use crate::primitive::{Ordering::Relaxed, spin_loop};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -16,91 +18,80 @@ const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
 /// Looks at the word before sleeping: the locks are held for tens of nanoseconds.
-const SPINS: u32 = 100;
+const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
 
 /// A lock that may lie in memory shared between processes. All zero bytes: free.
 #[derive(Debug)]
-#[repr(transparent)]
-pub struct SharedLock {
-    word: AtomicU32,
+#[cfg_attr(not(loom), repr(transparent))]
+pub struct SharedLock<O = Production> {
+    futex: Futex,
+    orderings: PhantomData<fn() -> O>,
 }
 
 impl SharedLock {
     /// A free lock.
-    pub const fn new() -> Self {
-        Self { word: AtomicU32::new(FREE) }
+    pub fn new() -> Self {
+        Self::default()
     }
+}
 
+impl<O> Default for SharedLock<O> {
+    fn default() -> Self {
+        Self { futex: Futex::new(FREE), orderings: PhantomData }
+    }
+}
+
+impl<O: Orderings> SharedLock<O> {
     /// Waits for the lock and takes it.
     #[inline]
-    pub fn lock(&self) -> SharedGuard<'_> {
-        if let Some(guard) = self.try_lock() {
-            return guard;
-        }
-        self.lock_contended();
-        SharedGuard { lock: self }
+    pub fn lock(&self) -> SharedGuard<'_, O> {
+        self.try_lock().unwrap_or_else(|| self.lock_contended())
     }
 
     /// Takes the lock if it is free.
     #[inline]
-    pub fn try_lock(&self) -> Option<SharedGuard<'_>> {
-        // Acquire: everything the last holder did is visible. Partner: the Release in SharedGuard::drop.
-        self.word
-            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
-            .then_some(SharedGuard { lock: self })
+    pub fn try_lock(&self) -> Option<SharedGuard<'_, O>> {
+        // Partner: UNLOCK in SharedGuard::drop.
+        let taken = self.futex.word.compare_exchange(FREE, HELD, O::LOCK, Relaxed).is_ok();
+        taken.then(|| SharedGuard { lock: self })
     }
 
     #[cold]
-    fn lock_contended(&self) {
+    fn lock_contended(&self) -> SharedGuard<'_, O> {
         for _ in 0..SPINS {
-            match self.word.load(Ordering::Relaxed) {
-                // Acquire: as in try_lock.
-                FREE if self
-                    .word
-                    .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
-                    .is_ok() =>
-                {
-                    return;
+            match self.futex.word.load(Relaxed) {
+                FREE => {
+                    if let Some(guard) = self.try_lock() {
+                        return guard;
+                    }
                 }
-                CONTENDED => break,
-                _ => core::hint::spin_loop(),
+                HELD => spin_loop(),
+                // Others sleep already.
+                _ => break,
             }
         }
         // From here on we may have slept and cannot know who else sleeps: take it as contended.
-        // Acquire: as in try_lock.
-        while self.word.swap(CONTENDED, Ordering::Acquire) != FREE {
-            // An error means that the word has changed or a signal came: look again in both cases.
-            let _ = futex::wait(&self.word, futex::Flags::empty(), CONTENDED, None);
+        // Partner: UNLOCK in SharedGuard::drop.
+        while self.futex.word.swap(CONTENDED, O::LOCK) != FREE {
+            self.futex.wait(CONTENDED);
         }
-    }
-}
-
-impl Default for SharedLock {
-    fn default() -> Self {
-        Self::new()
+        SharedGuard { lock: self }
     }
 }
 
 /// The right to do what the lock guards; given back on drop.
 #[derive(Debug)]
 #[must_use]
-pub struct SharedGuard<'a> {
-    lock: &'a SharedLock,
+pub struct SharedGuard<'a, O: Orderings = Production> {
+    lock: &'a SharedLock<O>,
 }
 
-impl Drop for SharedGuard<'_> {
+impl<O: Orderings> Drop for SharedGuard<'_, O> {
     #[inline]
     fn drop(&mut self) {
-        // Release: everything done under the lock. Partner: the Acquire in try_lock and lock_contended.
-        if self.lock.word.swap(FREE, Ordering::Release) == CONTENDED {
-            wake_one(&self.lock.word);
+        // Partner: LOCK in try_lock and lock_contended.
+        if self.lock.futex.word.swap(FREE, O::UNLOCK) == CONTENDED {
+            self.lock.futex.wake_one();
         }
     }
-}
-
-#[cold]
-fn wake_one(word: &AtomicU32) {
-    // It can only fail for a bad address.
-    let _ = futex::wake(word, futex::Flags::empty(), 1);
 }

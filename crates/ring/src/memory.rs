@@ -87,6 +87,8 @@ pub trait ServingMemory: Memory {
 pub struct Control {
     /// Next SQ position to be taken. Changed by the holder of the submission lock.
     pub(crate) sq_head: AtomicU32,
+    /// The submitting side and the completing side are often different threads: a cache line for each.
+    _own_line: [u32; 15],
     /// Next CQ position to be filled. Changed by the holder of the completion lock.
     pub(crate) cq_tail: AtomicU32,
     /// Threads that wait for CQEs, or are about to.
@@ -96,6 +98,11 @@ pub struct Control {
 impl Control {
     /// Private words for rings whose positions start at these values.
     pub fn starting_at(sq: u32, cq: u32) -> Self {
-        Self { sq_head: AtomicU32::new(sq), cq_tail: AtomicU32::new(cq), waiters: AtomicU32::new(0) }
+        Self {
+            sq_head: AtomicU32::new(sq),
+            _own_line: [0; 15],
+            cq_tail: AtomicU32::new(cq),
+            waiters: AtomicU32::new(0),
+        }
     }
 }

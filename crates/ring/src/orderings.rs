@@ -41,6 +41,11 @@ pub trait Orderings {
     /// Partner: [`CQ_COUNT_STORE`](Self::CQ_COUNT_STORE).
     const CQ_COUNT_LOAD: Ordering = Ordering::Acquire;
 
+    /// A thread of the serving side takes a lock. Partner: [`UNLOCK`](Self::UNLOCK).
+    const LOCK: Ordering = Ordering::Acquire;
+    /// It gives the lock back: the next holder sees all that was done under it. Partner: [`LOCK`](Self::LOCK).
+    const UNLOCK: Ordering = Ordering::Release;
+
     /// The polling thread: between showing NEED_WAKEUP and the last look at the SQ tail.
     /// Partner: [`submitter_fence`](Self::submitter_fence).
     #[inline]

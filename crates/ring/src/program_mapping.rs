@@ -11,7 +11,9 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 
 /// What decides where the mapping goes: handed to the kernel as it is.
-const PLACEMENT: u32 = uapi::MAP_FIXED | uapi::MAP_FIXED_NOREPLACE | uapi::MAP_32BIT;
+const PLACEMENT: u32 = uapi::MAP_FIXED | uapi::MAP_FIXED_NOREPLACE | MAP_32BIT;
+/// Only x86 has it.
+const MAP_32BIT: u32 = if cfg!(target_arch = "x86_64") { 0x40 } else { 0 };
 /// What the kernel refuses for a ring descriptor.
 const REFUSED: u32 = uapi::MAP_GROWSDOWN | uapi::MAP_HUGETLB;
 
@@ -42,9 +44,6 @@ pub(crate) unsafe fn duplicate(
         return Err(Errno::INVAL);
     }
     let length = length.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
-    if length >= isize::MAX as usize {
-        return Err(Errno::NOMEM);
-    }
     // A hint inside the first page counts as no hint.
     let fixed = flags & (uapi::MAP_FIXED | uapi::MAP_FIXED_NOREPLACE) != 0;
     if address >= page as u64 || fixed && address != 0 {

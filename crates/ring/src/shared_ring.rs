@@ -31,8 +31,15 @@ pub type SharedRing = ServingRing<SharedPages, Production>;
 #[repr(C)]
 struct ControlPage {
     control: Control,
-    submission_lock: SharedLock,
-    completion_lock: SharedLock,
+    submission_lock: OwnLine,
+    completion_lock: OwnLine,
+}
+
+/// A lock on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+struct OwnLine {
+    lock: SharedLock,
 }
 
 /// One area that a program maps.
@@ -82,8 +89,8 @@ impl SharedPages {
             let sqes = rings.add(shape.rings_bytes());
             base.cast::<ControlPage>().write(ControlPage {
                 control: Control::starting_at(sq_start, cq_start),
-                submission_lock: SharedLock::new(),
-                completion_lock: SharedLock::new(),
+                submission_lock: OwnLine::default(),
+                completion_lock: OwnLine::default(),
             });
             let (sq, cq) = (shape.sq_offsets(), shape.cq_offsets());
             // For the program; we keep to the shape.
@@ -205,12 +212,12 @@ impl SharedRing {
 impl<O: Orderings> ServingRing<SharedPages, O> {
     /// Guards the serving side of the submission queue. Process-shared.
     pub fn submission_lock(&self) -> &SharedLock {
-        &self.memory.control_page().submission_lock
+        &self.memory.control_page().submission_lock.lock
     }
 
     /// Guards the serving side of the completion queue. Process-shared.
     pub fn completion_lock(&self) -> &SharedLock {
-        &self.memory.control_page().completion_lock
+        &self.memory.control_page().completion_lock.lock
     }
 
     /// Maps an area for the program, as `mmap.2` of a ring descriptor does. Returns the address.

@@ -3,7 +3,7 @@
 //! rustix wraps calls on Rust buffers. The engine passes addresses it does not own on to the
 //! kernel, which checks them: those calls are here, thin and alike. A bad address is `EFAULT`.
 
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use linux_raw_sys::general as nr;
 use rustix::io::Errno;
@@ -128,20 +128,52 @@ calls! {
     fadvise = __NR_fadvise64(fd: RawFd, offset: u64, bytes: u64, advice: u32);
     /// `madvise.2`.
     madvise = __NR_madvise(address: UserAddress, bytes: u64, advice: u32);
-    /// `openat2.2`.
-    openat2 = __NR_openat2(directory: RawFd, path: UserAddress, how: UserAddress, how_size: usize);
     /// `statx.2`.
     statx = __NR_statx(directory: RawFd, path: UserAddress, flags: u32, mask: u32, buffer: UserAddress);
     /// `splice.2`.
     splice = __NR_splice(input: RawFd, input_offset: UserAddress, output: RawFd, output_offset: UserAddress, bytes: usize, flags: u32);
     /// `tee.2`.
     tee = __NR_tee(input: RawFd, output: RawFd, bytes: usize, flags: u32);
-    /// `socket.2`.
-    socket = __NR_socket(domain: i32, kind: i32, protocol: i32);
-    /// `accept4.2`.
-    accept4 = __NR_accept4(fd: RawFd, address: UserAddress, address_size: UserAddress, flags: u32);
     /// `connect.2`.
     connect = __NR_connect(fd: RawFd, address: UserAddress, address_size: usize);
+    /// `renameat2.2`.
+    renameat2 = __NR_renameat2(from_directory: RawFd, from: UserAddress, to_directory: RawFd, to: UserAddress, flags: u32);
+    /// `unlinkat.2`.
+    unlinkat = __NR_unlinkat(directory: RawFd, path: UserAddress, flags: u32);
+    /// `mkdirat.2`.
+    mkdirat = __NR_mkdirat(directory: RawFd, path: UserAddress, mode: u32);
+    /// `symlinkat.2`.
+    symlinkat = __NR_symlinkat(target: UserAddress, directory: RawFd, path: UserAddress);
+    /// `linkat.2`.
+    linkat = __NR_linkat(from_directory: RawFd, from: UserAddress, to_directory: RawFd, to: UserAddress, flags: u32);
+    /// `ftruncate.2`.
+    ftruncate = __NR_ftruncate(fd: RawFd, size: u64);
+    /// `setxattr.2`.
+    setxattr = __NR_setxattr(path: UserAddress, name: UserAddress, value: UserAddress, bytes: usize, flags: u32);
+    /// `fsetxattr.2`.
+    fsetxattr = __NR_fsetxattr(fd: RawFd, name: UserAddress, value: UserAddress, bytes: usize, flags: u32);
+    /// `getxattr.2`.
+    getxattr = __NR_getxattr(path: UserAddress, name: UserAddress, value: UserAddress, bytes: usize);
+    /// `fgetxattr.2`.
+    fgetxattr = __NR_fgetxattr(fd: RawFd, name: UserAddress, value: UserAddress, bytes: usize);
+    /// `epoll_ctl.2`.
+    epoll_ctl = __NR_epoll_ctl(epoll: RawFd, operation: u32, fd: RawFd, event: UserAddress);
+    /// `epoll_pwait.2`; a timeout of 0 does not wait.
+    epoll_pwait = __NR_epoll_pwait(epoll: RawFd, events: UserAddress, most: u32, timeout: i32, mask: UserAddress, mask_size: usize);
+    /// `bind.2`.
+    bind = __NR_bind(fd: RawFd, address: UserAddress, address_size: usize);
+    /// `listen.2`.
+    listen = __NR_listen(fd: RawFd, backlog: u32);
+    /// `getsockname.2`.
+    getsockname = __NR_getsockname(fd: RawFd, address: UserAddress, address_size: UserAddress);
+    /// `getpeername.2`.
+    getpeername = __NR_getpeername(fd: RawFd, address: UserAddress, address_size: UserAddress);
+    /// `getsockopt.2`.
+    getsockopt = __NR_getsockopt(fd: RawFd, level: u32, name: u32, value: UserAddress, value_size: UserAddress);
+    /// `setsockopt.2`.
+    setsockopt = __NR_setsockopt(fd: RawFd, level: u32, name: u32, value: UserAddress, value_size: u32);
+    /// `ioctl.2` with an address as its argument.
+    ioctl = __NR_ioctl(fd: RawFd, request: u32, argument: UserAddress);
     /// `shutdown.2`.
     shutdown = __NR_shutdown(fd: RawFd, how: u32);
     /// `sendto.2`.
@@ -154,6 +186,47 @@ calls! {
     recvmsg = __NR_recvmsg(fd: RawFd, message: UserAddress, flags: u32);
 }
 
+macro_rules! descriptor_calls {
+    ($($(#[$meta:meta])* $name:ident = $number:ident ( $($argument:ident: $type:ty),* );)*) => { $(
+        $(#[$meta])*
+        ///
+        /// The descriptor is the caller's, to hand on or to close.
+        ///
+        /// # Errors
+        /// Those of the system call.
+        pub fn $name($($argument: $type),*) -> Result<OwnedFd, Errno> {
+            let mut arguments = [0_usize; 6];
+            let given = [$(Argument::word($argument)),*];
+            arguments[..given.len()].copy_from_slice(&given);
+            // SAFETY: as in `calls`; the call made the descriptor just now, so that nobody else owns it.
+            unsafe { raw(nr::$number, arguments).map(|fd| OwnedFd::from_raw_fd(fd as RawFd)) }
+        }
+    )* };
+}
+
+descriptor_calls! {
+    /// `openat.2`.
+    openat = __NR_openat(directory: RawFd, path: UserAddress, flags: u32, mode: u32);
+    /// `openat2.2`.
+    openat2 = __NR_openat2(directory: RawFd, path: UserAddress, how: UserAddress, how_size: usize);
+    /// `socket.2`.
+    socket = __NR_socket(domain: i32, kind: u32, protocol: u32);
+    /// `accept4.2`.
+    accept4 = __NR_accept4(fd: RawFd, address: UserAddress, address_size: UserAddress, flags: u32);
+}
+
+/// Makes a pipe: its read end and its write end. `pipe2.2`.
+///
+/// # Errors
+/// Those of the system call.
+pub fn pipe2(flags: u32) -> Result<[OwnedFd; 2], Errno> {
+    let mut ends = [-1; 2];
+    // SAFETY: the array is a live local that the kernel fills.
+    unsafe { raw(nr::__NR_pipe2, [(&raw mut ends) as usize, flags as usize, 0, 0, 0, 0]) }?;
+    // SAFETY: the call made both just now, so that nobody else owns them.
+    Ok(ends.map(|end: RawFd| unsafe { OwnedFd::from_raw_fd(end) }))
+}
+
 /// Closes a descriptor of the program by number, as it asked for. `close.2`.
 ///
 /// # Errors
@@ -162,6 +235,46 @@ pub fn close(fd: RawFd) -> Result<usize, Errno> {
     // SAFETY: the program asked for this number to be closed; the engine's own descriptors are
     // refused by the caller.
     unsafe { raw(nr::__NR_close, [fd as usize, 0, 0, 0, 0, interception::MARK as usize]) }
+}
+
+/// Makes a call that may raise SIGPIPE or SIGXFSZ in the calling thread, and lets no such signal
+/// reach the program: where the kernel itself serves such a request on one of its workers, they
+/// are blocked there. `wanted` is the result of full success, after which there was no signal.
+///
+/// # Errors
+/// Those of the call.
+pub fn without_write_signals(
+    wanted: usize,
+    call: impl FnOnce() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    const SIG_BLOCK: usize = 0;
+    const SIG_SETMASK: usize = 2;
+    let signals = 1_u64 << (nr::SIGPIPE - 1) | 1 << (nr::SIGXFSZ - 1);
+    let mut before = 0_u64;
+    let block =
+        [SIG_BLOCK, (&raw const signals) as usize, (&raw mut before) as usize, size_of::<u64>(), 0, 0];
+    // SAFETY: both addresses are live objects of the size given; the mask is put back below.
+    unsafe { raw(nr::__NR_rt_sigprocmask, block) }?;
+    let result = call();
+    if result != Ok(wanted) {
+        // What the program has blocked itself may have been pending before, and stays.
+        let raised_here = signals & !before;
+        let no_time = [0_u64; 2];
+        let take =
+            [(&raw const raised_here) as usize, 0, (&raw const no_time) as usize, size_of::<u64>(), 0, 0];
+        // SAFETY: the addresses are live locals of the sizes the call expects. It fails when there was no signal.
+        let _ = unsafe { raw(nr::__NR_rt_sigtimedwait, take) };
+    }
+    let restore = [SIG_SETMASK, (&raw const before) as usize, 0, size_of::<u64>(), 0, 0];
+    // SAFETY: as above. It cannot fail: the mask is one that the kernel gave.
+    let _ = unsafe { raw(nr::__NR_rt_sigprocmask, restore) };
+    result
+}
+
+/// Whether a descriptor names a pipe or FIFO. A closed one does not.
+pub fn is_pipe(fd: RawFd) -> bool {
+    const F_GETPIPE_SZ: u32 = 1032;
+    fcntl(fd, F_GETPIPE_SZ, 0).is_ok()
 }
 
 /// Copies between an object of ours and the program's memory by `process_vm_readv`/`writev` on ourselves.

@@ -70,6 +70,14 @@ pub fn into_ring_range(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     duplicate_within(fd.as_raw_fd(), &reserved().rings)
 }
 
+/// Another descriptor of a ring, for the program to hold.
+///
+/// # Errors
+/// `EBADF` when `fd` is not open, `EMFILE` when the half is full.
+pub fn duplicate_ring(fd: RawFd) -> Result<OwnedFd, Errno> {
+    duplicate_within(fd, &reserved().rings)
+}
+
 /// Moves a descriptor of the engine to the engine half, close-on-exec.
 ///
 /// # Errors
@@ -85,6 +93,18 @@ pub fn into_engine_range(fd: OwnedFd) -> Result<OwnedFd, Errno> {
 /// `EBADF` when `fd` is not open, `EMFILE` when the half is full.
 pub fn duplicate_for_engine(fd: RawFd) -> Result<OwnedFd, Errno> {
     duplicate_within(fd, &reserved().engine)
+}
+
+/// Whether a descriptor is an eventfd.
+///
+/// # Errors
+/// `EBADF` when it is not open.
+pub fn is_eventfd(fd: RawFd) -> Result<bool, Errno> {
+    const F_GETFD: u32 = 1;
+    crate::call::fcntl(fd, F_GETFD, 0)?;
+    // Without /proc it is taken for one; writing to it will tell.
+    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    Ok(link.map_or(true, |link| link.as_os_str() == "anon_inode:[eventfd]"))
 }
 
 fn duplicate_within(fd: RawFd, range: &Range<RawFd>) -> Result<OwnedFd, Errno> {

@@ -7,9 +7,10 @@
 pub mod call;
 pub mod descriptor;
 pub mod native;
+pub mod probe;
+pub mod ready;
 pub mod seccomp;
 pub mod signal;
-pub mod ready;
 pub mod thread;
 pub mod user;
 

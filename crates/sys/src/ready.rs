@@ -1,6 +1,6 @@
 //! Readiness: an epoll instance whose wait takes nanoseconds and a signal mask.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -87,6 +87,11 @@ impl Epoll {
         self.rearm(&other.fd, 0x1, trigger, token)
     }
 
+    /// Stops watching another instance.
+    pub fn remove_instance(&self, other: &Self) {
+        self.remove(&other.fd);
+    }
+
     /// Arms a watched descriptor again.
     ///
     /// # Errors
@@ -97,12 +102,9 @@ impl Epoll {
 
     /// Stops watching a descriptor. Needed before it is closed: another descriptor of the same file
     /// would keep the registration alive.
-    pub fn remove(&self, fd: impl AsRawFd) {
-        let raw = fd.as_raw_fd();
-        // SAFETY: the caller owns the descriptor for the length of this call.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
+    pub fn remove(&self, fd: &OwnedFd) {
         // Not being watched is the state that is wanted.
-        let _ = epoll::delete(&self.fd, borrowed);
+        let _ = epoll::delete(&self.fd, fd);
     }
 
     /// Waits for reports. `timeout` `None` waits without a limit. `mask` is the signal mask to hold while waiting.

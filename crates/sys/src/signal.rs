@@ -8,6 +8,9 @@ use rustix::io::Errno;
 
 use crate::call::{marked, raw};
 
+const SIGILL: i32 = 4;
+const SIGTRAP: i32 = 5;
+const SIGFPE: i32 = 8;
 /// `SIGBUS`.
 pub const SIGBUS: i32 = 7;
 /// `SIGSEGV`.
@@ -52,6 +55,12 @@ pub struct Action {
     /// What is blocked while the handler runs, besides the signal itself.
     pub mask: SignalSet,
 }
+
+/// The signals that an instruction raises: faults, which the guarded copies recover from, traps of the seccomp
+/// filter, and what a debugger or a failed check needs. One of them that is blocked kills the process, so that the
+/// engine never blocks them.
+pub const RAISED_BY_INSTRUCTIONS: SignalSet =
+    set_of(SIGSEGV) | set_of(SIGBUS) | set_of(SIGSYS) | set_of(SIGTRAP) | set_of(SIGILL) | set_of(SIGFPE);
 
 impl Action {
     /// An action.
@@ -123,14 +132,8 @@ pub enum How {
 /// Changes the calling thread's signal mask and returns the one before. `rt_sigprocmask.2`.
 pub fn change_mask(how: How, set: SignalSet) -> SignalSet {
     let mut before = 0;
-    let arguments = [
-        how as usize,
-        (&raw const set) as usize,
-        (&raw mut before) as usize,
-        size_of::<SignalSet>(),
-        0,
-        0,
-    ];
+    let arguments =
+        [how as usize, (&raw const set) as usize, (&raw mut before) as usize, size_of::<SignalSet>(), 0, 0];
     // SAFETY: both sets are live and of the size given. The call has no other way to fail.
     let _ = unsafe { raw(nr::__NR_rt_sigprocmask, arguments) };
     before

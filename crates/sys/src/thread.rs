@@ -4,15 +4,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use linux_raw_sys::general as nr;
 
+use crate::signal;
+
 /// Stack of an engine thread, in bytes.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Starts a thread of the engine. It blocks all signals: the program's handlers run on the program's threads.
+/// Starts a thread of the engine. It blocks all signals but those that an instruction raises:
+/// the program's handlers run on the program's threads.
 ///
 /// # Errors
 /// `EAGAIN` when no thread can be made.
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), rustix::io::Errno> {
-    let before = exchange_signal_mask(u64::MAX);
+    let before = exchange_signal_mask(!signal::RAISED_BY_INSTRUCTIONS);
     let result = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body);
     exchange_signal_mask(before);
     result.map(drop).map_err(|_| rustix::io::Errno::AGAIN)

@@ -53,15 +53,19 @@ impl<T: Copy + Default> Slot<T> {
 impl HeapMemory {
     /// Empty rings whose positions start at these values.
     pub fn new(shape: RingShape, sq_start: u32, cq_start: u32) -> Self {
-        let word = |word| AtomicU32::new(if word < 2 { sq_start } else { 0 });
-        let mut words: [AtomicU32; SharedWord::COUNT] = std::array::from_fn(word);
-        for name in [SharedWord::CqHead, SharedWord::CqTail] {
-            words[name as usize] = AtomicU32::new(cq_start);
+        let mut start = [0; SharedWord::COUNT];
+        for (word, value) in [
+            (SharedWord::SqHead, sq_start),
+            (SharedWord::SqTail, sq_start),
+            (SharedWord::CqHead, cq_start),
+            (SharedWord::CqTail, cq_start),
+        ] {
+            start[word as usize] = value;
         }
         Self {
             contents: Arc::new(Contents {
                 shape,
-                words,
+                words: start.map(AtomicU32::new),
                 array: Slot::several(shape.sq_entries),
                 sqes: Slot::several(shape.sq_entries),
                 cqes: Slot::several(shape.cq_entries),

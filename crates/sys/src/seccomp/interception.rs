@@ -208,17 +208,17 @@ mod tests {
     #[test]
     fn other_calls_are_decided_by_their_number_alone() {
         let code = filter(&ReservedRange { rings: 1000..1100, engine: 1100..1300 });
-        let looked_at: Vec<u32> =
-            (0..600).filter(|number| run(&code, &data(*number, [1050; 6])).1).collect();
+        let looked_at: Vec<u32> = (0..600).filter(|number| run(&code, &data(*number, [1050; 6])).1).collect();
         assert_eq!(looked_at, [3, 9, 13, 32, 33, 72, 233, 292]);
     }
 
     #[test]
     fn closing_depends_on_the_half_and_the_mark() {
         let close = |fd: u64, mark| verdict(nr::__NR_close, [fd, 1, 2, 3, 4, mark]);
-        assert_eq!([999, 1000, 1099, 1100, 1299, 1300].map(|fd| close(fd, 0)), [
-            ALLOW, TRAPPED, TRAPPED, BADF, BADF, ALLOW
-        ]);
+        assert_eq!(
+            [999, 1000, 1099, 1100, 1299, 1300].map(|fd| close(fd, 0)),
+            [ALLOW, TRAPPED, TRAPPED, BADF, BADF, ALLOW]
+        );
         assert_eq!([1000, 1100].map(|fd| close(fd, MARK)), [ALLOW, ALLOW]);
         assert_eq!([1000, 1100].map(|fd| close(fd, MARK & 0xffff_ffff)), [TRAPPED, BADF]);
         assert_eq!(close(1000 | 7 << 32, 0), TRAPPED, "the kernel looks at the lower half only");

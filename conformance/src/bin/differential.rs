@@ -1,0 +1,82 @@
+//! Plays differential cases: for the test `differential`, and by hand to look into one.
+//!
+//! ```text
+//! differential list [PART]           names of the cases that contain PART
+//! differential show [PART] [ROUNDS]  what the kernel saw, and where Ringer differs
+//! differential oracle PART           what the kernel saw
+//! differential play BACKEND DIR      for the test: names on standard input
+//! ```
+
+use std::io::{stdin, stdout};
+use std::path::Path;
+use std::process::ExitCode;
+
+use ringer_conformance::cases;
+use ringer_conformance::differential::{backend, child, record::Record, runner, session::Session};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["list", rest @ ..] => {
+            matching(rest.first()).iter().for_each(|case| println!("{}", case.name));
+            Ok(())
+        }
+        ["show", rest @ ..] => show(rest.first(), rest.get(1)),
+        ["oracle", part] => oracle(part),
+        ["play", name, directory] => match backend::by_name(name) {
+            Some(backend) => {
+                child::play(backend, Path::new(directory), &cases::all(), stdin().lock(), stdout().lock())
+                    .map_err(|error| error.to_string())
+            }
+            None => Err(format!("no backend {name}: kernel or ringer")),
+        },
+        _ => Err("usage: differential list|show|oracle [PART] | play BACKEND DIR".to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn matching(part: Option<&&str>) -> Vec<ringer_conformance::differential::Case> {
+    let part = part.copied().unwrap_or_default();
+    cases::all().into_iter().filter(|case| case.name.contains(part)).collect()
+}
+
+fn show(part: Option<&&str>, rounds: Option<&&str>) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let rounds =
+        rounds.map_or(Ok(1), |rounds| rounds.parse().map_err(|_| "ROUNDS is a number".to_owned()))?;
+    let report = runner::run(&program, &matching(part), "", rounds)?;
+    for failure in &report.failures {
+        println!("{failure}\n");
+    }
+    println!("{} same, {} skipped, {} failures", report.same, report.skipped, report.failures.len());
+    if report.failures.is_empty() { Ok(()) } else { Err("differences".to_owned()) }
+}
+
+/// Plays in this process, so that a debugger and strace see it.
+fn oracle(part: &str) -> Result<(), String> {
+    let kernel = backend::by_name("kernel").ok_or("no kernel")?;
+    for (index, case) in matching(Some(&part)).into_iter().enumerate() {
+        let directory = std::env::temp_dir().join(format!("ringer-oracle-{}-{index}", std::process::id()));
+        std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+        let mut session = Session::new(kernel, directory.clone());
+        (case.run)(&mut session);
+        print(&case.name, &session.into_record());
+        std::fs::remove_dir_all(&directory).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn print(name: &str, record: &Record) {
+    println!("{name}");
+    let width = record.observations().iter().map(|seen| seen.label.len()).max().unwrap_or(0);
+    for seen in record.observations() {
+        println!("  {:width$}  {}", seen.label, seen.value);
+    }
+}

@@ -1,0 +1,103 @@
+//! The cases, one file per opcode, family or call.
+
+use ringer_abi::Opcode;
+
+use crate::differential::Case;
+
+mod cancel;
+mod drain;
+mod enter;
+mod file_ranges;
+mod files_update;
+mod link_timeout;
+mod links;
+mod messages;
+mod nop;
+mod open_close;
+mod overflow;
+mod poll;
+mod register_buffers;
+mod register_eventfd;
+mod register_files;
+mod register_misc;
+mod rw;
+mod rw_fixed;
+mod rw_vectored;
+mod send_recv;
+mod setup;
+mod socket;
+mod splice;
+mod statx;
+mod timeout;
+
+/// The opcodes of the first milestone, each of which has cases.
+pub const ISSUE_2: [Opcode; 33] = [
+    Opcode::Nop,
+    Opcode::Readv,
+    Opcode::Writev,
+    Opcode::Read,
+    Opcode::Write,
+    Opcode::ReadFixed,
+    Opcode::WriteFixed,
+    Opcode::Fsync,
+    Opcode::SyncFileRange,
+    Opcode::PollAdd,
+    Opcode::PollRemove,
+    Opcode::Timeout,
+    Opcode::TimeoutRemove,
+    Opcode::LinkTimeout,
+    Opcode::AsyncCancel,
+    Opcode::Close,
+    Opcode::Openat,
+    Opcode::Openat2,
+    Opcode::Statx,
+    Opcode::Fallocate,
+    Opcode::Fadvise,
+    Opcode::Madvise,
+    Opcode::FilesUpdate,
+    Opcode::Accept,
+    Opcode::Connect,
+    Opcode::Send,
+    Opcode::Recv,
+    Opcode::Sendmsg,
+    Opcode::Recvmsg,
+    Opcode::Shutdown,
+    Opcode::Socket,
+    Opcode::Splice,
+    Opcode::Tee,
+];
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    let mut all = Vec::new();
+    for family in [
+        setup::cases,
+        enter::cases,
+        overflow::cases,
+        links::cases,
+        drain::cases,
+        register_files::cases,
+        register_buffers::cases,
+        register_eventfd::cases,
+        register_misc::cases,
+        nop::cases,
+        rw::cases,
+        rw_vectored::cases,
+        rw_fixed::cases,
+        file_ranges::cases,
+        poll::cases,
+        timeout::cases,
+        link_timeout::cases,
+        cancel::cases,
+        open_close::cases,
+        statx::cases,
+        files_update::cases,
+        socket::cases,
+        send_recv::cases,
+        messages::cases,
+        splice::cases,
+    ] {
+        all.extend(family());
+    }
+    all
+}

@@ -1,0 +1,154 @@
+//! Who serves the three calls: the kernel, or Ringer's engine inside this process.
+
+use std::os::fd::RawFd;
+
+use ringer_engine::{Caller, Mapping, System};
+use ringer_sys::{Errno, UserAddress, call, native};
+
+/// The three calls, and what else a program does to a ring descriptor.
+pub trait Backend: Sync {
+    /// `kernel` or `ringer`.
+    fn name(&self) -> &'static str;
+
+    /// `io_uring_setup.2`.
+    ///
+    /// # Errors
+    /// Those of the man page.
+    fn setup(&self, entries: u32, params: UserAddress) -> Result<RawFd, Errno>;
+
+    /// `io_uring_enter.2`.
+    ///
+    /// # Errors
+    /// Those of the man page.
+    fn enter(
+        &self,
+        fd: RawFd,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        argument: UserAddress,
+        argument_size: usize,
+    ) -> Result<i32, Errno>;
+
+    /// `io_uring_register.2`.
+    ///
+    /// # Errors
+    /// Those of the man page.
+    fn register(&self, fd: RawFd, opcode: u32, argument: UserAddress, count: u32) -> Result<i32, Errno>;
+
+    /// `mmap.2` of a ring descriptor.
+    ///
+    /// # Errors
+    /// Those of the kernel for a ring.
+    fn map(&self, fd: RawFd, length: usize, offset: u64) -> Result<UserAddress, Errno>;
+
+    /// `close.2` of a ring descriptor.
+    ///
+    /// # Errors
+    /// `EBADF` when it is not open.
+    fn close(&self, fd: RawFd) -> Result<(), Errno>;
+
+    /// Says that the program is about to poll the ring descriptor.
+    fn watch(&self, fd: RawFd);
+}
+
+/// The kernel's io_uring: the oracle.
+#[derive(Debug)]
+pub struct Kernel;
+
+impl Backend for Kernel {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    fn setup(&self, entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
+        native::io_uring_setup(entries, params)
+    }
+
+    fn enter(
+        &self,
+        fd: RawFd,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        argument: UserAddress,
+        argument_size: usize,
+    ) -> Result<i32, Errno> {
+        native::io_uring_enter(fd, to_submit, min_complete, flags, argument, argument_size)
+    }
+
+    fn register(&self, fd: RawFd, opcode: u32, argument: UserAddress, count: u32) -> Result<i32, Errno> {
+        native::io_uring_register(fd, opcode, argument, count)
+    }
+
+    fn map(&self, fd: RawFd, length: usize, offset: u64) -> Result<UserAddress, Errno> {
+        native::map_ring(fd, length, offset)
+    }
+
+    fn close(&self, fd: RawFd) -> Result<(), Errno> {
+        call::close(fd).map(drop)
+    }
+
+    fn watch(&self, _fd: RawFd) {}
+}
+
+/// Ringer's engine as a library, without interception.
+#[derive(Debug)]
+pub struct Ringer;
+
+impl Backend for Ringer {
+    fn name(&self) -> &'static str {
+        "ringer"
+    }
+
+    fn setup(&self, entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
+        System::global().setup(entries, params)
+    }
+
+    fn enter(
+        &self,
+        fd: RawFd,
+        to_submit: u32,
+        min_complete: u32,
+        flags: u32,
+        argument: UserAddress,
+        argument_size: usize,
+    ) -> Result<i32, Errno> {
+        let caller = Caller::default();
+        System::global().enter(fd, to_submit, min_complete, flags, argument, argument_size, &caller)
+    }
+
+    fn register(&self, fd: RawFd, opcode: u32, argument: UserAddress, count: u32) -> Result<i32, Errno> {
+        System::global().register(fd, opcode, argument, count)
+    }
+
+    fn map(&self, fd: RawFd, length: usize, offset: u64) -> Result<UserAddress, Errno> {
+        const PROT_READ_WRITE: u32 = 3;
+        const MAP_SHARED_POPULATE: u32 = 0x8001;
+        let mapping = Mapping {
+            address: UserAddress::new(0),
+            length,
+            protection: PROT_READ_WRITE,
+            flags: MAP_SHARED_POPULATE,
+            offset,
+        };
+        System::global().map(fd, &mapping).map(|address| UserAddress::new(address as u64))
+    }
+
+    fn close(&self, fd: RawFd) -> Result<(), Errno> {
+        System::global().close(fd)
+    }
+
+    fn watch(&self, fd: RawFd) {
+        System::global().watch(fd);
+    }
+}
+
+/// The backend with this name.
+pub fn by_name(name: &str) -> Option<&'static dyn Backend> {
+    match name {
+        "kernel" => Some(&Kernel),
+        "ringer" => Some(&Ringer),
+        _ => None,
+    }
+}

@@ -1,0 +1,176 @@
+//! Has cases played in child processes, with a limit for each. Never hangs and leaves nobody behind.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::record::Record;
+
+/// How the play of a case ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// It came to its end.
+    Finished,
+    /// It panicked, with this message.
+    Panicked(String),
+    /// It did not end within the limit.
+    Hung,
+    /// Its process died, with this status.
+    Died(String),
+    /// The budget was used up before its turn.
+    NotPlayed,
+}
+
+/// What one play of a case saw, and how it ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Played {
+    /// The observations.
+    pub record: Record,
+    /// The end.
+    pub ending: Ending,
+}
+
+/// The longest that one case may take.
+const CASE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Plays cases on one backend by starting `program` as often as needed.
+#[derive(Debug)]
+pub struct Player {
+    /// The `differential` program.
+    pub program: PathBuf,
+    /// `kernel` or `ringer`.
+    pub backend: &'static str,
+    /// For the cases' files.
+    pub directory: PathBuf,
+    /// When to stop playing.
+    pub end: Instant,
+}
+
+impl Player {
+    /// Plays these cases.
+    ///
+    /// # Errors
+    /// Those of starting the program.
+    pub fn play(&self, names: &[String]) -> std::io::Result<BTreeMap<String, Played>> {
+        let mut played = BTreeMap::new();
+        let mut rest = names;
+        while !rest.is_empty() && Instant::now() < self.end {
+            let before = played.len();
+            self.play_until_trouble(rest, &mut played)?;
+            if played.len() == before {
+                // The program could not even begin the first case.
+                let died = Ending::Died("before its first case".to_owned());
+                played.insert(rest[0].clone(), Played { record: Record::default(), ending: died });
+            }
+            rest = &names[names.iter().take_while(|name| played.contains_key(*name)).count()..];
+        }
+        for name in rest {
+            played.insert(name.clone(), Played { record: Record::default(), ending: Ending::NotPlayed });
+        }
+        Ok(played)
+    }
+
+    /// Plays cases in one process until all are done, one hangs or the process dies.
+    fn play_until_trouble(
+        &self,
+        names: &[String],
+        played: &mut BTreeMap<String, Played>,
+    ) -> std::io::Result<()> {
+        let mut process = Process::start(&self.program, self.backend, &self.directory, names)?;
+        let mut current: Option<(String, Played)> = None;
+        loop {
+            let line = match process.lines.recv_timeout(CASE_LIMIT) {
+                Ok(line) => line,
+                Err(trouble) => {
+                    let ending = match trouble {
+                        RecvTimeoutError::Timeout => Ending::Hung,
+                        RecvTimeoutError::Disconnected => Ending::Died(process.status()?),
+                    };
+                    if let Some((name, mut case)) = current {
+                        case.ending = ending;
+                        played.insert(name, case);
+                    }
+                    return Ok(());
+                }
+            };
+            let mut fields = line.split('\t');
+            let (kind, first, second) = (fields.next(), fields.next(), fields.next());
+            match (kind, first, &mut current) {
+                (Some("begin"), Some(name), _) => {
+                    let case = Played { record: Record::default(), ending: Ending::Finished };
+                    current = Some((name.to_owned(), case));
+                }
+                (Some("see"), Some(label), Some((_, case))) => {
+                    case.record.add(label, second.unwrap_or_default());
+                }
+                (Some("panic"), Some(message), Some((_, case))) => {
+                    case.ending = Ending::Panicked(message.to_owned());
+                }
+                (Some("end"), Some(_), current) => {
+                    if let Some((name, case)) = current.take() {
+                        played.insert(name, case);
+                    }
+                }
+                // What an engine under test printed is not ours to judge here.
+                _ => {}
+            }
+            if Instant::now() > self.end {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A child process and the lines it writes. Killed and reaped when dropped.
+struct Process {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    fn start(program: &Path, backend: &str, directory: &Path, names: &[String]) -> std::io::Result<Self> {
+        let mut child = Command::new(program)
+            .args(["play", backend])
+            .arg(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut input = child.stdin.take().expect("piped above");
+        let names = names.join("\n") + "\n";
+        // In a thread: the pipe may be full while the child does not read. It ends with the child.
+        std::thread::spawn(move || input.write_all(names.as_bytes()));
+        let output = child.stdout.take().expect("piped above");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { child, lines })
+    }
+
+    fn status(&mut self) -> std::io::Result<String> {
+        // Its output ended, so that it is ending too; a limit all the same.
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.to_string());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok("no exit after its output ended".to_owned())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when the child has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

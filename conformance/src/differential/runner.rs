@@ -1,0 +1,81 @@
+//! One comparison of all cases, from start to report.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ringer_sys::UserAddress;
+
+use super::case::Case;
+use super::compare::{Report, Rounds, compare};
+use super::memory::Arena;
+use super::player::Player;
+use super::{backend, known};
+
+/// How often the kernel plays each case.
+const ORACLE_ROUNDS: usize = 3;
+/// After this the cases that are left are not played, which is a failure.
+const BUDGET: Duration = Duration::from_secs(300);
+
+/// Whether the kernel's io_uring works here.
+pub fn kernel_works() -> bool {
+    let arena = Arena::new();
+    let params = arena.allocate(size_of::<ringer_abi::Params>());
+    match ringer_sys::native::io_uring_setup(1, params.user()) {
+        Ok(fd) => ringer_sys::call::close(fd).is_ok(),
+        Err(_) => {
+            debug_assert_ne!(params.user(), UserAddress::new(0));
+            false
+        }
+    }
+}
+
+/// A directory for one run, removed when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("ringer-differential-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing can be done about a directory that cannot be removed.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Plays `cases` on both backends by `program` and compares.
+///
+/// `rounds` is how often Ringer plays each case.
+///
+/// # Errors
+/// A message when the program cannot be started or the list of known differences cannot be read.
+pub fn run(program: &Path, cases: &[Case], differences: &str, rounds: usize) -> Result<Report, String> {
+    let known = known::parse(differences)?;
+    let scratch = Scratch::new().map_err(|error| format!("a directory for the run: {error}"))?;
+    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+    let end = Instant::now() + BUDGET;
+    let play = |backend: &'static str, round: usize| {
+        let directory = scratch.0.join(format!("{backend}-{round}"));
+        let player = Player { program: program.to_owned(), backend, directory, end };
+        player.play(&names).map_err(|error| format!("{}: {error}", program.display()))
+    };
+    let oracle_rounds = if kernel_works() { ORACLE_ROUNDS } else { 0 };
+    let (oracle, ringer): (Result<Rounds, String>, Result<Rounds, String>) = std::thread::scope(|scope| {
+        let play = &play;
+        let oracle: Vec<_> =
+            (0..oracle_rounds).map(|round| scope.spawn(move || play("kernel", round))).collect();
+        let ringer: Result<Rounds, String> = (0..rounds).map(|round| play("ringer", round)).collect();
+        let joined = oracle.into_iter().map(|thread| thread.join().expect("a player does not panic"));
+        (joined.collect(), ringer)
+    });
+    Ok(compare(cases, &oracle?, &ringer?, &known))
+}
+
+/// The backends by name, for the program.
+pub fn backend(name: &str) -> Option<&'static dyn backend::Backend> {
+    backend::by_name(name)
+}

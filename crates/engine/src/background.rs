@@ -1,0 +1,258 @@
+//! The background thread: drives rings while no thread of the program does.
+//!
+//! An application may only look at its CQ, or wait on an eventfd or on epoll: nobody is in `enter` then.
+//! A ring with something armed is *noticed* whenever a thread leaves it. The background thread gives the
+//! program a moment to come back, for a hand-over costs more than the wait. After that it owns the ring:
+//! its epoll instance holds the ring's, armed for one report at a time. A thread that comes back need not
+//! tell: the next report finds it there, and the ring is given up.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use ringer_sys::Errno;
+use ringer_sys::ready::{Epoll, Kick, Report, Trigger};
+use ringer_sys::thread::Lock;
+
+use crate::reactor::{KICK, Owner};
+use crate::ring::Ring;
+use crate::system::System;
+use crate::wait;
+
+/// How long a thread of the program may stay away before the background thread takes over.
+const GRACE: Duration = Duration::from_millis(1);
+/// With nothing to do, the thread ends after this time.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// The background thread's state.
+#[derive(Debug, Default)]
+pub(crate) struct Background {
+    shared: Lock<Shared>,
+    parts: OnceLock<(Epoll, Kick)>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    noticed: Vec<Arc<Ring>>,
+    running: bool,
+    /// The thread sleeps until a report, a timer or a kick.
+    sleeping: bool,
+}
+
+/// Called by a thread that leaves a ring: makes sure that somebody drives what is armed there.
+pub(crate) fn notice(ring: &Arc<Ring>) {
+    if !ring.reactor.may_have_work() {
+        return;
+    }
+    let background = System::global().background();
+    match ring.reactor.owner() {
+        Owner::Noticed => {}
+        Owner::Background => {
+            if ring.reactor.take_timer_change() {
+                background.kick();
+            }
+        }
+        Owner::Nobody => {
+            if ring.reactor.claim_notice() {
+                background.take_notice(ring);
+            }
+        }
+    }
+}
+
+impl Background {
+    fn take_notice(self: &Arc<Self>, ring: &Arc<Ring>) {
+        let start = {
+            let mut shared = self.shared.lock();
+            shared.noticed.push(Arc::clone(ring));
+            if shared.sleeping {
+                self.kick();
+            }
+            !std::mem::replace(&mut shared.running, true)
+        };
+        if start {
+            let this = Arc::clone(self);
+            let started = self.parts().is_ok()
+                && ringer_sys::thread::spawn("ringer-reactor", move || {
+                    // The parts were made just now.
+                    if let Ok((epoll, kick)) = this.parts() {
+                        Run { background: &this, epoll, kick, owned: HashMap::new(), tokens: 0 }.run();
+                    }
+                })
+                .is_ok();
+            if !started {
+                // The ring is driven whenever the program enters it; the next one to leave tries again.
+                let mut shared = self.shared.lock();
+                shared.running = false;
+                for ring in shared.noticed.drain(..) {
+                    ring.reactor.set_owner(Owner::Nobody);
+                }
+            }
+        }
+    }
+
+    fn parts(&self) -> Result<&(Epoll, Kick), Errno> {
+        if let Some(parts) = self.parts.get() {
+            return Ok(parts);
+        }
+        let (epoll, kick) = (Epoll::new()?, Kick::new()?);
+        epoll.add(kick.fd(), 0x1, Trigger::Level, KICK)?;
+        Ok(self.parts.get_or_init(|| (epoll, kick)))
+    }
+
+    fn kick(&self) {
+        if let Some((_, kick)) = self.parts.get() {
+            kick.wake(1);
+        }
+    }
+}
+
+/// The thread.
+struct Run<'a> {
+    background: &'a Background,
+    epoll: &'a Epoll,
+    kick: &'a Kick,
+    owned: HashMap<u64, Arc<Ring>>,
+    tokens: u64,
+}
+
+impl Run<'_> {
+    fn run(mut self) {
+        let mut noticed: Vec<(Instant, Arc<Ring>)> = Vec::new();
+        loop {
+            let timeout = if noticed.is_empty() { self.time_left() } else { Some(GRACE) };
+            let idle = noticed.is_empty() && self.owned.is_empty();
+            {
+                let mut shared = self.background.shared.lock();
+                shared.sleeping = shared.noticed.is_empty();
+                if !shared.sleeping {
+                    noticed.extend(shared.noticed.drain(..).map(|ring| (Instant::now(), ring)));
+                    continue;
+                }
+            }
+            let mut reports = [Report::default(); 64];
+            let timeout = if idle { Some(IDLE) } else { timeout };
+            // This thread blocks all signals, and its arguments are good: an error leaves nothing to do but go on.
+            let count = self.epoll.wait(&mut reports, timeout, None).unwrap_or(0);
+            {
+                let mut shared = self.background.shared.lock();
+                shared.sleeping = false;
+                if idle && count == 0 && shared.noticed.is_empty() {
+                    shared.running = false;
+                    return;
+                }
+                noticed.extend(shared.noticed.drain(..).map(|ring| (Instant::now(), ring)));
+            }
+            for report in &reports[..count] {
+                let token = report.token;
+                if token == KICK {
+                    self.kick.take();
+                } else {
+                    self.serve(token);
+                }
+            }
+            self.expire_timers();
+            let mut waiting = Vec::new();
+            for (since, ring) in noticed {
+                if since.elapsed() >= GRACE {
+                    self.decide(ring);
+                } else {
+                    waiting.push((since, ring));
+                }
+            }
+            noticed = waiting;
+        }
+    }
+
+    /// How long until a timer of an owned ring is due.
+    fn time_left(&self) -> Option<Duration> {
+        self.owned.values().filter_map(|ring| ring.inflight.lock().timers.time_left()).min()
+    }
+
+    fn expire_timers(&mut self) {
+        let due: Vec<u64> = self
+            .owned
+            .iter()
+            .filter(|(_, ring)| ring.inflight.lock().timers.time_left() == Some(Duration::ZERO))
+            .map(|(token, _)| *token)
+            .collect();
+        for token in due {
+            self.serve(token);
+        }
+        let closed: Vec<u64> = self
+            .owned
+            .iter()
+            .filter(|(_, ring)| ring.inflight.lock().closed)
+            .map(|(token, _)| *token)
+            .collect();
+        for token in closed {
+            self.give_up(token);
+        }
+    }
+
+    /// A noticed ring has had its moment.
+    fn decide(&mut self, ring: Arc<Ring>) {
+        if !has_work(&ring) || ring.reactor.drivers() > 0 {
+            ring.reactor.set_owner(Owner::Nobody);
+            // A thread may have left, or armed something, before it could see that the ring is nobody's.
+            if (ring.reactor.drivers() > 0 || !has_work(&ring)) || !ring.reactor.claim_notice() {
+                return;
+            }
+        }
+        self.tokens += 1;
+        let token = self.tokens;
+        let armed = ring
+            .reactor
+            .prepare()
+            .and_then(|()| ring.reactor.epoll().ok_or(Errno::BADF))
+            .and_then(|epoll| self.epoll.add_instance(epoll, Trigger::Once, token));
+        ring.reactor.take_timer_change();
+        // Without a registration the ring is driven by its timers and whenever the program enters it.
+        if armed.is_ok() || !ring.inflight.lock().timers.is_empty() {
+            ring.reactor.set_owner(Owner::Background);
+            self.owned.insert(token, ring);
+            self.serve(token);
+        } else {
+            ring.reactor.set_owner(Owner::Nobody);
+        }
+    }
+
+    /// Drives an owned ring, unless a thread of the program is back.
+    fn serve(&mut self, token: u64) {
+        let Some(ring) = self.owned.get(&token).map(Arc::clone) else { return };
+        if ring.reactor.drivers() > 0 {
+            return self.give_up(token);
+        }
+        wait::drive(&ring);
+        if !has_work(&ring) {
+            return self.give_up(token);
+        }
+        if let Some(epoll) = ring.reactor.epoll() {
+            // Registered in `decide`; if that failed there is nothing to arm.
+            let _ = self.epoll.rearm_instance(epoll, Trigger::Once, token);
+        }
+    }
+
+    fn give_up(&mut self, token: u64) {
+        let Some(ring) = self.owned.remove(&token) else { return };
+        if let Some(epoll) = ring.reactor.epoll() {
+            self.epoll.remove_instance(epoll);
+        }
+        ring.reactor.set_owner(Owner::Nobody);
+        // As in `decide`.
+        if ring.reactor.drivers() == 0 && has_work(&ring) && ring.reactor.claim_notice() {
+            self.background.shared.lock().noticed.push(ring);
+        }
+    }
+}
+
+/// Whether something is armed. If not, that is noted, so that nobody asks until something is.
+fn has_work(ring: &Ring) -> bool {
+    let inflight = ring.inflight.lock();
+    let work = !inflight.closed && (inflight.armed > 0 || !inflight.timers.is_empty());
+    if !work {
+        // Under the lock: whoever arms something sets it again afterwards.
+        ring.reactor.no_work();
+    }
+    work
+}

@@ -1,0 +1,114 @@
+//! Completion: CQEs into the CQ, the backlog behind a full one, and who is told.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+
+use ringer_abi::{Cqe, SetupFlags, SqRingFlags};
+use ringer_sys::thread::Lock;
+
+use crate::register::eventfd::EventfdSignal;
+use crate::ring::Ring;
+
+/// What this process keeps of a ring's completion side.
+#[derive(Debug, Default)]
+pub(crate) struct Completions {
+    /// CQEs that found the CQ full (`IORING_FEAT_NODROP`). Guarded by the ring's completion lock as well.
+    backlog: Lock<VecDeque<Cqe>>,
+    has_backlog: AtomicBool,
+    /// Completions that wait for the submitter to run its task work (`IORING_SETUP_DEFER_TASKRUN`).
+    deferred: Lock<Vec<Cqe>>,
+    has_deferred: AtomicBool,
+    pub(crate) eventfd: EventfdSignal,
+    /// CQEs posted that timeouts with a count look at.
+    posted: AtomicU32,
+    /// Some timeout counts CQEs.
+    pub(crate) is_counted: AtomicBool,
+}
+
+impl Ring {
+    /// Posts a CQE. `asynchronous`: not from within the submission of the request.
+    pub(crate) fn post(&self, cqe: &Cqe, asynchronous: bool) {
+        if asynchronous && self.defers_completions() {
+            self.completions.deferred.lock().push(*cqe);
+            // Release, with the Acquire in `run_deferred`.
+            self.completions.has_deferred.store(true, Ordering::Release);
+            if self.setup.contains(SetupFlags::TASKRUN_FLAG) {
+                self.shared.sq_set_flags(SqRingFlags::TASKRUN);
+            }
+        } else {
+            self.post_now(cqe);
+        }
+    }
+
+    fn post_now(&self, cqe: &Cqe) {
+        let completions = &self.completions;
+        let _guard = self.shared.completion_lock().lock();
+        // Relaxed: only written under the completion lock.
+        if completions.has_backlog.load(Ordering::Relaxed) || self.shared.cq_push(cqe).is_err() {
+            // Posting directly now would overtake the backlog.
+            completions.backlog.lock().push_back(*cqe);
+            completions.has_backlog.store(true, Ordering::Relaxed);
+            self.shared.sq_set_flags(SqRingFlags::CQ_OVERFLOW);
+        }
+    }
+
+    /// Counts a posted CQE for the timeouts that wait for a number of them.
+    pub(crate) fn count_posted(&self) -> u32 {
+        self.completions.posted.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// How many CQEs were posted that count.
+    pub(crate) fn posted(&self) -> u32 {
+        self.completions.posted.load(Ordering::Relaxed)
+    }
+
+    /// Moves deferred completions into the CQ. Called by the submitter when it asks for events.
+    pub(crate) fn run_deferred(&self) {
+        // Acquire, with the Release in `post`.
+        if !self.completions.has_deferred.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let deferred = std::mem::take(&mut *self.completions.deferred.lock());
+        self.shared.sq_clear_flags(SqRingFlags::TASKRUN);
+        for cqe in &deferred {
+            self.post_now(cqe);
+        }
+    }
+
+    /// How many completions wait for the submitter to ask for them.
+    pub(crate) fn deferred_count(&self) -> u32 {
+        if !self.completions.has_deferred.load(Ordering::Acquire) {
+            return 0;
+        }
+        self.completions.deferred.lock().len() as u32
+    }
+
+    /// Moves the backlog into the CQ as far as there is room.
+    pub(crate) fn flush_backlog(&self) {
+        // Relaxed: a backlog made by this thread is seen, one made just now by another is for the next call.
+        if !self.completions.has_backlog.load(Ordering::Relaxed) {
+            return;
+        }
+        let _guard = self.shared.completion_lock().lock();
+        let mut backlog = self.completions.backlog.lock();
+        while let Some(cqe) = backlog.front() {
+            if self.shared.cq_push(cqe).is_err() {
+                return;
+            }
+            backlog.pop_front();
+        }
+        self.completions.has_backlog.store(false, Ordering::Relaxed);
+        self.shared.sq_clear_flags(SqRingFlags::CQ_OVERFLOW);
+    }
+
+    /// Tells whoever waits that CQEs were posted: threads in `enter`, and those that poll the descriptor.
+    pub(crate) fn announce_completions(&self) {
+        // The fence pairs with the waiter's between announcing itself and looking at the CQ.
+        fence(Ordering::SeqCst);
+        let waiters = self.shared.waiters();
+        if waiters > 0 {
+            self.reactor.kick(waiters);
+        }
+        self.readiness.show(|| self.shared.cq_ready() > 0 || self.deferred_count() > 0);
+    }
+}

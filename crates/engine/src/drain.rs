@@ -1,0 +1,87 @@
+//! `IOSQE_IO_DRAIN`: a chain that starts when everything before it is done, and holds back what follows.
+
+use crate::inflight::{Drained, Inflight, RequestId};
+use crate::request::Request;
+use crate::turn::Turn;
+
+use ringer_abi::SqeFlags;
+
+impl Turn<'_> {
+    /// Starts a chain, or queues it where draining demands it. Returns the head if it can start now.
+    pub(crate) fn start_or_drain(&mut self, mut head: Request, drain: bool) -> Option<Request> {
+        let mut inflight = self.ring.inflight.lock();
+        let must_wait = inflight.draining || !inflight.drained.is_empty() || (drain && inflight.len() > 0);
+        if !must_wait {
+            if drain {
+                inflight.draining = true;
+                head.drains = true;
+            }
+            return Some(head);
+        }
+        drop(inflight);
+        self.capture_chain(&mut head);
+        head.drains = drain;
+        self.ring.inflight.lock().drained.push_back(Drained { head: Box::new(head), drain });
+        // What it waits for may have finished meanwhile.
+        self.release_drained();
+        None
+    }
+
+    /// A request that does not start now must own what its SQE points to.
+    pub(crate) fn capture_chain(&self, head: &mut Request) {
+        let mut next = Some(head);
+        while let Some(request) = next {
+            if !request.captured {
+                if let Err(errno) = request.operation.capture() {
+                    request.early_result.get_or_insert(-errno.raw_os_error());
+                }
+                request.captured = true;
+            }
+            next = request.next.as_deref_mut();
+        }
+    }
+
+    /// A request is finished, its slot is free; what waited for it may start.
+    pub(crate) fn release(&mut self, slot: Option<RequestId>, drains: bool) {
+        let mut inflight = self.ring.inflight.lock();
+        if let Some(slot) = slot {
+            inflight.release(slot);
+        }
+        if drains {
+            inflight.draining = false;
+        }
+        if !inflight.drained.is_empty() {
+            self.start_drained(&mut inflight);
+        }
+    }
+
+    fn release_drained(&mut self) {
+        let mut inflight = self.ring.inflight.lock();
+        self.start_drained(&mut inflight);
+    }
+
+    fn start_drained(&mut self, inflight: &mut Inflight) {
+        while let Some(front) = inflight.drained.front() {
+            if inflight.draining || (front.drain && inflight.len() > 0) {
+                return;
+            }
+            let Some(Drained { mut head, drain }) = inflight.drained.pop_front() else { return };
+            inflight.draining = drain;
+            // It counts as pending from now on, so that the next one waits for it.
+            head.slot = Some(inflight.reserve(&head));
+            self.ready.push_back(head);
+        }
+    }
+}
+
+/// Whether any request of a chain has the flag: it then holds for the whole chain.
+pub(crate) fn wants_drain(head: &Request) -> bool {
+    let mut next = Some(head);
+    while let Some(request) = next {
+        if request.flags.contains(SqeFlags::IO_DRAIN) {
+            return true;
+        }
+        next = request.next.as_deref();
+    }
+    false
+}

@@ -1,0 +1,132 @@
+//! `io_uring_enter`: submits, waits, or both.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ringer_abi::{EnterFlags, GetEventsArg, SetupFlags};
+use ringer_ops::timeout::Clock;
+use ringer_sys::{Errno, UserAddress};
+use rustix::thread::gettid;
+
+use crate::ring::Ring;
+use crate::system::Caller;
+use crate::wait::WaitLimit;
+use crate::{background, submit, timer, wait};
+
+/// The arguments of one call, the descriptor already looked up.
+pub(crate) struct Enter {
+    pub(crate) to_submit: u32,
+    pub(crate) min_complete: u32,
+    pub(crate) flags: EnterFlags,
+    pub(crate) argument: UserAddress,
+    pub(crate) argument_size: usize,
+}
+
+/// Flags that are served.
+pub(crate) const SERVED: EnterFlags = EnterFlags::GETEVENTS
+    .union(EnterFlags::SQ_WAKEUP)
+    .union(EnterFlags::SQ_WAIT)
+    .union(EnterFlags::EXT_ARG)
+    .union(EnterFlags::REGISTERED_RING);
+
+/// Carries the call out. Returns the number of SQEs consumed.
+///
+/// # Errors
+/// `EBADFD` for a disabled ring, `EEXIST` for the wrong thread of a single-issuer ring, `EINVAL`, `EFAULT`
+/// for a bad argument, `EINTR`, `ETIME`; errors of waiting only if nothing was submitted.
+pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<i32, Errno> {
+    if ring.disabled.load(Ordering::Relaxed) {
+        return Err(Errno::BADFD);
+    }
+    let submitted = if let Some(thread) = ring.poll_thread.get() {
+        if enter.flags.contains(EnterFlags::SQ_WAKEUP) {
+            thread.wake();
+        }
+        if enter.flags.contains(EnterFlags::SQ_WAIT) {
+            thread.wait_for_room(ring);
+        }
+        enter.to_submit
+    } else if enter.to_submit > 0 {
+        check_submitter(ring)?;
+        let submitted = submit::submit(ring, enter.to_submit);
+        if submitted != enter.to_submit {
+            background::notice(ring);
+            ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
+            return Ok(submitted as i32);
+        }
+        submitted
+    } else {
+        0
+    };
+    let waited =
+        if enter.flags.contains(EnterFlags::GETEVENTS) { get_events(ring, enter, caller) } else { Ok(()) };
+    background::notice(ring);
+    ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
+    match waited {
+        Err(errno) if submitted == 0 => Err(errno),
+        _ => Ok(submitted as i32),
+    }
+}
+
+/// A single-issuer ring belongs to the first thread that submits.
+fn check_submitter(ring: &Ring) -> Result<(), Errno> {
+    if !ring.setup.contains(SetupFlags::SINGLE_ISSUER) {
+        return Ok(());
+    }
+    let this = gettid().as_raw_nonzero().get() as u32;
+    // Relaxed: the value is compared with this thread's own only.
+    match ring.submitter.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => Ok(()),
+        Err(owner) if owner == this => Ok(()),
+        Err(_) => Err(Errno::EXIST),
+    }
+}
+
+fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Errno> {
+    let (limit, mask) = read_argument(enter)?;
+    if ring.defers_completions() {
+        check_submitter(ring)?;
+    }
+    let wanted = enter.min_complete.min(ring.shared.shape().cq_entries);
+    wait::wait(ring, wanted, limit, mask.or(caller.wait_mask))
+}
+
+/// The time limit and the signal mask, from either form of the argument.
+fn read_argument(enter: &Enter) -> Result<(Option<WaitLimit>, Option<u64>), Errno> {
+    if !enter.flags.contains(EnterFlags::EXT_ARG) {
+        return Ok((None, read_mask(enter.argument, enter.argument_size as u64)?));
+    }
+    if enter.argument_size != size_of::<GetEventsArg>() {
+        return Err(Errno::INVAL);
+    }
+    let argument = enter.argument.read::<GetEventsArg>()?;
+    if argument.min_wait_usec != 0 {
+        return Err(Errno::INVAL);
+    }
+    let mask = read_mask(UserAddress::new(argument.sigmask), u64::from(argument.sigmask_sz))?;
+    let limit = match UserAddress::new(argument.ts) {
+        none if none.is_null() => None,
+        address => {
+            let [seconds, nanoseconds] = address.read::<[i64; 2]>()?;
+            let time = Duration::from_secs(seconds.max(0) as u64)
+                .saturating_add(Duration::from_nanos(nanoseconds.max(0) as u64));
+            Some(WaitLimit {
+                clock: Clock::Monotonic,
+                deadline: timer::now(Clock::Monotonic).saturating_add(time),
+            })
+        }
+    };
+    Ok((limit, mask))
+}
+
+/// A signal set of the program; 8 bytes on every Linux that has io_uring.
+fn read_mask(address: UserAddress, size: u64) -> Result<Option<u64>, Errno> {
+    if address.is_null() {
+        return Ok(None);
+    }
+    if size != 8 {
+        return Err(Errno::INVAL);
+    }
+    address.read::<u64>().map(Some)
+}

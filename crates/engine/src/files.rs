@@ -1,0 +1,183 @@
+//! Registered files: the ring's own descriptors for files of the program.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Weak};
+
+use ringer_ops::FileSlot;
+use ringer_sys::{Errno, call, descriptor};
+
+use crate::ring::Ring;
+
+/// The most files one ring may register (`IORING_MAX_FIXED_FILES`).
+pub(crate) const MOST_FILES: u32 = 1 << 20;
+
+/// One registered file. Requests hold it too, so that it stays open until the last of them is done.
+#[derive(Debug)]
+pub(crate) struct RegisteredFile {
+    fd: OwnedFd,
+    status_flags: u32,
+    release: Release,
+}
+
+impl RegisteredFile {
+    /// Duplicates the program's descriptor.
+    ///
+    /// # Errors
+    /// `EBADF` when it is not open or is a ring, `EMFILE`.
+    pub(crate) fn duplicate(fd: RawFd, release: Release) -> Result<Self, (Errno, Release)> {
+        // A ring in its own files would never be freed.
+        if descriptor::reserved().all().contains(&fd) {
+            return Err((Errno::BADF, release));
+        }
+        match descriptor::duplicate_for_engine(fd) {
+            Ok(fd) => Ok(Self::adopt(fd, release)),
+            Err(errno) => Err((errno, release)),
+        }
+    }
+
+    /// Takes over a file that the engine opened.
+    pub(crate) fn adopt(fd: OwnedFd, release: Release) -> Self {
+        const F_GETFL: u32 = 3;
+        let status_flags = call::fcntl(fd.as_raw_fd(), F_GETFL, 0).unwrap_or(0) as u32;
+        Self { fd, status_flags, release }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// The status flags at registration. `O_DIRECT` and `O_NONBLOCK` rarely change afterwards, but can:
+    /// only a hint for which attempt to make first.
+    pub(crate) fn status_flags(&self) -> u32 {
+        self.status_flags
+    }
+
+    /// Its tag will not be posted.
+    pub(crate) fn silence(&mut self) {
+        self.release.silence();
+    }
+}
+
+/// Posts a registered resource's tag when the last user of the resource is gone.
+#[derive(Debug)]
+pub(crate) struct Release {
+    pub(crate) tag: u64,
+    pub(crate) ring: Weak<Ring>,
+}
+
+impl Release {
+    /// Nothing to be told.
+    pub(crate) const fn silent() -> Self {
+        Self { tag: 0, ring: Weak::new() }
+    }
+
+    /// Nothing to be told after all.
+    pub(crate) fn silence(&mut self) {
+        self.tag = 0;
+    }
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        if self.tag != 0
+            && let Some(ring) = self.ring.upgrade()
+        {
+            ring.post_tag(self.tag);
+        }
+    }
+}
+
+/// The ring's table of registered files.
+#[derive(Debug, Default)]
+pub(crate) struct FileTable {
+    slots: Option<Vec<Option<Arc<RegisteredFile>>>>,
+    /// Where slots are allocated from.
+    range: (u32, u32),
+    hint: u32,
+}
+
+impl FileTable {
+    /// # Errors
+    /// `EBUSY` when files are registered already.
+    pub(crate) fn register(&mut self, slots: Vec<Option<Arc<RegisteredFile>>>) -> Result<(), Errno> {
+        if self.slots.is_some() {
+            return Err(Errno::BUSY);
+        }
+        self.range = (0, slots.len() as u32);
+        self.hint = 0;
+        self.slots = Some(slots);
+        Ok(())
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        self.slots.is_some()
+    }
+
+    /// Takes all files out, to be dropped once no lock is held.
+    ///
+    /// # Errors
+    /// `ENXIO` when no files are registered.
+    pub(crate) fn unregister(&mut self) -> Result<Vec<Option<Arc<RegisteredFile>>>, Errno> {
+        self.slots.take().ok_or(Errno::NXIO)
+    }
+
+    /// How many slots there are.
+    ///
+    /// # Errors
+    /// `ENXIO` when no files are registered.
+    pub(crate) fn len(&self) -> Result<u32, Errno> {
+        self.slots.as_ref().map(|slots| slots.len() as u32).ok_or(Errno::NXIO)
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<Arc<RegisteredFile>> {
+        self.slots.as_ref()?.get(index as usize)?.clone()
+    }
+
+    /// Puts a file into a slot, or empties it. Returns what was there, to be dropped once no lock is held.
+    ///
+    /// # Errors
+    /// `ENXIO` without registered files, `EINVAL` beyond them.
+    pub(crate) fn set(
+        &mut self,
+        index: u32,
+        file: Option<Arc<RegisteredFile>>,
+    ) -> Result<Option<Arc<RegisteredFile>>, Errno> {
+        let slots = self.slots.as_mut().ok_or(Errno::NXIO)?;
+        let slot = slots.get_mut(index as usize).ok_or(Errno::INVAL)?;
+        Ok(std::mem::replace(slot, file))
+    }
+
+    /// Restricts allocation to `start..start + count`. Source: `io_uring_register_file_alloc_range.3`.
+    ///
+    /// # Errors
+    /// `EINVAL` when the range leaves the table, `ENXIO` without one.
+    pub(crate) fn set_range(&mut self, start: u32, count: u32) -> Result<(), Errno> {
+        let end = start.checked_add(count).ok_or(Errno::OVERFLOW)?;
+        if end > self.slots.as_ref().map_or(0, |slots| slots.len() as u32) {
+            return Err(Errno::INVAL);
+        }
+        self.range = (start, end);
+        self.hint = start;
+        Ok(())
+    }
+
+    /// Finds the slot that a file is to go into.
+    ///
+    /// # Errors
+    /// `ENXIO` without registered files, `EINVAL` beyond them, `ENFILE` when none is free.
+    pub(crate) fn choose(&mut self, slot: FileSlot) -> Result<u32, Errno> {
+        let slots = self.slots.as_ref().ok_or(Errno::NXIO)?;
+        match slot {
+            FileSlot::Index(index) if (index as usize) < slots.len() => Ok(index),
+            FileSlot::Index(_) => Err(Errno::INVAL),
+            FileSlot::Allocate => {
+                let (start, end) = self.range;
+                let hint = self.hint.clamp(start, end);
+                let free = (hint..end).chain(start..hint).find(|index| slots[*index as usize].is_none());
+                let index = free.ok_or(Errno::NFILE)?;
+                self.hint = index + 1;
+                Ok(index)
+            }
+        }
+    }
+}

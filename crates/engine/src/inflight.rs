@@ -1,0 +1,252 @@
+//! What is pending: every request that outlived its submission, and where it stands.
+
+use std::collections::{HashMap, VecDeque};
+
+use ringer_abi::SqeFlags;
+
+use crate::request::Request;
+use crate::timer::{TimerKey, TimerQueue};
+
+/// Names a pending request. Never reused: a number is in use once, its slot many times.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct RequestId {
+    /// The slot.
+    pub(crate) index: u32,
+    /// How often the slot was given out before.
+    pub(crate) generation: u32,
+}
+
+impl RequestId {
+    pub(crate) const fn to_token(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    pub(crate) const fn from_token(token: u64) -> Self {
+        Self { index: token as u32, generation: (token >> 32) as u32 }
+    }
+}
+
+/// Where a pending request stands.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Its file will report readiness.
+    Armed(Box<Request>),
+    /// A timer will expire. LINK_TIMEOUTs name the request they limit.
+    Timer { request: Box<Request>, key: Option<TimerKey>, limits: Option<RequestId> },
+    /// It waits for a worker.
+    Queued(Box<Request>),
+    /// A thread runs it. What happens meanwhile is noted here.
+    Running { cancelled: bool, reported: bool },
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    user_data: u64,
+    opcode: u8,
+    /// `fd` and whether it is an index of the registered files.
+    file: (i32, bool),
+    /// When it became pending, relative to the others.
+    order: u64,
+    stage: Option<Stage>,
+}
+
+/// A chain that waits for everything before it (`IOSQE_IO_DRAIN`), or behind one that does.
+#[derive(Debug)]
+pub(crate) struct Drained {
+    pub(crate) head: Box<Request>,
+    pub(crate) drain: bool,
+}
+
+/// The pending requests of one ring in this process.
+#[derive(Debug, Default)]
+pub(crate) struct Inflight {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_user_data: HashMap<u64, Vec<u32>>,
+    used: usize,
+    next_order: u64,
+    pub(crate) timers: TimerQueue,
+    pub(crate) drained: VecDeque<Drained>,
+    /// Timeouts that complete when so many CQEs were posted.
+    pub(crate) counted: Vec<(u32, RequestId)>,
+    /// A request with `IOSQE_IO_DRAIN` runs: what follows waits for it.
+    pub(crate) draining: bool,
+    /// Requests whose stage is `Armed`.
+    pub(crate) armed: usize,
+    /// The ring is closed: nothing becomes pending any more.
+    pub(crate) closed: bool,
+}
+
+impl Inflight {
+    /// How many requests are pending, those in the drain queue not counted.
+    pub(crate) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Gives the request a slot, unless it has one, and puts it there.
+    pub(crate) fn put(
+        &mut self,
+        mut request: Box<Request>,
+        stage: impl FnOnce(Box<Request>) -> Stage,
+    ) -> RequestId {
+        let id = match request.slot {
+            Some(id) => {
+                self.rename(id, &request);
+                id
+            }
+            None => self.reserve(&request),
+        };
+        request.slot = Some(id);
+        let stage = stage(request);
+        self.armed += usize::from(matches!(stage, Stage::Armed(_)));
+        self.slots[id.index as usize].stage = Some(stage);
+        id
+    }
+
+    /// Reserves a slot for a request that runs already.
+    pub(crate) fn reserve(&mut self, request: &Request) -> RequestId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                user_data: 0,
+                opcode: 0,
+                file: (-1, false),
+                order: 0,
+                stage: None,
+            });
+            // The memory for 2^32 slots is not to be had.
+            (self.slots.len() - 1) as u32
+        });
+        self.used += 1;
+        self.next_order += 1;
+        let slot = &mut self.slots[index as usize];
+        slot.user_data = request.user_data;
+        slot.opcode = request.opcode;
+        slot.file = (request.fd, request.flags.contains(SqeFlags::FIXED_FILE));
+        slot.order = self.next_order;
+        slot.stage = Some(Stage::Running { cancelled: false, reported: false });
+        self.by_user_data.entry(request.user_data).or_default().push(index);
+        RequestId { index, generation: slot.generation }
+    }
+
+    /// The slot passes on to another request of the same chain, or the request's `user_data` changes.
+    pub(crate) fn pass_on(&mut self, id: RequestId, request: &Request) {
+        self.rename(id, request);
+    }
+
+    fn rename(&mut self, id: RequestId, request: &Request) {
+        let slot = &mut self.slots[id.index as usize];
+        slot.opcode = request.opcode;
+        slot.file = (request.fd, request.flags.contains(SqeFlags::FIXED_FILE));
+        if slot.user_data != request.user_data {
+            let old = std::mem::replace(&mut slot.user_data, request.user_data);
+            self.forget_user_data(old, id.index);
+            self.by_user_data.entry(request.user_data).or_default().push(id.index);
+        }
+    }
+
+    fn forget_user_data(&mut self, user_data: u64, index: u32) {
+        if let Some(indices) = self.by_user_data.get_mut(&user_data) {
+            indices.retain(|other| *other != index);
+            if indices.is_empty() {
+                self.by_user_data.remove(&user_data);
+            }
+        }
+    }
+
+    /// Gives the slot back: the request is finished.
+    pub(crate) fn release(&mut self, id: RequestId) {
+        let Some(slot) =
+            self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)
+        else {
+            return;
+        };
+        let user_data = slot.user_data;
+        slot.stage = None;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.forget_user_data(user_data, id.index);
+        self.free.push(id.index);
+        self.used -= 1;
+    }
+
+    fn slot(&mut self, id: RequestId) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(id.index as usize)
+            .filter(|slot| slot.generation == id.generation && slot.stage.is_some())
+    }
+
+    /// The stage of a pending request.
+    pub(crate) fn stage(&mut self, id: RequestId) -> Option<&mut Stage> {
+        self.slot(id).and_then(|slot| slot.stage.as_mut())
+    }
+
+    /// Takes a request out to run it. Its slot stays reserved. `None` if it is not pending, or runs.
+    pub(crate) fn take(&mut self, id: RequestId) -> Option<Box<Request>> {
+        let slot = self.slot(id)?;
+        let running = Stage::Running { cancelled: false, reported: false };
+        // `slot` gives only slots in use.
+        match slot.stage.replace(running)? {
+            Stage::Armed(request) => {
+                self.armed -= 1;
+                Some(request)
+            }
+            Stage::Queued(request) => Some(request),
+            Stage::Timer { request, key, .. } => {
+                if let Some(key) = key {
+                    self.timers.remove(key);
+                }
+                Some(request)
+            }
+            stage @ Stage::Running { .. } => {
+                slot.stage = Some(stage);
+                None
+            }
+        }
+    }
+
+    /// The request in a slot, unless it runs.
+    pub(crate) fn request(&mut self, id: RequestId) -> Option<&mut Request> {
+        match self.stage(id)? {
+            Stage::Armed(request) | Stage::Queued(request) => Some(request),
+            Stage::Timer { request, .. } => Some(request),
+            Stage::Running { .. } => None,
+        }
+    }
+
+    /// Whether a running request was cancelled meanwhile.
+    pub(crate) fn is_cancelled(&mut self, id: RequestId) -> bool {
+        matches!(self.stage(id), Some(Stage::Running { cancelled: true, .. }))
+    }
+
+    /// The pending requests with this `user_data`, the longest pending first.
+    pub(crate) fn with_user_data(&self, user_data: u64) -> Vec<RequestId> {
+        let mut found: Vec<u32> = self.by_user_data.get(&user_data).cloned().unwrap_or_default();
+        found.sort_by_key(|index| self.slots[*index as usize].order);
+        found.into_iter().map(|index| self.id_of(index)).collect()
+    }
+
+    /// All pending requests, the longest pending first.
+    pub(crate) fn all(&self) -> Vec<RequestId> {
+        let mut found: Vec<u32> = (0..self.slots.len() as u32)
+            .filter(|index| self.slots[*index as usize].stage.is_some())
+            .collect();
+        found.sort_by_key(|index| self.slots[*index as usize].order);
+        found.into_iter().map(|index| self.id_of(index)).collect()
+    }
+
+    fn id_of(&self, index: u32) -> RequestId {
+        RequestId { index, generation: self.slots[index as usize].generation }
+    }
+
+    /// What a pending request can be recognised by: `user_data`, opcode, file.
+    pub(crate) fn describe(&self, id: RequestId) -> (u64, u8, (i32, bool)) {
+        let slot = &self.slots[id.index as usize];
+        (slot.user_data, slot.opcode, slot.file)
+    }
+
+    /// When it became pending, relative to the others.
+    pub(crate) fn order(&self, id: RequestId) -> u64 {
+        self.slots.get(id.index as usize).map_or(0, |slot| slot.order)
+    }
+}

@@ -1,0 +1,61 @@
+//! LINK_TIMEOUT: a limit on the request before it in the chain.
+
+use ringer_abi::Cqe;
+use ringer_ops::Operation;
+use ringer_sys::Errno;
+
+use crate::Served;
+use crate::inflight::{Inflight, RequestId, Stage};
+use crate::request::Request;
+use crate::system::System;
+use crate::timer;
+use crate::turn::Turn;
+
+impl Turn<'_> {
+    /// Arms the limit of a request that has just become pending in `target`.
+    pub(crate) fn arm_limit(&mut self, inflight: &mut Inflight, target: RequestId, mut limit: Box<Request>) {
+        let Operation::LinkTimeout(operation) = &limit.operation else { return };
+        let expiry = operation.expiry;
+        limit.served = Served::Engine;
+        let id = inflight.reserve(&limit);
+        limit.slot = Some(id);
+        let key = inflight.timers.insert(expiry.clock, timer::deadline(&expiry), id);
+        inflight.put(limit, |request| Stage::Timer { request, key: Some(key), limits: Some(target) });
+        if let Some(request) = inflight.request(target) {
+            request.link_timeout = Some(id);
+        }
+        self.timer_was_queued();
+    }
+
+    /// The limited request is finished: its limit is cancelled.
+    pub(crate) fn drop_limit(&mut self, id: RequestId) {
+        let limit = {
+            let mut inflight = self.ring.inflight.lock();
+            let limit = inflight.take(id);
+            if limit.is_some() {
+                inflight.release(id);
+            }
+            limit
+        };
+        // `None`: it is expiring just now, and tells so itself.
+        if let Some(limit) = limit {
+            self.finish_limit(&limit, Errno::CANCELED);
+        }
+    }
+
+    /// The limit has expired: the request is cancelled, if it can be.
+    pub(crate) fn fire_limit(&mut self, limit: &Request, target: RequestId) {
+        let result = match self.cancel_one(target) {
+            Ok(()) => Errno::TIME,
+            Err(errno) => errno,
+        };
+        self.finish_limit(limit, result);
+    }
+
+    fn finish_limit(&mut self, limit: &Request, errno: Errno) {
+        System::global().counters().count(limit.opcode, Served::Engine);
+        if !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS) || errno != Errno::TIME {
+            self.post_uncounted(&Cqe::new(limit.user_data, -errno.raw_os_error(), 0));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The reactor of one ring: which descriptors it watches, and how its waiters are woken.
+
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::time::Duration;
+
+use ringer_sys::Errno;
+use ringer_sys::ready::{Epoll, Kick, Report, Trigger};
+
+/// The token of the kick; no request has it, as no slot has this number.
+pub(crate) const KICK: u64 = u64::MAX;
+
+#[derive(Debug)]
+struct Parts {
+    epoll: Epoll,
+    kick: Kick,
+}
+
+/// An epoll instance with a kick, made when first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Reactor {
+    parts: OnceLock<Parts>,
+    /// Something is armed or a timer runs. Cleared by the background thread when it finds nothing.
+    work: AtomicBool,
+    /// A timer was queued since the background thread last looked.
+    timer_changed: AtomicBool,
+    /// Threads that drive this ring now.
+    drivers: AtomicU32,
+    owner: AtomicU8,
+}
+
+/// Who drives a ring while no thread of the program does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Owner {
+    /// Nobody: there is nothing to drive, or a thread of the program does.
+    Nobody = 0,
+    /// The background thread will look whether it has to.
+    Noticed = 1,
+    /// The background thread.
+    Background = 2,
+}
+
+impl Reactor {
+    fn parts(&self) -> Result<&Parts, Errno> {
+        if let Some(parts) = self.parts.get() {
+            return Ok(parts);
+        }
+        let parts = Parts { epoll: Epoll::new()?, kick: Kick::new()? };
+        parts.epoll.add(parts.kick.fd(), 0x1, Trigger::Level, KICK)?;
+        Ok(self.parts.get_or_init(|| parts))
+    }
+
+    /// Makes sure that waiting will work.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`.
+    pub(crate) fn prepare(&self) -> Result<(), Errno> {
+        self.parts().map(drop)
+    }
+
+    /// Watches a descriptor of a request.
+    ///
+    /// # Errors
+    /// `EPERM` for a file that is always ready, and those of epoll.
+    pub(crate) fn add(&self, fd: &OwnedFd, events: u32, edge: bool, token: u64) -> Result<(), Errno> {
+        let trigger = if edge { Trigger::Edge } else { Trigger::Once };
+        self.parts()?.epoll.add(fd, events, trigger, token)
+    }
+
+    /// Watches it once more.
+    ///
+    /// # Errors
+    /// Those of epoll.
+    pub(crate) fn rearm(&self, fd: &OwnedFd, events: u32, edge: bool, token: u64) -> Result<(), Errno> {
+        let trigger = if edge { Trigger::Edge } else { Trigger::Once };
+        self.parts()?.epoll.rearm(fd, events, trigger, token)
+    }
+
+    /// Stops watching it.
+    pub(crate) fn remove(&self, fd: &OwnedFd) {
+        if let Some(parts) = self.parts.get() {
+            parts.epoll.remove(fd);
+        }
+    }
+
+    /// Waits for reports. Kicks are taken here and not reported.
+    ///
+    /// # Errors
+    /// `EINTR` when a signal handler ran; those of making the instance.
+    pub(crate) fn wait(
+        &self,
+        reports: &mut [Report],
+        timeout: Option<Duration>,
+        mask: Option<u64>,
+    ) -> Result<usize, Errno> {
+        let parts = self.parts()?;
+        let count = parts.epoll.wait(reports, timeout, mask)?;
+        if reports[..count].iter().any(|report| { report.token } == KICK) {
+            parts.kick.take();
+        }
+        Ok(count)
+    }
+
+    /// Wakes threads out of [`wait`](Self::wait).
+    pub(crate) fn kick(&self, threads: u32) {
+        if let Some(parts) = self.parts.get() {
+            parts.kick.wake(threads);
+        }
+    }
+
+    /// The instance, once there is one.
+    pub(crate) fn epoll(&self) -> Option<&Epoll> {
+        self.parts.get().map(|parts| &parts.epoll)
+    }
+
+    /// Something was armed.
+    pub(crate) fn has_work(&self) {
+        self.work.store(true, Ordering::Relaxed);
+    }
+
+    /// A timer was queued.
+    pub(crate) fn timer_queued(&self) {
+        self.timer_changed.store(true, Ordering::Relaxed);
+        self.has_work();
+    }
+
+    pub(crate) fn take_timer_change(&self) -> bool {
+        self.timer_changed.load(Ordering::Relaxed) && self.timer_changed.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn may_have_work(&self) -> bool {
+        self.work.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn no_work(&self) {
+        self.work.store(false, Ordering::Relaxed);
+    }
+
+    /// A thread drives the ring from now on. SeqCst here and in [`leave`](Self::leave), [`drivers`](Self::drivers),
+    /// [`owner`](Self::owner) and [`set_owner`](Self::set_owner): a thread that leaves and the background thread that gives the
+    /// ring up must not both believe that the other will look after it.
+    pub(crate) fn join(&self) {
+        self.drivers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.drivers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn drivers(&self) -> u32 {
+        self.drivers.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        match self.owner.load(Ordering::SeqCst) {
+            0 => Owner::Nobody,
+            1 => Owner::Noticed,
+            _ => Owner::Background,
+        }
+    }
+
+    pub(crate) fn set_owner(&self, owner: Owner) {
+        self.owner.store(owner as u8, Ordering::SeqCst);
+    }
+
+    /// Moves from `Nobody` to `Noticed`. False if somebody else did, or it is owned.
+    pub(crate) fn claim_notice(&self) -> bool {
+        self.owner.compare_exchange(0, Owner::Noticed as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}

@@ -1,0 +1,113 @@
+//! `io_uring_register`: one file per kind of resource.
+
+pub(crate) mod buffers;
+pub(crate) mod eventfd;
+pub(crate) mod files;
+mod probe;
+mod resources;
+mod sync_cancel;
+mod workers;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ringer_abi::{RegisterOpcode, SetupFlags};
+use ringer_sys::{Errno, UserAddress};
+use rustix::thread::gettid;
+
+use crate::ring::Ring;
+
+pub(crate) use resources::{ResourceRegister, ResourceUpdate};
+
+/// Registered things that need no file of their own.
+#[derive(Debug, Default)]
+pub(crate) struct Registrations {
+    personalities: BTreeSet<u16>,
+}
+
+impl Registrations {
+    /// Whether the id was registered.
+    pub(crate) fn has_personality(&self, id: u16) -> bool {
+        self.personalities.contains(&id)
+    }
+
+    fn add_personality(&mut self) -> Result<u16, Errno> {
+        let id = (1..u16::MAX).find(|id| !self.personalities.contains(id)).ok_or(Errno::NOSPC)?;
+        self.personalities.insert(id);
+        Ok(id)
+    }
+}
+
+/// Carries out a register call on a ring.
+///
+/// # Errors
+/// Those of `io_uring_register.2`.
+pub(crate) fn register(
+    ring: &Arc<Ring>,
+    opcode: u32,
+    argument: UserAddress,
+    count: u32,
+) -> Result<i32, Errno> {
+    let opcode = RegisterOpcode::from_number(opcode).ok_or(Errno::INVAL)?;
+    check_caller(ring)?;
+    let bare = || if argument.is_null() && count == 0 { Ok(()) } else { Err(Errno::INVAL) };
+    match opcode {
+        RegisterOpcode::Buffers => buffers::register(ring, argument, count, None),
+        RegisterOpcode::Buffers2 => buffers::register2(ring, argument, count),
+        RegisterOpcode::BuffersUpdate => buffers::update2(ring, argument, count),
+        RegisterOpcode::UnregisterBuffers => bare().and_then(|()| buffers::unregister(ring)),
+        RegisterOpcode::Files => files::register(ring, argument, count, None),
+        RegisterOpcode::Files2 => files::register2(ring, argument, count),
+        RegisterOpcode::FilesUpdate => files::update(ring, argument, count),
+        RegisterOpcode::FilesUpdate2 => files::update2(ring, argument, count),
+        RegisterOpcode::FileAllocRange => files::set_range(ring, argument, count),
+        RegisterOpcode::UnregisterFiles => bare().and_then(|()| files::unregister(ring)),
+        RegisterOpcode::Eventfd => eventfd::register(ring, argument, count, false),
+        RegisterOpcode::EventfdAsync => eventfd::register(ring, argument, count, true),
+        RegisterOpcode::UnregisterEventfd => bare().and_then(|()| eventfd::unregister(ring)),
+        RegisterOpcode::Probe => probe::probe(argument, count),
+        RegisterOpcode::Personality => {
+            bare()?;
+            ring.registrations.lock().add_personality().map(i32::from)
+        }
+        RegisterOpcode::UnregisterPersonality => {
+            if !argument.is_null() {
+                return Err(Errno::INVAL);
+            }
+            let known =
+                u16::try_from(count).is_ok_and(|id| ring.registrations.lock().personalities.remove(&id));
+            if known { Ok(0) } else { Err(Errno::INVAL) }
+        }
+        RegisterOpcode::EnableRings => bare().and_then(|()| enable(ring)),
+        RegisterOpcode::IowqAff => workers::set_affinity(argument, count),
+        RegisterOpcode::UnregisterIowqAff => bare().map(|()| workers::reset_affinity()),
+        RegisterOpcode::IowqMaxWorkers => workers::set_limits(argument, count),
+        RegisterOpcode::SyncCancel => sync_cancel::cancel(ring, argument, count),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// A single-issuer ring that has its submitter takes calls of that thread only.
+fn check_caller(ring: &Ring) -> Result<(), Errno> {
+    if !ring.setup.contains(SetupFlags::SINGLE_ISSUER) {
+        return Ok(());
+    }
+    let owner = ring.submitter.load(Ordering::Relaxed);
+    if owner != 0 && owner != gettid().as_raw_nonzero().get() as u32 { Err(Errno::EXIST) } else { Ok(()) }
+}
+
+/// `IORING_REGISTER_ENABLE_RINGS`.
+fn enable(ring: &Ring) -> Result<i32, Errno> {
+    if !ring.disabled.swap(false, Ordering::AcqRel) {
+        return Err(Errno::BADFD);
+    }
+    if ring.setup.contains(SetupFlags::SINGLE_ISSUER) {
+        let this = gettid().as_raw_nonzero().get() as u32;
+        ring.submitter.store(this, Ordering::Relaxed);
+    }
+    if let Some(thread) = ring.poll_thread.get() {
+        thread.wake();
+    }
+    Ok(0)
+}

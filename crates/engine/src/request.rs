@@ -1,0 +1,129 @@
+//! A request: one SQE on its way to its CQE.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use ringer_abi::{Sqe, SqeFlags};
+use ringer_ops::{Buffer, Operation};
+
+use crate::Served;
+use crate::buffers::RegisteredBuffer;
+use crate::files::RegisteredFile;
+use crate::inflight::RequestId;
+
+/// One request, from its preparation to its final CQE.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) user_data: u64,
+    pub(crate) opcode: u8,
+    pub(crate) flags: SqeFlags,
+    /// `fd` as the SQE has it: a descriptor or an index.
+    pub(crate) fd: RawFd,
+    /// `buf_index`, also `buf_group`.
+    pub(crate) buffer_index: u16,
+    /// `addr` and `len`, which a registered buffer must contain.
+    pub(crate) range: (u64, u32),
+    pub(crate) operation: Operation,
+    pub(crate) file: FileRef,
+    /// The registered buffer it uses, so that it stays registered until the request is done.
+    pub(crate) buffer: Option<(Arc<RegisteredBuffer>, Buffer)>,
+    /// The rest of its chain.
+    pub(crate) next: Option<Box<Request>>,
+    /// The armed LINK_TIMEOUT that limits it.
+    pub(crate) link_timeout: Option<RequestId>,
+    /// Where it is kept while nothing runs it.
+    pub(crate) slot: Option<RequestId>,
+    /// Its own descriptor in the ring's epoll instance.
+    pub(crate) watch: Option<Watch>,
+    /// It waits for a file that its operation named, not for its own.
+    pub(crate) waits_for_other: bool,
+    pub(crate) captured: bool,
+    /// Its chain was submitted with `IOSQE_IO_DRAIN`: what came later waits for its end.
+    pub(crate) drains: bool,
+    /// Its SQE was refused while it was part of a chain: this is its result, and the chain's failure.
+    pub(crate) early_result: Option<i32>,
+    pub(crate) served: Served,
+}
+
+/// The file of a request.
+#[derive(Debug)]
+pub(crate) enum FileRef {
+    /// Not looked up yet, or not needed.
+    None,
+    /// The program's descriptor; only while the program waits in the call that submitted it.
+    Program(RawFd),
+    /// A duplicate of the program's descriptor: the request outlives the call.
+    Owned(OwnedFd),
+    /// A registered file.
+    Registered(Arc<RegisteredFile>),
+}
+
+impl FileRef {
+    pub(crate) fn raw(&self) -> RawFd {
+        match self {
+            Self::None => -1,
+            Self::Program(fd) => *fd,
+            Self::Owned(fd) => fd.as_raw_fd(),
+            Self::Registered(file) => file.fd(),
+        }
+    }
+}
+
+/// A duplicate that is registered with the ring's epoll instance. Several requests may wait for
+/// one file, and an epoll instance takes each descriptor only once.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// A duplicate of a registered file. `None`: the request's own duplicate serves for both.
+    pub(crate) fd: Option<OwnedFd>,
+    pub(crate) events: u32,
+    pub(crate) edge: bool,
+}
+
+impl Request {
+    pub(crate) fn new(sqe: &Sqe, operation: Operation) -> Self {
+        Self {
+            user_data: sqe.user_data(),
+            opcode: sqe.opcode(),
+            flags: sqe.flags(),
+            fd: sqe.fd(),
+            buffer_index: sqe.buf_index(),
+            range: (sqe.addr(), sqe.len()),
+            operation,
+            file: FileRef::None,
+            buffer: None,
+            next: None,
+            link_timeout: None,
+            slot: None,
+            watch: None,
+            waits_for_other: false,
+            captured: false,
+            drains: false,
+            early_result: None,
+            served: Served::Inline,
+        }
+    }
+
+    /// A request whose SQE was refused: it only carries its result.
+    pub(crate) fn refused(sqe: &Sqe) -> Self {
+        Self::new(sqe, Operation::refused())
+    }
+
+    /// Whether the SQE starts or continues a chain.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK)
+    }
+
+    /// The descriptor that is registered with the reactor.
+    pub(crate) fn watched_fd(&self) -> Option<&OwnedFd> {
+        let own = match &self.file {
+            FileRef::Owned(fd) => Some(fd),
+            _ => None,
+        };
+        self.watch.as_ref().and_then(|watch| watch.fd.as_ref()).or(own)
+    }
+
+    /// Whether a LINK_TIMEOUT follows it.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| matches!(next.operation, Operation::LinkTimeout(_)))
+    }
+}

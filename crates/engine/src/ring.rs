@@ -1,0 +1,150 @@
+//! One ring: its shared memory, its settings and what this process keeps of it.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use ringer_abi::{Cqe, SetupFlags};
+use ringer_ops::{FileSlot, Resources};
+use ringer_ring::SharedRing;
+use ringer_sys::thread::Lock;
+use ringer_sys::{Errno, UserAddress};
+
+use crate::buffers::BufferTable;
+use crate::complete::Completions;
+use crate::files::{FileTable, RegisteredFile, Release};
+use crate::inflight::Inflight;
+use crate::latency::LatencyGuard;
+use crate::reactor::Reactor;
+use crate::register::Registrations;
+use crate::sqpoll::PollThread;
+
+/// A ring in this process. Several descriptors may name it.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    pub(crate) shared: Arc<SharedRing>,
+    pub(crate) setup: SetupFlags,
+    /// Set until `IORING_REGISTER_ENABLE_RINGS`.
+    pub(crate) disabled: AtomicBool,
+    /// The thread that may submit (`IORING_SETUP_SINGLE_ISSUER`); 0 while not decided.
+    pub(crate) submitter: AtomicU32,
+    pub(crate) inflight: Lock<Inflight>,
+    pub(crate) completions: Completions,
+    pub(crate) files: Lock<FileTable>,
+    pub(crate) buffers: Lock<BufferTable>,
+    pub(crate) registrations: Lock<Registrations>,
+    pub(crate) reactor: Reactor,
+    pub(crate) latency: LatencyGuard,
+    pub(crate) poll_thread: OnceLock<Arc<PollThread>>,
+    /// A duplicate of the ring's descriptor: an eventfd whose readiness is shown to the program.
+    pub(crate) readiness: Readiness,
+}
+
+impl Ring {
+    /// A ring over its shared memory.
+    pub(crate) fn new(shared: Arc<SharedRing>, setup: SetupFlags, descriptor: OwnedFd) -> Self {
+        Self {
+            shared,
+            setup,
+            disabled: AtomicBool::new(setup.contains(SetupFlags::R_DISABLED)),
+            submitter: AtomicU32::new(0),
+            inflight: Lock::default(),
+            completions: Completions::default(),
+            files: Lock::default(),
+            buffers: Lock::default(),
+            registrations: Lock::default(),
+            reactor: Reactor::default(),
+            latency: LatencyGuard::default(),
+            poll_thread: OnceLock::new(),
+            readiness: Readiness::new(descriptor),
+        }
+    }
+
+    /// Whether asynchronous completions wait for the submitter to ask for them.
+    pub(crate) fn defers_completions(&self) -> bool {
+        self.setup.contains(SetupFlags::DEFER_TASKRUN)
+    }
+
+    /// Posts the tag of a registered resource that nobody uses any more.
+    pub(crate) fn post_tag(&self, tag: u64) {
+        self.post(&Cqe::new(tag, 0, 0), true);
+        self.announce_completions();
+    }
+}
+
+/// The readiness of the ring's descriptor.
+///
+/// The descriptor is an eventfd. Keeping it readable exactly while the CQ holds something would
+/// cost two system calls a round, so it is done only once somebody is known to wait for it.
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    descriptor: OwnedFd,
+    watched: AtomicBool,
+    shown: Lock<bool>,
+}
+
+impl Readiness {
+    fn new(descriptor: OwnedFd) -> Self {
+        Self { descriptor, watched: AtomicBool::new(false), shown: Lock::new(false) }
+    }
+
+    /// Somebody waits for the descriptor from now on.
+    pub(crate) fn watch(&self) {
+        // SeqCst: either this thread's look at the CQ sees a CQE, or its poster sees `watched`.
+        self.watched.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Shows whether the CQ holds something. `ready` is asked under the lock, so that the last word is a true one.
+    pub(crate) fn show(&self, ready: impl FnOnce() -> bool) {
+        if !self.watched.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut shown = self.shown.lock();
+        let ready = ready();
+        if ready && !*shown {
+            // The counter is 0, so that the write cannot fail.
+            let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
+        } else if !ready && *shown {
+            let _ = rustix::io::read(&self.descriptor, &mut [0_u8; 8]);
+        }
+        *shown = ready;
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+}
+
+impl Resources for Ring {
+    fn install_file(&self, file: OwnedFd, slot: FileSlot) -> Result<i32, Errno> {
+        let file = Arc::new(RegisteredFile::adopt(file, Release::silent()));
+        let replaced;
+        let result;
+        {
+            let mut files = self.files.lock();
+            let index = files.choose(slot)?;
+            replaced = files.set(index, Some(file))?;
+            result = if slot == FileSlot::Allocate { index as i32 } else { 0 };
+        }
+        // Dropped here, as its tag takes other locks.
+        drop(replaced);
+        Ok(result)
+    }
+
+    fn registered_file(&self, index: u32) -> Result<RawFd, Errno> {
+        // The table keeps the file open; taking it out while an attempt runs is the program's race.
+        self.files.lock().get(index).map(|file| file.fd()).ok_or(Errno::BADF)
+    }
+
+    fn remove_file(&self, index: u32) {
+        let removed = self.files.lock().set(index, None);
+        // Dropped here, as its tag takes other locks. An error means that there is nothing to remove.
+        drop(removed);
+    }
+
+    fn check_registered_range(&self, index: u16, address: UserAddress, length: u64) -> Result<(), Errno> {
+        let buffer = self.buffers.lock().get(index).ok_or(Errno::FAULT)?;
+        buffer.contains(address.get(), length)
+    }
+}

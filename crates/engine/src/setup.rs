@@ -1,0 +1,143 @@
+//! `io_uring_setup`: parameters checked, a ring made.
+
+use std::sync::Arc;
+
+use ringer_abi::{Features, MAX_CQ_ENTRIES, MAX_SQ_ENTRIES, Params, SetupFlags};
+use ringer_ring::{RingShape, SharedRing};
+use ringer_sys::{Errno, descriptor};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::ring::Ring;
+
+/// What is honoured in full.
+pub(crate) const FEATURES: Features = Features::SINGLE_MMAP
+    .union(Features::NODROP)
+    .union(Features::SUBMIT_STABLE)
+    .union(Features::RW_CUR_POS)
+    .union(Features::CUR_PERSONALITY)
+    .union(Features::FAST_POLL)
+    .union(Features::POLL_32BITS)
+    .union(Features::SQPOLL_NONFIXED)
+    .union(Features::EXT_ARG)
+    .union(Features::NATIVE_WORKERS)
+    .union(Features::RSRC_TAGS)
+    .union(Features::CQE_SKIP)
+    .union(Features::LINKED_FILE);
+
+/// Setup flags that are honoured.
+const SERVED: SetupFlags = SetupFlags::IOPOLL
+    .union(SetupFlags::SQPOLL)
+    .union(SetupFlags::SQ_AFF)
+    .union(SetupFlags::CQSIZE)
+    .union(SetupFlags::CLAMP)
+    .union(SetupFlags::ATTACH_WQ)
+    .union(SetupFlags::R_DISABLED)
+    .union(SetupFlags::SUBMIT_ALL)
+    .union(SetupFlags::COOP_TASKRUN)
+    .union(SetupFlags::TASKRUN_FLAG)
+    .union(SetupFlags::SQE128)
+    .union(SetupFlags::CQE32)
+    .union(SetupFlags::SINGLE_ISSUER)
+    .union(SetupFlags::DEFER_TASKRUN)
+    .union(SetupFlags::NO_SQARRAY);
+
+/// Checks the parameters and makes a ring; fills in what the call returns.
+///
+/// # Errors
+/// `EINVAL` for unknown flags and bad combinations, `ENOMEM`, `EMFILE`.
+pub(crate) fn make_ring(entries: u32, params: &mut Params) -> Result<Ring, Errno> {
+    if params.resv != [0; 3] {
+        return Err(Errno::INVAL);
+    }
+    let flags = check_flags(params.flags)?;
+    let (sq_entries, cq_entries) = queue_sizes(entries, params.cq_entries, flags)?;
+    let shape = RingShape {
+        sq_entries,
+        cq_entries,
+        sqe128: flags.contains(SetupFlags::SQE128),
+        cqe32: flags.contains(SetupFlags::CQE32),
+        no_sqarray: flags.contains(SetupFlags::NO_SQARRAY),
+    };
+    let shared = Arc::new(SharedRing::allocate(shape)?);
+    let descriptor =
+        descriptor::into_engine_range(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?;
+    params.sq_entries = sq_entries;
+    params.cq_entries = cq_entries;
+    params.features = FEATURES.bits();
+    params.sq_off = shape.sq_offsets();
+    params.cq_off = shape.cq_offsets();
+    Ok(Ring::new(shared, flags, descriptor))
+}
+
+fn check_flags(bits: u32) -> Result<SetupFlags, Errno> {
+    let flags = SetupFlags::from_bits(bits).ok_or(Errno::INVAL)?;
+    if !SERVED.contains(flags) {
+        return Err(Errno::INVAL);
+    }
+    let has = |flag| flags.contains(flag);
+    if has(SetupFlags::SQ_AFF) && !has(SetupFlags::SQPOLL) {
+        return Err(Errno::INVAL);
+    }
+    // The polling thread runs its own task work.
+    if has(SetupFlags::SQPOLL)
+        && flags.intersects(SetupFlags::COOP_TASKRUN | SetupFlags::TASKRUN_FLAG | SetupFlags::DEFER_TASKRUN)
+    {
+        return Err(Errno::INVAL);
+    }
+    if has(SetupFlags::TASKRUN_FLAG)
+        && !flags.intersects(SetupFlags::COOP_TASKRUN | SetupFlags::DEFER_TASKRUN)
+    {
+        return Err(Errno::INVAL);
+    }
+    if has(SetupFlags::DEFER_TASKRUN) && !has(SetupFlags::SINGLE_ISSUER) {
+        return Err(Errno::INVAL);
+    }
+    Ok(flags)
+}
+
+fn queue_sizes(entries: u32, cq_entries: u32, flags: SetupFlags) -> Result<(u32, u32), Errno> {
+    let clamp = flags.contains(SetupFlags::CLAMP);
+    let bounded = |entries: u32, most: u32| match entries {
+        0 => Err(Errno::INVAL),
+        entries if entries <= most => Ok(entries.next_power_of_two()),
+        _ if clamp => Ok(most),
+        _ => Err(Errno::INVAL),
+    };
+    let sq_entries = bounded(entries, MAX_SQ_ENTRIES)?;
+    let cq_entries = if flags.contains(SetupFlags::CQSIZE) {
+        let cq_entries = bounded(cq_entries, MAX_CQ_ENTRIES)?;
+        if cq_entries < sq_entries {
+            return Err(Errno::INVAL);
+        }
+        cq_entries
+    } else {
+        2 * sq_entries
+    };
+    Ok((sq_entries, cq_entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_bounded_and_clamped() {
+        let none = SetupFlags::empty();
+        assert_eq!(queue_sizes(5, 0, none), Ok((8, 16)));
+        assert_eq!(queue_sizes(0, 0, none), Err(Errno::INVAL));
+        assert_eq!(queue_sizes(MAX_SQ_ENTRIES + 1, 0, none), Err(Errno::INVAL));
+        assert_eq!(queue_sizes(u32::MAX, 0, SetupFlags::CLAMP), Ok((MAX_SQ_ENTRIES, MAX_CQ_ENTRIES)));
+        assert_eq!(queue_sizes(8, 4, SetupFlags::CQSIZE), Err(Errno::INVAL));
+        assert_eq!(queue_sizes(8, 9, SetupFlags::CQSIZE), Ok((8, 16)));
+    }
+
+    #[test]
+    fn bad_combinations_are_refused() {
+        for flags in [SetupFlags::SQ_AFF, SetupFlags::DEFER_TASKRUN, SetupFlags::TASKRUN_FLAG] {
+            assert_eq!(check_flags(flags.bits()), Err(Errno::INVAL), "{flags:?}");
+        }
+        assert_eq!(check_flags(1 << 31), Err(Errno::INVAL));
+        let deferred = SetupFlags::DEFER_TASKRUN | SetupFlags::SINGLE_ISSUER | SetupFlags::TASKRUN_FLAG;
+        assert_eq!(check_flags(deferred.bits()), Ok(deferred));
+    }
+}

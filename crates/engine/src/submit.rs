@@ -1,0 +1,147 @@
+//! Submission: SQEs out of the SQ, checked, assembled into chains, started.
+
+use std::sync::Arc;
+
+use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
+use ringer_ops::{Operation, Prepare, row};
+use ringer_ring::Taken;
+use ringer_sys::Errno;
+
+use crate::request::Request;
+use crate::ring::Ring;
+use crate::turn::{Place, Turn};
+use crate::{drain, wait};
+
+/// Consumes up to `most` SQEs. Returns how many were consumed; a bad one ends the batch unless the
+/// ring was made with `IORING_SETUP_SUBMIT_ALL`.
+pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
+    // Held while the requests are started: one consumer of the SQ at a time.
+    let _guard = ring.shared.submission_lock().lock();
+    let available = ring.shared.sq_available().min(most);
+    if available == 0 {
+        return 0;
+    }
+    let mut batch = Batch { turn: Turn::new(ring, Place::Submitter), chain: Vec::new(), drain_next: false };
+    let mut submitted = 0;
+    while submitted < available {
+        let Some(Taken::Sqe { sqe, second_half }) = ring.shared.sq_take() else { break };
+        submitted += 1;
+        let accepted = batch.accept(&sqe, second_half);
+        if !accepted && !ring.setup.contains(SetupFlags::SUBMIT_ALL) {
+            break;
+        }
+    }
+    batch.start_chain();
+    // Every SQE was read: the program may have its slots back.
+    ring.shared.sq_publish_head();
+    let armed_edge = batch.turn.armed_edge;
+    batch.turn.finish();
+    if armed_edge && !ring.defers_completions() {
+        // An edge-triggered watch reports a file that is ready already: that belongs to this submission.
+        wait::drive(ring);
+    }
+    submitted
+}
+
+struct Batch<'a> {
+    turn: Turn<'a>,
+    /// The chain that is being assembled.
+    chain: Vec<Request>,
+    drain_next: bool,
+}
+
+impl Batch<'_> {
+    /// Takes one SQE. Returns false if it was refused.
+    fn accept(&mut self, sqe: &Sqe, second_half: [u64; 8]) -> bool {
+        let prepared = self.check(sqe).and_then(|()| {
+            let context = Prepare { setup: self.turn.ring.setup, second_half };
+            Operation::prepare(sqe, &context)
+        });
+        let (request, accepted) = match prepared {
+            Ok(operation) => (Request::new(sqe, operation), true),
+            Err(errno) => {
+                let mut request = Request::refused(sqe);
+                request.early_result = Some(-errno.raw_os_error());
+                (request, false)
+            }
+        };
+        if self.chain.is_empty() && !request.is_linked() {
+            // The common case: no chain, nothing to assemble.
+            self.start(request);
+            return accepted;
+        }
+        let ends = !request.is_linked();
+        self.chain.push(request);
+        if ends {
+            self.start_chain();
+        }
+        accepted
+    }
+
+    /// What is checked of every SQE before its operation looks at it.
+    fn check(&self, sqe: &Sqe) -> Result<(), Errno> {
+        let flags = sqe.flags();
+        let row = row(sqe.opcode()).ok_or(Errno::INVAL)?;
+        if SqeFlags::from_bits(flags.bits()).is_none() {
+            return Err(Errno::INVAL);
+        }
+        if flags.contains(SqeFlags::BUFFER_SELECT) && !row.traits.buffer_select {
+            return Err(Errno::OPNOTSUPP);
+        }
+        if flags.contains(SqeFlags::CQE_SKIP_SUCCESS | SqeFlags::IO_DRAIN) {
+            return Err(Errno::OPNOTSUPP);
+        }
+        if sqe.ioprio() != 0 && !row.traits.ioprio {
+            return Err(Errno::INVAL);
+        }
+        if self.turn.ring.setup.contains(SetupFlags::IOPOLL) && !row.traits.iopoll {
+            return Err(Errno::INVAL);
+        }
+        if sqe.personality() != 0 && !self.turn.ring.registrations.lock().has_personality(sqe.personality()) {
+            return Err(Errno::INVAL);
+        }
+        if row.opcode == Opcode::LinkTimeout {
+            let limits_something =
+                self.chain.last().is_some_and(|last| last.opcode != Opcode::LinkTimeout.number());
+            if !limits_something {
+                return Err(Errno::INVAL);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, request: Request) {
+        let drain = request.flags.contains(SqeFlags::IO_DRAIN) || std::mem::take(&mut self.drain_next);
+        if request.early_result.is_some() {
+            self.turn.run(request);
+        } else if let Some(request) = self.turn.start_or_drain(request, drain) {
+            self.turn.run(request);
+        }
+    }
+
+    /// Starts the assembled chain. A refused SQE anywhere in it fails all of it.
+    fn start_chain(&mut self) {
+        let refused = self.chain.iter().any(|request| request.early_result.is_some());
+        let mut head: Option<Box<Request>> = None;
+        while let Some(mut request) = self.chain.pop() {
+            request.next = head;
+            head = Some(Box::new(request));
+        }
+        let Some(mut head) = head else { return };
+        if refused {
+            self.turn.cancel_chain(head, false);
+            return;
+        }
+        if drain::wants_drain(&head) && !head.flags.contains(SqeFlags::IO_DRAIN) {
+            // Draining in the middle of a chain holds for all of it, and for what follows.
+            self.drain_next = true;
+        }
+        let drain = drain::wants_drain(&head) || std::mem::take(&mut self.drain_next);
+        if let Some(rest) = head.next.as_deref_mut() {
+            self.turn.capture_chain(rest);
+        }
+        if let Some(head) = self.turn.start_or_drain(*head, drain) {
+            self.turn.run(head);
+        }
+    }
+}

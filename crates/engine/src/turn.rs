@@ -1,0 +1,443 @@
+//! A turn: one thread's go at a ring's requests, from attempt to completion.
+//!
+//! This is the execution ladder. An attempt on the submitting thread or on the reactor never waits. What
+//! would wait for a peer is armed with the reactor; what would wait for a device goes to a worker.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use ringer_abi::{Cqe, CqeFlags, SqeFlags};
+use ringer_ops::{Completion, Issue, Operation, Outcome, Patience, row};
+use ringer_sys::{Errno, descriptor};
+
+use crate::Served;
+use crate::inflight::{RequestId, Stage};
+use crate::request::{FileRef, Request, Watch};
+use crate::ring::Ring;
+use crate::system::System;
+
+/// Who has the turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// The submitter, within the submission of the requests it runs.
+    Submitter,
+    /// A thread that drives readiness and timers: a waiter in `enter`, or the background thread.
+    Reactor,
+    /// A worker.
+    Worker,
+}
+
+/// A multishot request gives way to others after this many results in a row.
+const MOST_IN_A_ROW: u32 = 32;
+
+pub(crate) struct Turn<'a> {
+    pub(crate) ring: &'a Arc<Ring>,
+    pub(crate) place: Place,
+    /// Requests that became ready to start.
+    pub(crate) ready: VecDeque<Box<Request>>,
+    punts: Vec<RequestId>,
+    posted: bool,
+    /// An edge-triggered watch was set up: it reports the present state, too.
+    pub(crate) armed_edge: bool,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(ring: &'a Arc<Ring>, place: Place) -> Self {
+        Self { ring, place, ready: VecDeque::new(), punts: Vec::new(), posted: false, armed_edge: false }
+    }
+
+    /// Runs a request, and everything that becomes ready by it.
+    pub(crate) fn run(&mut self, first: Request) {
+        let mut next = Some(first);
+        loop {
+            let Some(request) = next.take().or_else(|| self.ready.pop_front().map(|request| *request)) else {
+                return;
+            };
+            next = self.step(request);
+        }
+    }
+
+    /// Runs what became ready without a first request.
+    pub(crate) fn run_ready(&mut self) {
+        if let Some(request) = self.ready.pop_front() {
+            self.run(*request);
+        }
+    }
+
+    /// Ends the turn: hands over what was punted, tells who waits.
+    pub(crate) fn finish(mut self) {
+        self.flush();
+    }
+
+    /// Hands over what was punted and tells who waits, and goes on.
+    pub(crate) fn flush(&mut self) {
+        if !self.punts.is_empty() {
+            System::global().workers().submit(self.ring, self.punts.drain(..));
+        }
+        if std::mem::take(&mut self.posted) {
+            self.ring.completions.eventfd.signal(self.ring, self.place != Place::Submitter);
+            self.ring.announce_completions();
+        }
+    }
+
+    /// One step of one request. Returns the request that follows in its chain, to be run next.
+    fn step(&mut self, mut request: Request) -> Option<Request> {
+        if let Some(result) = request.early_result {
+            return self.complete(request, Completion::new(result));
+        }
+        if self.place == Place::Submitter
+            && request.flags.contains(SqeFlags::ASYNC)
+            && request.slot.is_none()
+            && !is_engine_operation(&request)
+        {
+            return match self.resolve(&mut request) {
+                Ok(()) => self.punt(request),
+                Err(errno) => self.complete(request, Completion::error(errno)),
+            };
+        }
+        let mut in_a_row = 0;
+        loop {
+            match self.attempt(&mut request) {
+                Outcome::Done(completion) => return self.complete(request, completion),
+                Outcome::More(completion) => {
+                    self.post_more(&request, &completion);
+                    in_a_row += 1;
+                    if in_a_row >= MOST_IN_A_ROW && self.place != Place::Worker {
+                        return self.punt(request);
+                    }
+                }
+                Outcome::WaitFor { events, edge } => match self.arm(request, events, edge) {
+                    Ok(()) => return None,
+                    Err(Again::Run(back)) => request = *back,
+                    Err(Again::Next(next)) => return next.map(|next| *next),
+                },
+                Outcome::Punt => return self.punt(request),
+                Outcome::Engine => return self.run_engine_operation(request),
+            }
+        }
+    }
+
+    fn attempt(&mut self, request: &mut Request) -> Outcome {
+        if let Err(errno) = self.resolve(request) {
+            return Outcome::failed(errno);
+        }
+        let patience = match self.place {
+            Place::Worker => Patience::Unlimited,
+            Place::Submitter | Place::Reactor => self.ring.latency.patience(),
+        };
+        let status_flags = match &request.file {
+            FileRef::Registered(file) => Some(file.status_flags()),
+            _ => None,
+        };
+        let buffer = request.buffer.as_ref().map(|(_, buffer)| *buffer);
+        let mut context = Issue {
+            fd: request.file.raw(),
+            patience,
+            status_flags,
+            buffer,
+            buffer_used: false,
+            resources: &**self.ring,
+        };
+        if patience == Patience::Brief && may_be_slow(request) {
+            let started = Instant::now();
+            let outcome = request.operation.issue(&mut context);
+            self.ring.latency.record(started);
+            outcome
+        } else {
+            request.operation.issue(&mut context)
+        }
+    }
+
+    /// Looks up the file and the registered buffer of a request, when it starts (`IORING_FEAT_LINKED_FILE`).
+    fn resolve(&self, request: &mut Request) -> Result<(), Errno> {
+        // Every request has a row: preparation refuses the others.
+        let Some(row) = row(request.opcode) else { return Err(Errno::INVAL) };
+        if row.traits.needs_file && matches!(request.file, FileRef::None) {
+            request.file = if request.flags.contains(SqeFlags::FIXED_FILE) {
+                let file = u32::try_from(request.fd).ok().and_then(|index| self.ring.files.lock().get(index));
+                FileRef::Registered(file.ok_or(Errno::BADF)?)
+            } else if request.fd < 0 || descriptor::reserved().engine.contains(&request.fd) {
+                return Err(Errno::BADF);
+            } else {
+                FileRef::Program(request.fd)
+            };
+        }
+        if row.traits.fixed_buffer && request.buffer.is_none() {
+            let buffer = self.ring.buffers.lock().get(request.buffer_index).ok_or(Errno::FAULT)?;
+            let range = buffer.range(request.range.0, request.range.1)?;
+            request.buffer = Some((buffer, range));
+        }
+        Ok(())
+    }
+
+    /// Makes the request independent of the call that submitted it: it owns its file and what its SQE points to.
+    pub(crate) fn detach(&self, request: &mut Request) -> Result<(), Errno> {
+        if !request.captured {
+            request.operation.capture()?;
+            request.captured = true;
+        }
+        if let FileRef::Program(fd) = request.file {
+            request.file = FileRef::Owned(descriptor::duplicate_for_engine(fd)?);
+        }
+        Ok(())
+    }
+
+    /// Arms the request with the reactor.
+    fn arm(&mut self, mut request: Request, events: u32, edge: bool) -> Result<(), Again> {
+        if let Err(errno) = self.detach(&mut request) {
+            return Err(Again::Next(self.complete(request, Completion::error(errno)).map(Box::new)));
+        }
+        if let Some(other) = request.operation.waits_for() {
+            // Another file than last time, perhaps: the watch is made anew.
+            self.unwatch(&mut request);
+            request.waits_for_other = true;
+            let duplicate = descriptor::duplicate_for_engine(other);
+            return self.arm_on(request, duplicate.map(Some), events, edge);
+        }
+        if std::mem::take(&mut request.waits_for_other) {
+            self.unwatch(&mut request);
+        }
+        // Several requests may wait for one registered file: each watches a duplicate of its own.
+        let duplicate = match (&request.watch, &request.file) {
+            (None, FileRef::Registered(file)) => descriptor::duplicate_for_engine(file.fd()).map(Some),
+            _ => Ok(None),
+        };
+        self.arm_on(request, duplicate, events, edge)
+    }
+
+    /// Takes the request's descriptor out of the reactor.
+    fn unwatch(&self, request: &mut Request) {
+        if let Some(fd) = request.watched_fd().filter(|_| request.watch.is_some()) {
+            self.ring.reactor.remove(fd);
+        }
+        request.watch = None;
+    }
+
+    /// Arms the request on a duplicate, or on its own descriptor.
+    fn arm_on(
+        &mut self,
+        mut request: Request,
+        duplicate: Result<Option<std::os::fd::OwnedFd>, Errno>,
+        events: u32,
+        edge: bool,
+    ) -> Result<(), Again> {
+        let duplicate = match duplicate {
+            Ok(duplicate) => duplicate,
+            Err(errno) => {
+                return Err(Again::Next(self.complete(request, Completion::error(errno)).map(Box::new)));
+            }
+        };
+        let known = request.watch.is_some();
+        let mut inflight = self.ring.inflight.lock();
+        let refused = inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot));
+        if refused {
+            drop(inflight);
+            return Err(Again::Next(
+                self.complete(request, Completion::error(Errno::CANCELED)).map(Box::new),
+            ));
+        }
+        if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
+            && std::mem::take(reported)
+        {
+            return Err(Again::Run(Box::new(request)));
+        }
+        let slot = match request.slot {
+            Some(slot) => slot,
+            None => *request.slot.insert(inflight.reserve(&request)),
+        };
+        let fresh = match request.watch.take() {
+            Some(mut watch) => {
+                let same = watch.edge && edge && watch.events == events;
+                (watch.events, watch.edge) = (events, edge);
+                request.watch = Some(watch);
+                !same
+            }
+            None => {
+                request.watch = Some(Watch { fd: duplicate, events, edge });
+                true
+            }
+        };
+        if fresh {
+            self.armed_edge |= edge;
+            let result = match request.watched_fd() {
+                Some(fd) if known => self.ring.reactor.rearm(fd, events, edge, slot.to_token()),
+                Some(fd) => self.ring.reactor.add(fd, events, edge, slot.to_token()),
+                None => Err(Errno::BADF),
+            };
+            if let Err(errno) = result {
+                drop(inflight);
+                if !known {
+                    request.watch = None;
+                }
+                return Err(Again::Next(match errno {
+                    // A file that cannot be waited for is for a worker.
+                    Errno::PERM if self.place != Place::Worker => self.punt(request).map(Box::new),
+                    errno => self.complete(request, Completion::error(errno)).map(Box::new),
+                }));
+            }
+        }
+        request.served = Served::Poll;
+        self.ring.reactor.has_work();
+        let limit = take_limit(&mut request);
+        inflight.put(Box::new(request), Stage::Armed);
+        if let Some(limit) = limit {
+            self.arm_limit(&mut inflight, slot, limit);
+        }
+        Ok(())
+    }
+
+    /// Queues the request for a worker.
+    fn punt(&mut self, mut request: Request) -> Option<Request> {
+        if let Err(errno) = self.detach(&mut request) {
+            return self.complete(request, Completion::error(errno));
+        }
+        let mut inflight = self.ring.inflight.lock();
+        if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
+            drop(inflight);
+            return self.complete(request, Completion::error(Errno::CANCELED));
+        }
+        let limit = take_limit(&mut request);
+        let slot = inflight.put(Box::new(request), Stage::Queued);
+        if let Some(limit) = limit {
+            self.arm_limit(&mut inflight, slot, limit);
+        }
+        self.punts.push(slot);
+        None
+    }
+
+    /// Posts one of several results.
+    pub(crate) fn post_more(&mut self, request: &Request, completion: &Completion) {
+        let flags = completion.flags | CqeFlags::MORE.bits();
+        self.post(&Cqe {
+            user_data: request.user_data,
+            res: completion.result,
+            flags,
+            extra: completion.extra,
+        });
+    }
+
+    /// Posts a CQE in this turn.
+    pub(crate) fn post(&mut self, cqe: &Cqe) {
+        self.ring.post(cqe, self.place != Place::Submitter);
+        self.posted = true;
+        let posted = self.ring.count_posted();
+        // Relaxed: set under the inflight lock by the submission that came before this completion, or a race.
+        if self.ring.completions.is_counted.load(Ordering::Relaxed) {
+            self.expire_counts(posted);
+        }
+    }
+
+    /// Posts a CQE that timeouts with a count do not count: that of another timeout.
+    pub(crate) fn post_uncounted(&mut self, cqe: &Cqe) {
+        self.ring.post(cqe, self.place != Place::Submitter);
+        self.posted = true;
+    }
+
+    /// Finishes a request. Returns the one that follows in its chain.
+    pub(crate) fn complete(&mut self, mut request: Request, completion: Completion) -> Option<Request> {
+        self.unwatch(&mut request);
+        if let Some(limit) = request.link_timeout.take() {
+            self.drop_limit(limit);
+        }
+        System::global().counters().count(request.opcode, request.served);
+        let skip = request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
+        if !skip || completion.fails_link {
+            let cqe = Cqe {
+                user_data: request.user_data,
+                res: completion.result,
+                flags: completion.flags,
+                extra: completion.extra,
+            };
+            if matches!(request.operation, Operation::Timeout(_)) {
+                self.post_uncounted(&cqe)
+            } else {
+                self.post(&cqe)
+            }
+        }
+        let mut next = request.next.take();
+        // A LINK_TIMEOUT that was not armed yet limits nothing any more.
+        if next.as_ref().is_some_and(|next| matches!(next.operation, Operation::LinkTimeout(_)))
+            && let Some(mut limit) = next.take()
+        {
+            next = limit.next.take();
+            self.post_cancelled(&limit, completion.fails_link && skip);
+        }
+        let slot = request.slot.take();
+        let drains = request.drains;
+        if let Some(mut following) = next {
+            if completion.fails_link && !request.flags.contains(SqeFlags::IO_HARDLINK) {
+                self.cancel_chain(following, skip);
+            } else {
+                following.drains = drains;
+                following.slot = slot;
+                if let Some(slot) = slot {
+                    self.ring.inflight.lock().pass_on(slot, &following);
+                }
+                return Some(*following);
+            }
+        }
+        if slot.is_some() || drains {
+            self.release(slot, drains);
+        }
+        None
+    }
+
+    /// Posts `ECANCELED` for every request of a chain.
+    pub(crate) fn cancel_chain(&mut self, head: Box<Request>, silently: bool) {
+        let mut next = Some(head);
+        while let Some(mut request) = next {
+            next = request.next.take();
+            self.post_cancelled(&request, silently);
+        }
+    }
+
+    fn post_cancelled(&mut self, request: &Request, silently: bool) {
+        System::global().counters().count(request.opcode, Served::Engine);
+        if !silently {
+            let result = -Errno::CANCELED.raw_os_error();
+            self.post(&Cqe::new(request.user_data, request.early_result.unwrap_or(result), 0));
+        }
+    }
+}
+
+/// What is to be done when arming did not put the request away.
+enum Again {
+    /// Run it once more: its file reported meanwhile.
+    Run(Box<Request>),
+    /// It is finished or handed over; this one follows.
+    Next(Option<Box<Request>>),
+}
+
+/// Takes the LINK_TIMEOUT out of the chain, once the request it limits has started without finishing.
+pub(crate) fn take_limit(request: &mut Request) -> Option<Box<Request>> {
+    if !request.is_limited() {
+        return None;
+    }
+    let mut limit = request.next.take()?;
+    request.next = limit.next.take();
+    Some(limit)
+}
+
+/// Operations that the engine carries out itself, and that no worker could.
+fn is_engine_operation(request: &Request) -> bool {
+    row(request.opcode).is_some_and(|row| row.ways == [ringer_ops::Way::Engine])
+}
+
+/// Operations that may touch a device when given brief patience.
+fn may_be_slow(request: &Request) -> bool {
+    use ringer_abi::Opcode;
+    let Some(row) = row(request.opcode) else { return false };
+    row.ways.contains(&ringer_ops::Way::Worker)
+        && !matches!(
+            row.opcode,
+            Opcode::Read
+                | Opcode::Readv
+                | Opcode::ReadFixed
+                | Opcode::Recv
+                | Opcode::Recvmsg
+                | Opcode::Send
+                | Opcode::Sendmsg
+        )
+}

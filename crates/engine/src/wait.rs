@@ -1,0 +1,139 @@
+//! Waiting: the thread that waits in `enter` is the reactor while it does.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
+
+use ringer_ops::timeout::Clock;
+use ringer_sys::Errno;
+use ringer_sys::ready::Report;
+
+use crate::inflight::{RequestId, Stage};
+use crate::reactor::KICK;
+use crate::ring::Ring;
+use crate::timer;
+use crate::turn::{Place, Turn};
+
+/// Reports taken from the kernel at once.
+const REPORTS: usize = 64;
+
+/// How long a wait may last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct WaitLimit {
+    pub(crate) clock: Clock,
+    pub(crate) deadline: Duration,
+}
+
+impl WaitLimit {
+    fn left(&self) -> Duration {
+        self.deadline.saturating_sub(timer::now(self.clock))
+    }
+}
+
+/// Waits until the CQ holds `wanted` CQEs, driving readiness and timers meanwhile. With `wanted` 0
+/// it does what can be done at once.
+///
+/// # Errors
+/// `EINTR` when a signal handler ran, `ETIME` when the limit is reached; neither if the CQ is not empty.
+pub(crate) fn wait(
+    ring: &Arc<Ring>,
+    wanted: u32,
+    limit: Option<WaitLimit>,
+    mask: Option<u64>,
+) -> Result<(), Errno> {
+    let target = ring.shared.cq_head().wrapping_add(wanted);
+    ring.reactor.join();
+    let result = wait_joined(ring, wanted, target, limit, mask);
+    ring.reactor.leave();
+    match result {
+        Err(_) if ring.shared.cq_ready() > 0 => Ok(()),
+        other => other,
+    }
+}
+
+fn wait_joined(
+    ring: &Arc<Ring>,
+    wanted: u32,
+    target: u32,
+    limit: Option<WaitLimit>,
+    mask: Option<u64>,
+) -> Result<(), Errno> {
+    let is_enough = || ring.shared.cq_tail().wrapping_sub(target) as i32 >= 0 && ring.shared.cq_ready() > 0;
+    let mut looked = false;
+    loop {
+        ring.run_deferred();
+        ring.flush_backlog();
+        if wanted > 0 && is_enough() {
+            return Ok(());
+        }
+        if wanted == 0 && (looked || !ring.reactor.may_have_work()) {
+            return Ok(());
+        }
+        let left = limit.map(|limit| limit.left());
+        if looked && left == Some(Duration::ZERO) {
+            return Err(Errno::TIME);
+        }
+        let timers = ring.inflight.lock().timers.time_left();
+        let timeout = match (wanted, left, timers) {
+            (0, ..) => Some(Duration::ZERO),
+            (_, Some(left), Some(timers)) => Some(left.min(timers)),
+            (_, left, timers) => left.or(timers),
+        };
+        looked = true;
+        ring.reactor.prepare()?;
+        let mut reports = [Report::default(); REPORTS];
+        ring.shared.announce_waiter();
+        // Pairs with the fence of whoever posts, between posting and looking for waiters.
+        fence(Ordering::SeqCst);
+        let waited = if wanted > 0 && (is_enough() || ring.deferred_count() > 0) {
+            Ok(0)
+        } else {
+            ring.reactor.wait(&mut reports, timeout, mask)
+        };
+        ring.shared.retire_waiter();
+        dispatch(ring, &reports[..waited?]);
+    }
+}
+
+/// Drives readiness and timers once, without waiting.
+pub(crate) fn drive(ring: &Arc<Ring>) {
+    let mut reports = [Report::default(); REPORTS];
+    // No signal can end a wait that does not wait; other errors leave nothing to dispatch.
+    let count = ring.reactor.wait(&mut reports, Some(Duration::ZERO), None).unwrap_or(0);
+    dispatch(ring, &reports[..count]);
+}
+
+/// Runs the requests whose files reported, and the timers that are due.
+fn dispatch(ring: &Arc<Ring>, reports: &[Report]) {
+    let mut turn = Turn::new(ring, Place::Reactor);
+    let mut ids: Vec<RequestId> = reports
+        .iter()
+        .map(|report| report.token)
+        .filter(|token| *token != KICK)
+        .map(RequestId::from_token)
+        .collect();
+    if ids.len() > 1 {
+        // The kernel reports the latest watcher of a file first; requests on one file are served in their order.
+        let inflight = ring.inflight.lock();
+        ids.sort_by_key(|id| inflight.order(*id));
+    }
+    for id in ids {
+        let request = {
+            let mut inflight = ring.inflight.lock();
+            match inflight.stage(id) {
+                Some(Stage::Armed(_)) => inflight.take(id),
+                Some(Stage::Running { reported, .. }) => {
+                    *reported = true;
+                    None
+                }
+                _ => None,
+            }
+        };
+        if let Some(request) = request {
+            turn.run(*request);
+        }
+    }
+    turn.expire_timers();
+    turn.run_ready();
+    turn.finish();
+}

@@ -1,0 +1,153 @@
+//! The worker pool: threads that may wait for a device.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::inflight::RequestId;
+use crate::ring::Ring;
+use crate::turn::{Place, Turn};
+
+/// An idle worker leaves after this time.
+const IDLE: Duration = Duration::from_secs(2);
+/// The most workers of the process. The kernel has `min(entries, 4 * processors)` for files and
+/// as many as processes are allowed for the rest.
+const MOST_WORKERS: usize = 128;
+
+#[derive(Debug)]
+struct Job {
+    ring: Arc<Ring>,
+    request: RequestId,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    /// Limits that a program set for bounded and unbounded work; 0 where it set none.
+    limits: [u32; 2],
+    /// Where workers run, and how often that was changed.
+    affinity: Option<(CpuSet, u64)>,
+}
+
+/// The workers of this process, shared by its rings.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerPool {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+impl WorkerPool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over a batch of punted requests. One lock, and at most one wake-up per request.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        ring: &Arc<Ring>,
+        requests: impl ExactSizeIterator<Item = RequestId>,
+    ) {
+        let count = requests.len();
+        let (wake, start) = {
+            let mut state = self.lock();
+            state.queue.extend(requests.map(|request| Job { ring: Arc::clone(ring), request }));
+            let wake = count.min(state.idle);
+            let room = most_workers(state.limits).saturating_sub(state.threads);
+            let start = state.queue.len().saturating_sub(state.idle).min(room).min(count);
+            state.threads += start;
+            (wake, start)
+        };
+        for _ in 0..wake {
+            self.work.notify_one();
+        }
+        for _ in 0..start {
+            let pool = Arc::clone(self);
+            if ringer_sys::thread::spawn("ringer-worker", move || pool.run()).is_err() {
+                self.lock().threads -= 1;
+                self.run_without_threads();
+            }
+        }
+    }
+
+    /// No thread can be made, and perhaps there is none: the queue must not be left lying.
+    fn run_without_threads(&self) {
+        while self.lock().threads == 0 {
+            let Some(job) = self.lock().queue.pop_front() else { return };
+            job.run();
+        }
+    }
+
+    fn run(&self) {
+        let mut affinity = 0;
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                let wanted = state.affinity.clone().filter(|(_, version)| *version != affinity);
+                drop(state);
+                if let Some((set, version)) = wanted {
+                    affinity = version;
+                    // The processors may have gone offline; running elsewhere still serves the request.
+                    let _ = sched_setaffinity(None, &set);
+                }
+                job.run();
+                state = self.lock();
+                continue;
+            }
+            state.idle += 1;
+            let (back, waited) = self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state = back;
+            state.idle -= 1;
+            if waited.timed_out() && state.queue.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+
+    /// Takes a queued request out again; for cancellation.
+    pub(crate) fn forget(&self, ring: &Arc<Ring>, request: RequestId) {
+        self.lock().queue.retain(|job| job.request != request || !Arc::ptr_eq(&job.ring, ring));
+    }
+
+    /// Sets the limits for bounded and unbounded work, 0 leaves one as it is. Returns those before.
+    pub(crate) fn limit(&self, wanted: [u32; 2]) -> [u32; 2] {
+        let mut state = self.lock();
+        let before = state.limits.map(|limit| if limit == 0 { MOST_WORKERS as u32 } else { limit });
+        for (limit, wanted) in state.limits.iter_mut().zip(wanted) {
+            if wanted != 0 {
+                *limit = wanted;
+            }
+        }
+        before
+    }
+
+    /// Says where workers run from their next request on.
+    pub(crate) fn set_affinity(&self, set: CpuSet) {
+        let mut state = self.lock();
+        let version = state.affinity.as_ref().map_or(0, |(_, version)| *version);
+        state.affinity = Some((set, version + 1));
+    }
+}
+
+/// Workers are one pool: the larger limit holds for it.
+fn most_workers(limits: [u32; 2]) -> usize {
+    let limit = |limit: u32| if limit == 0 { MOST_WORKERS } else { limit as usize };
+    limit(limits[0]).max(limit(limits[1])).min(MOST_WORKERS)
+}
+
+impl Job {
+    fn run(self) {
+        let request = self.ring.inflight.lock().take(self.request);
+        if let Some(mut request) = request {
+            request.served = crate::Served::Worker;
+            let mut turn = Turn::new(&self.ring, Place::Worker);
+            turn.run(*request);
+            turn.finish();
+            crate::background::notice(&self.ring);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What the program does on SIGSYS, SIGSEGV and SIGBUS: remembered here, as the library has handlers of its own there.
+//!
+//! For SIGSEGV and SIGBUS the kernel gets our handler with the flags and the mask of the program's, so that a fault of the program
+//! finds everything as it would be without us: alternate stack, mask, restart.
+
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use libc::{siginfo_t, ucontext_t};
+use ringer_sys::signal::{
+    self, Action, DEFAULT, How, IGNORE, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SA_SIGINFO, SIGBUS,
+    SIGSEGV, SIGSYS, SignalSet, change_mask, set_of,
+};
+use ringer_sys::thread::Lock;
+use ringer_sys::{Errno, UserAddress, user};
+
+use crate::dispatch::Arguments;
+use crate::guest::ENGINE_MASK;
+use crate::{guest, mask, next, trap};
+
+/// What the program wants done on one signal.
+///
+/// Handlers read it without a lock: `version` is odd while it changes.
+struct Disposition {
+    version: AtomicU64,
+    handler: AtomicUsize,
+    flags: AtomicU64,
+    mask: AtomicU64,
+}
+
+static SYS: Disposition = Disposition::new();
+static SEGV: Disposition = Disposition::new();
+static BUS: Disposition = Disposition::new();
+
+/// Held, with signals blocked, by who changes one.
+static CHANGE: Lock<()> = Lock::new(());
+
+impl Disposition {
+    const fn new() -> Self {
+        Self {
+            version: AtomicU64::new(0),
+            handler: AtomicUsize::new(DEFAULT),
+            flags: AtomicU64::new(0),
+            mask: AtomicU64::new(0),
+        }
+    }
+
+    fn of(signal: c_int) -> Option<&'static Self> {
+        match signal {
+            SIGSYS => Some(&SYS),
+            SIGSEGV => Some(&SEGV),
+            SIGBUS => Some(&BUS),
+            _ => None,
+        }
+    }
+
+    fn load(&self) -> Action {
+        loop {
+            // Acquire: partner of the Release stores of `version` in `store`.
+            let before = self.version.load(Ordering::Acquire);
+            // Acquire: the second look at `version` below comes after these; their partners are the Release stores in `store`.
+            let handler = self.handler.load(Ordering::Acquire);
+            let flags = self.flags.load(Ordering::Acquire);
+            let mask = self.mask.load(Ordering::Acquire);
+            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
+                return Action::new(handler, flags, mask);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// To be called with `CHANGE` held and signals blocked.
+    fn store(&self, action: &Action) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        // Release: who sees one of these sees the odd version; partners are the Acquire loads in `load`.
+        self.handler.store(action.handler, Ordering::Release);
+        self.flags.store(action.flags, Ordering::Release);
+        self.mask.store(action.mask, Ordering::Release);
+        // Release: who sees the even version sees the values; partner is the first load of `version` in `load`.
+        self.version.store(version + 2, Ordering::Release);
+    }
+}
+
+/// Whether the program's action on this signal is kept here.
+pub const fn is_ours(signal: c_int) -> bool {
+    matches!(signal, SIGSYS | SIGSEGV | SIGBUS)
+}
+
+/// Installs the handlers of this library. What was there before counts as the program's.
+///
+/// # Errors
+/// Those of `rt_sigaction.2`.
+pub fn begin() -> Result<(), Errno> {
+    SYS.store(&trap::install()?);
+    for signal in [SIGSEGV, SIGBUS] {
+        let before = signal::action(signal)?;
+        if let Some(disposition) = Disposition::of(signal) {
+            disposition.store(&before);
+        }
+        let action = in_kernel(&before);
+        // SAFETY: `on_fault` takes no lock and touches nothing but its arguments and atomics.
+        unsafe { signal::set_action(signal, &action) }?;
+    }
+    // SAFETY: both handlers call `recover_from_fault`. The program can replace them only by a system call of its own making,
+    // not by a function of the C library.
+    unsafe { user::declare_fault_handler() };
+    Ok(())
+}
+
+/// Our handler, to be called as the program's would be.
+fn in_kernel(program: &Action) -> Action {
+    let handler = on_fault as *const () as usize;
+    if matches!(program.handler, DEFAULT | IGNORE) {
+        return Action::new(handler, SA_SIGINFO | SA_ONSTACK | SA_RESTART, 0);
+    }
+    let flags = program.flags & (SA_ONSTACK | SA_RESTART | SA_NODEFER);
+    Action::new(handler, flags | SA_SIGINFO, program.mask & !set_of(SIGSYS))
+}
+
+/// Replaces the program's action, if there is a new one, and returns the one before.
+fn exchange(signal: c_int, new: Option<&Action>) -> Result<Action, Errno> {
+    let Some(disposition) = Disposition::of(signal) else { return Err(Errno::INVAL) };
+    let mask = change_mask(How::Set, ENGINE_MASK & !set_of(signal));
+    let guard = CHANGE.lock();
+    let before = disposition.load();
+    let mut result = Ok(before);
+    if let Some(new) = new {
+        disposition.store(new);
+        if signal != SIGSYS {
+            // SAFETY: as in `begin`.
+            result = unsafe { signal::set_action(signal, &in_kernel(new)) }.map(|_| before);
+        }
+    }
+    drop(guard);
+    change_mask(How::Set, mask);
+    result
+}
+
+extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes both to a handler with SA_SIGINFO; they are this frame's own.
+    let (code, frame) = unsafe { ((*info).si_code, &mut *context.cast::<ucontext_t>()) };
+    let instruction = &mut frame.uc_mcontext.gregs[libc::REG_RIP as usize];
+    if code > 0 && let Some(recovery) = user::recover_from_fault(*instruction as u64) {
+        *instruction = recovery as i64;
+        return;
+    }
+    let Some(disposition) = Disposition::of(signal) else { return };
+    let action = disposition.load();
+    match action.handler {
+        // A signal that somebody sent can be ignored, a fault cannot.
+        IGNORE if code <= 0 => {}
+        DEFAULT | IGNORE => end(signal, code > 0),
+        // SAFETY: the arguments are the kernel's.
+        _ => unsafe { call(signal, &action, info, context) },
+    }
+}
+
+/// Lets the default action of the signal end the process.
+fn end(signal: c_int, is_fault: bool) {
+    // SAFETY: the default action is no handler.
+    let _ = unsafe { signal::set_action(signal, &Action::default()) };
+    // A fault happens again on return, and shows the place where it did.
+    if !is_fault {
+        let _ = signal::raise(signal);
+    }
+}
+
+/// Calls the program's handler.
+///
+/// # Safety
+/// The last two arguments are those of the handler that this one stands in for.
+unsafe fn call(signal: c_int, action: &Action, info: *mut siginfo_t, context: *mut c_void) {
+    if action.flags & SA_RESETHAND != 0 {
+        let _ = exchange(signal, Some(&Action::default()));
+    }
+    // SAFETY: the program gave this address as that of a handler. One without SA_SIGINFO ignores the other arguments.
+    unsafe {
+        let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = std::mem::transmute(action.handler);
+        handler(signal, info, context);
+    }
+}
+
+/// Hands a SIGSYS that is none of ours to the program.
+///
+/// # Safety
+/// The arguments are those of a signal handler.
+pub unsafe fn deliver_trap(info: *mut siginfo_t, context: &mut ucontext_t) {
+    let action = SYS.load();
+    // SAFETY: the caller's `siginfo_t`.
+    let code = unsafe { (*info).si_code };
+    match action.handler {
+        IGNORE if code <= 0 => {}
+        DEFAULT | IGNORE => end(SIGSYS, false),
+        _ => {
+            // SAFETY: the kernel's part of the set is its first word.
+            let mask = unsafe { (&raw const context.uc_sigmask).cast::<SignalSet>().read() };
+            change_mask(How::Set, (mask | action.mask) & !set_of(SIGSYS));
+            // SAFETY: passed on to the caller. The mask is put back when the handler returns.
+            unsafe { call(SIGSYS, &action, info, std::ptr::from_mut(context).cast()) };
+        }
+    }
+}
+
+/// `rt_sigaction.2` through `syscall`, for a signal that [`is_ours`].
+///
+/// # Safety
+/// As for the call.
+pub unsafe fn raw_sigaction(arguments: &Arguments) -> Result<usize, Errno> {
+    let [signal, new, old, size, ..] = *arguments;
+    if size != size_of::<SignalSet>() {
+        return Err(Errno::INVAL);
+    }
+    let (new, old) = (UserAddress::new(new as u64), UserAddress::new(old as u64));
+    let action = match new.is_null() {
+        true => None,
+        false => {
+            let [handler, flags, _, mask] = new.read::<[u64; 4]>()?;
+            Some(Action::new(handler as usize, flags, mask))
+        }
+    };
+    let before = exchange(signal as c_int, action.as_ref())?;
+    if !old.is_null() {
+        old.write([before.handler as u64, before.flags, 0, before.mask])?;
+    }
+    Ok(0)
+}
+
+/// `sigaction.2`.
+///
+/// # Safety
+/// As for the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
+    // SAFETY: the addresses are null or those of the program's structures.
+    unsafe {
+        if !is_ours(signal) {
+            let Some(next) = next::sigaction.find() else { return -1 };
+            let stripped = new.as_ref().map(|new| {
+                let mut new = *new;
+                if let Some(mask) = mask::without_trap(&raw const new.sa_mask) {
+                    new.sa_mask = mask;
+                }
+                new
+            });
+            return next(signal, stripped.as_ref().map_or(std::ptr::null(), std::ptr::from_ref), old);
+        }
+        let action = new.as_ref().map(|new| {
+            let mask = (&raw const new.sa_mask).cast::<SignalSet>().read();
+            Action::new(new.sa_sigaction, u64::from(new.sa_flags.cast_unsigned()), mask)
+        });
+        match exchange(signal, action.as_ref()) {
+            Ok(before) => {
+                if let Some(old) = old.as_mut() {
+                    *old = std::mem::zeroed();
+                    old.sa_sigaction = before.handler;
+                    old.sa_flags = (before.flags as u32).cast_signed();
+                    (&raw mut old.sa_mask).cast::<SignalSet>().write(before.mask);
+                }
+                0
+            }
+            Err(error) => guest::answer(Err(error)) as c_int,
+        }
+    }
+}
+
+/// `signal.2`, with the semantics of the C library: calls are restarted, the signal is blocked meanwhile.
+///
+/// # Safety
+/// As for the function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn signal(signal: c_int, handler: usize) -> usize {
+    if !is_ours(signal) {
+        // SAFETY: the program's call.
+        return next::signal.find().map_or(libc::SIG_ERR, |next| unsafe { next(signal, handler) });
+    }
+    match exchange(signal, Some(&Action::new(handler, SA_RESTART, set_of(signal)))) {
+        Ok(before) => before.handler,
+        Err(error) => {
+            guest::set_errno(error.raw_os_error());
+            libc::SIG_ERR
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! How the engine is entered from the program's threads: it is a guest there.
+
+use std::ffi::c_int;
+
+use ringer_sys::Errno;
+use ringer_sys::signal::{How, RAISED_BY_INSTRUCTIONS, SIGBUS, SIGSEGV, SignalSet, change_mask, set_of};
+
+use crate::process;
+
+/// The signals of the fault guard. Blocked, a fault would kill the process.
+pub const FAULTS: SignalSet = set_of(SIGSEGV) | set_of(SIGBUS);
+
+/// What is blocked while the engine runs on a thread of the program: everything, so that no handler of the
+/// program runs while a lock of the engine is held, but the signals that an instruction raises.
+pub const ENGINE_MASK: SignalSet = !RAISED_BY_INSTRUCTIONS;
+
+/// Runs `body` as the engine's guest. It gets the program's signal mask. `errno` stays as it was.
+pub fn enter<R>(body: impl FnOnce(SignalSet) -> R) -> R {
+    let mask = change_mask(How::Set, ENGINE_MASK);
+    let before = errno();
+    process::notice_fork();
+    let result = body(mask);
+    set_errno(before);
+    change_mask(How::Set, mask);
+    result
+}
+
+/// The program's `errno`.
+pub fn errno() -> c_int {
+    // SAFETY: the address is that of this thread's errno, always valid.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets the program's `errno`.
+pub fn set_errno(value: c_int) {
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = value };
+}
+
+/// The result of a function of the C library: -1 and `errno`, or the number.
+pub fn answer(result: Result<usize, Errno>) -> isize {
+    match result {
+        Ok(number) => number as isize,
+        Err(error) => {
+            set_errno(error.raw_os_error());
+            -1
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Which process this is: forks and vforks that nobody announced.
+//!
+//! A page with `MADV_WIPEONFORK` holds the process number. The kernel zeroes it in a child with memory of its own,
+//! however it was made; a child that borrows its parent's memory (`vfork`) sees its parent's number.
+
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use ringer_engine::System;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+
+static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Marks this process, and has `fork` mark its children. Called once, by the constructor.
+pub fn begin() {
+    // SAFETY: a new mapping at an address of the kernel's choice, never unmapped.
+    let page = unsafe {
+        mmap_anonymous(std::ptr::null_mut(), 4096, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+    };
+    if let Ok(page) = page {
+        // SAFETY: the mapping just made.
+        if unsafe { madvise(page, 4096, Advice::LinuxWipeOnFork) }.is_ok() {
+            PAGE.store(page.cast(), Ordering::Relaxed);
+        }
+    }
+    mark();
+    // SAFETY: the handler is a function that may run in any child. The allocator's handlers come first, so that the
+    // allocator works in ours.
+    unsafe {
+        dlmalloc::enable_alloc_after_fork();
+        libc::pthread_atfork(None, None, Some(forked));
+    }
+}
+
+fn page() -> Option<&'static AtomicU32> {
+    // SAFETY: null, or the page of `begin`, which is zeroed, aligned and never unmapped.
+    unsafe { PAGE.load(Ordering::Relaxed).as_ref() }
+}
+
+fn number() -> u32 {
+    rustix::process::getpid().as_raw_nonzero().get().cast_unsigned()
+}
+
+fn mark() {
+    if let Some(page) = page() {
+        page.store(number(), Ordering::Relaxed);
+    }
+}
+
+extern "C" fn forked() {
+    mark();
+    System::global().after_fork_in_child();
+}
+
+/// Tells the engine when this is a child that was made without `fork` of the C library.
+pub fn notice_fork() {
+    if page().is_some_and(|page| page.load(Ordering::Relaxed) == 0) {
+        forked();
+    }
+}
+
+/// Whether this process runs in the memory of its parent, as after `vfork`: the engine's state is not its own then.
+pub fn borrows_memory() -> bool {
+    page().is_some_and(|page| {
+        let marked = page.load(Ordering::Relaxed);
+        marked != 0 && marked != number()
+    })
+}

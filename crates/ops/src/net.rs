@@ -1,0 +1,174 @@
+//! What the network operations share: constants of `socket.2`, addresses, questions to a socket.
+
+use std::os::fd::RawFd;
+
+use ringer_sys::{Errno, UserAddress, call};
+
+pub(crate) const POLLIN: u32 = 0x1;
+pub(crate) const POLLOUT: u32 = 0x4;
+pub(crate) const POLLERR: u32 = 0x8;
+pub(crate) const POLLHUP: u32 = 0x10;
+pub(crate) const O_NONBLOCK: u32 = 0o4000;
+pub(crate) const SOCK_NONBLOCK: u32 = 0o4000;
+pub(crate) const SOCK_CLOEXEC: u32 = 0o2_000_000;
+
+pub(crate) const MSG_PEEK: u32 = 0x2;
+pub(crate) const MSG_CTRUNC: u32 = 0x8;
+pub(crate) const MSG_TRUNC: u32 = 0x20;
+pub(crate) const MSG_DONTWAIT: u32 = 0x40;
+pub(crate) const MSG_WAITALL: u32 = 0x100;
+pub(crate) const MSG_ERRQUEUE: u32 = 0x2000;
+pub(crate) const MSG_NOSIGNAL: u32 = 0x4000;
+/// `MSG_CMSG_COMPAT`: an inner flag of the kernel that its system calls refuse.
+const MSG_CMSG_COMPAT: u32 = 1 << 31;
+
+/// Linux transfers at most this many bytes at once.
+const MOST_BYTES: u64 = 0x7fff_f000;
+/// The size of `struct sockaddr_storage`: the longest address.
+const LONGEST_ADDRESS: u32 = 128;
+/// Where the kernel's half of the address space is sure to have begun.
+const USER_SPACE_END: u64 = 1 << 47;
+
+const SOL_SOCKET: u32 = 1;
+const SO_TYPE: u32 = 3;
+const SO_ERROR: u32 = 4;
+const SO_ACCEPTCONN: u32 = 30;
+const SO_DOMAIN: u32 = 39;
+const SOL_TCP: u32 = 6;
+const TCP_INFO: u32 = 11;
+const SOCK_STREAM: u32 = 1;
+const SOCK_SEQPACKET: u32 = 5;
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+
+/// The `MSG_` flags of a request as a system call accepts them.
+pub(crate) const fn message_flags(flags: u32) -> u32 {
+    flags & !MSG_CMSG_COMPAT
+}
+
+/// A socket address, copied from the program.
+pub(crate) type Address = Box<[u8]>;
+
+/// Copies a socket address that the program passes with its length.
+///
+/// # Errors
+/// `EINVAL` for a length that no address has, `EFAULT`.
+pub(crate) fn read_address(address: u64, length: u32) -> Result<Address, Errno> {
+    if length > LONGEST_ADDRESS {
+        return Err(Errno::INVAL);
+    }
+    UserAddress::new(address).read_vec::<u8>(length as usize).map(Vec::into_boxed_slice)
+}
+
+/// As [`read_address`], with a length that `struct msghdr` gives: a longer one is cut.
+///
+/// # Errors
+/// `EFAULT`.
+pub(crate) fn read_name(address: u64, length: u32) -> Result<Address, Errno> {
+    read_address(address, length.min(LONGEST_ADDRESS))
+}
+
+/// Checks a range of bytes as the kernel does when it prepares a transfer. Whether it is mapped
+/// shows later.
+///
+/// # Errors
+/// `EINVAL` for a length beyond `INT_MAX`, `EFAULT` for a range that no program can have.
+pub(crate) fn check_range(address: u64, length: u32) -> Result<(), Errno> {
+    if length > i32::MAX as u32 {
+        return Err(Errno::INVAL);
+    }
+    check_user_space(address, u64::from(length))
+}
+
+/// Checks that a range is within the program's half of the address space.
+///
+/// # Errors
+/// `EFAULT`.
+pub(crate) fn check_user_space(address: u64, length: u64) -> Result<(), Errno> {
+    match address.checked_add(length.min(MOST_BYTES)) {
+        Some(end) if end <= USER_SPACE_END => Ok(()),
+        _ => Err(Errno::FAULT),
+    }
+}
+
+/// How many of `bytes` one transfer moves at most.
+pub(crate) fn capped(bytes: u64) -> u64 {
+    bytes.min(MOST_BYTES)
+}
+
+/// An option of a socket whose value is an `int`. `getsockopt.2`.
+fn option(fd: RawFd, level: u32, name: u32) -> Result<u32, Errno> {
+    let mut value = 0_u32;
+    let mut size = size_of::<u32>() as u32;
+    call::getsockopt(fd, level, name, UserAddress::of(&raw mut value), UserAddress::of(&raw mut size))?;
+    Ok(value)
+}
+
+/// Takes the socket's pending error.
+///
+/// # Errors
+/// The pending error, or one of `getsockopt.2`.
+pub(crate) fn take_error(fd: RawFd) -> Result<(), Errno> {
+    match option(fd, SOL_SOCKET, SO_ERROR)? {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw_os_error(errno as i32)),
+    }
+}
+
+/// Whether `MSG_WAITALL` makes the request go on after a part: on streams and sequenced packets.
+pub(crate) fn goes_on_after_part(fd: RawFd) -> bool {
+    matches!(option(fd, SOL_SOCKET, SO_TYPE), Ok(SOCK_STREAM | SOCK_SEQPACKET))
+}
+
+/// Whether this socket listens for connections.
+///
+/// # Errors
+/// `ENOTSOCK`, `EBADF`.
+pub(crate) fn is_listening(fd: RawFd) -> Result<bool, Errno> {
+    option(fd, SOL_SOCKET, SO_ACCEPTCONN).map(|listens| listens != 0)
+}
+
+/// Sets or clears `O_NONBLOCK` and nothing else. `FIONBIO` of `ioctl.2`.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn set_nonblocking(fd: RawFd, nonblocking: bool) -> Result<(), Errno> {
+    const FIONBIO: u32 = 0x5421;
+    let value = i32::from(nonblocking);
+    call::ioctl(fd, FIONBIO, UserAddress::of(&raw const value)).map(drop)
+}
+
+/// Whether this is a stream socket.
+pub(crate) fn is_stream(fd: RawFd) -> bool {
+    matches!(option(fd, SOL_SOCKET, SO_TYPE), Ok(SOCK_STREAM))
+}
+
+/// Whether this is an IP socket.
+pub(crate) fn is_ip(fd: RawFd) -> bool {
+    matches!(option(fd, SOL_SOCKET, SO_DOMAIN), Ok(AF_INET | AF_INET6))
+}
+
+/// Whether a stream has more to read, as far as `IORING_CQE_F_SOCK_NONEMPTY` promises it: TCP and
+/// Unix streams tell, other sockets do not.
+pub(crate) fn has_more_to_read(fd: RawFd) -> bool {
+    const FIONREAD: u32 = 0x541b;
+    let mut waiting = 0_i32;
+    call::ioctl(fd, FIONREAD, UserAddress::of(&raw mut waiting)).is_ok()
+        && waiting > 0
+        && is_stream(fd)
+        && matches!(option(fd, SOL_SOCKET, SO_DOMAIN), Ok(AF_UNIX | AF_INET | AF_INET6))
+}
+
+/// Whether a TCP connection has been closed by its peer. The kernel counts that end as one more
+/// thing to read.
+pub(crate) fn is_at_end_of_tcp(fd: RawFd) -> bool {
+    const ESTABLISHED: u8 = 1;
+    const FIN_WAIT_2: u8 = 5;
+    let mut state = 0_u8;
+    let mut size = 1_u32;
+    let address = UserAddress::of(&raw mut state);
+    // The first byte of `struct tcp_info` is the state; other sockets refuse the question.
+    call::getsockopt(fd, SOL_TCP, TCP_INFO, address, UserAddress::of(&raw mut size)).is_ok()
+        && !(ESTABLISHED..=FIN_WAIT_2).contains(&state)
+}

@@ -1,0 +1,129 @@
+//! READ_MULTISHOT: reads of a stream into provided buffers, one after the other.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use ringer_abi::{Sqe, SqeFlags};
+use ringer_sys::{Errno, UserAddress, call};
+
+use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::rw::{KNOWN_RW_FLAGS, RWF_NOWAIT, check_priority};
+
+/// `RWF_HIPRI`: polled completion, which a stream does not have.
+const RWF_HIPRI: u32 = 0x1;
+/// "At the file position and move it."
+const FILE_POSITION: u64 = u64::MAX;
+const O_NONBLOCK: u32 = 0o4000;
+const POLLIN: u32 = 0x1;
+
+/// `IORING_OP_READ_MULTISHOT`. Source: `io_uring_prep_read_multishot.3`.
+///
+/// Each result is one selected buffer. It ends at the end of the file (0), without buffers
+/// (`ENOBUFS`, by the engine), by an error, or when it is cancelled. `O_NONBLOCK` makes no difference.
+#[derive(Debug)]
+pub struct ReadMultishot {
+    offset: u64,
+    flags: u32,
+    /// It was found that the file can be waited for.
+    pollable: bool,
+}
+
+impl Op for ReadMultishot {
+    const TRAITS: Traits =
+        Traits { needs_file: true, ioprio: true, iopoll: false, buffer_select: true, fixed_buffer: false };
+
+    fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
+        if !sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
+            return Err(Errno::INVAL);
+        }
+        check_priority(sqe.ioprio())?;
+        // The buffers are where they are, and as long as they are. Attributes are of files on devices only.
+        if sqe.addr() != 0 || sqe.len() != 0 || sqe.pad2() != 0 {
+            return Err(Errno::INVAL);
+        }
+        Ok(Self { offset: sqe.off(), flags: sqe.op_flags(), pollable: false })
+    }
+
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        self.attempt(context).unwrap_or_else(Outcome::failed)
+    }
+}
+
+impl ReadMultishot {
+    fn attempt(&mut self, context: &mut Issue<'_>) -> Result<Outcome, Errno> {
+        if !self.pollable {
+            if !is_pollable(context.fd)? {
+                return Err(Errno::BADFD);
+            }
+            self.pollable = true;
+        }
+        if self.flags & !KNOWN_RW_FLAGS != 0 {
+            return Err(Errno::OPNOTSUPP);
+        }
+        if self.flags & RWF_HIPRI != 0 {
+            return Err(Errno::INVAL);
+        }
+        let buffer = context.buffer.ok_or(Errno::NOBUFS)?;
+        match self.read(context.fd, buffer, RWF_NOWAIT) {
+            Err(Errno::SPIPE) => {
+                // A stream has no positions: its offset is ignored.
+                self.offset = FILE_POSITION;
+                self.attempt(context)
+            }
+            Err(Errno::OPNOTSUPP) if self.flags & RWF_NOWAIT == 0 => self.attempt_without_asking(context, buffer),
+            result => self.finish(result),
+        }
+    }
+
+    /// The file cannot be asked to refuse instead of waiting.
+    fn attempt_without_asking(&mut self, context: &mut Issue<'_>, buffer: Buffer) -> Result<Outcome, Errno> {
+        if context.status_flags()? & O_NONBLOCK == 0 {
+            if call::poll_now(context.fd, POLLIN as u16)? == 0 {
+                return Ok(wait());
+            }
+            // Ready, but somebody else may be faster: only a worker may be caught by that.
+            if !context.may_block() {
+                return Ok(Outcome::Punt);
+            }
+        }
+        let result = self.read(context.fd, buffer, 0);
+        self.finish(result)
+    }
+
+    fn read(&self, fd: RawFd, buffer: Buffer, extra_flags: u32) -> Result<usize, Errno> {
+        let vector = [buffer.address.get(), u64::from(buffer.length)];
+        call::preadv2(fd, UserAddress::of(&raw const vector), 1, self.offset, 0, self.flags | extra_flags)
+    }
+
+    fn finish(&mut self, result: Result<usize, Errno>) -> Result<Outcome, Errno> {
+        match result {
+            Err(Errno::AGAIN) if self.flags & RWF_NOWAIT == 0 => Ok(wait()),
+            Err(errno) => Err(errno),
+            Ok(0) => Ok(Outcome::done(0)),
+            Ok(bytes) => {
+                if self.offset != FILE_POSITION {
+                    self.offset += bytes as u64;
+                }
+                Ok(Outcome::More(Completion::new(bytes as i32)))
+            }
+        }
+    }
+}
+
+fn wait() -> Outcome {
+    Outcome::WaitFor { events: POLLIN, edge: false }
+}
+
+/// Whether the file can be waited for: pipes can, of others an epoll instance knows.
+fn is_pollable(fd: RawFd) -> Result<bool, Errno> {
+    const EPOLL_CTL_ADD: u32 = 1;
+    if call::is_pipe(fd) {
+        return Ok(true);
+    }
+    let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)?;
+    let event = [0_u32; 4];
+    match call::epoll_ctl(epoll.as_raw_fd(), EPOLL_CTL_ADD, fd, UserAddress::of(&raw const event)) {
+        Ok(_) => Ok(true),
+        Err(Errno::PERM) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,130 @@
+//! SEND: bytes to a socket, and what all sending operations share.
+
+use std::os::fd::RawFd;
+
+use ringer_abi::{Sqe, SqeFlags, uapi};
+use ringer_sys::{Errno, UserAddress, call};
+
+use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
+use crate::net::{Address, MSG_NOSIGNAL, POLLOUT, check_range, read_address};
+use crate::operation::{Buffer, Issue, Op, Outcome, Prepare, Traits};
+use crate::segments::Segments;
+
+/// Bytes on their way to a socket.
+///
+/// `SIGPIPE` is never raised: the kernel adds `MSG_NOSIGNAL` to all sends of a ring, and so does this.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    pub(crate) name: Option<Address>,
+    pub(crate) segments: Segments,
+    /// The control data stay with the program; the kernel, too, reads them when it sends.
+    pub(crate) control: u64,
+    pub(crate) control_length: u64,
+    pub(crate) progress: Progress,
+}
+
+impl Sending {
+    /// Sends from this buffer, unless it has begun with another one.
+    pub(crate) fn use_buffer(&mut self, buffer: Buffer) {
+        self.segments = Segments::one(buffer.address.get(), u64::from(buffer.length));
+    }
+
+    /// Makes one attempt that does not wait.
+    pub(crate) fn attempt(&mut self, fd: RawFd) -> Outcome {
+        if let Some(wait) = self.progress.first_wait(POLLOUT) {
+            return wait;
+        }
+        let remaining = self.segments.length();
+        let result = self.call(fd, self.progress.call_flags() | MSG_NOSIGNAL);
+        match self.progress.step(fd, result, remaining, self.progress.wants_all(), false) {
+            Step::Part(bytes) => {
+                self.segments.advance(bytes);
+                wait_for(POLLOUT)
+            }
+            Step::NotReady => wait_for(POLLOUT),
+            Step::End(completion) => Outcome::Done(completion),
+        }
+    }
+
+    fn call(&self, fd: RawFd, flags: u32) -> Result<usize, Errno> {
+        let (name, name_length) = match &self.name {
+            Some(name) => (UserAddress::of(name.as_ptr()), name.len()),
+            None => (UserAddress::new(0), 0),
+        };
+        match self.segments.rest() {
+            &[[address, length]] if self.control_length == 0 => {
+                call::sendto(fd, UserAddress::new(address), length as usize, flags, name, name_length)
+            }
+            _ => {
+                let header = MessageHeader {
+                    name: name.get(),
+                    name_length: name_length as u32,
+                    control: self.control,
+                    control_length: self.control_length,
+                    ..MessageHeader::default()
+                }
+                .with_segments(&self.segments);
+                call::sendmsg(fd, UserAddress::of(&raw const header), flags)
+            }
+        }
+    }
+}
+
+/// `IORING_OP_SEND`, also to an address. Source: `io_uring_prep_send.3`, `io_uring_prep_send_set_addr.3`.
+#[derive(Debug)]
+pub struct Send {
+    sending: Sending,
+    /// A provided buffer was taken; it stays with the request until the end.
+    has_buffer: bool,
+}
+
+impl Send {
+    /// Prepares the sending of an SQE's bytes. `known` are the `ioprio` flags that the opcode has.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EFAULT`.
+    pub(crate) fn prepare_sending(sqe: &Sqe, known: u32) -> Result<Sending, Errno> {
+        let flags = u32::from(sqe.ioprio());
+        if sqe.addr_len_pad() != 0 || flags & !known != 0 {
+            return Err(Errno::INVAL);
+        }
+        let name = match (sqe.off(), sqe.addr_len()) {
+            (0, _) | (_, 0) => None,
+            (address, length) => Some(read_address(address, u32::from(length))?),
+        };
+        let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
+            Segments::one(0, 0)
+        } else if flags & uapi::IORING_SEND_VECTORIZED != 0 {
+            Segments::read(sqe.addr(), u64::from(sqe.len())).map_err(|errno| match errno {
+                Errno::MSGSIZE => Errno::INVAL,
+                other => other,
+            })?
+        } else {
+            check_range(sqe.addr(), sqe.len())?;
+            Segments::one(sqe.addr(), u64::from(sqe.len()))
+        };
+        let progress = Progress::new(sqe.op_flags(), flags & uapi::IORING_RECVSEND_POLL_FIRST != 0);
+        Ok(Sending { name, segments, control: 0, control_length: 0, progress })
+    }
+}
+
+impl Op for Send {
+    const TRAITS: Traits = Traits { ioprio: true, buffer_select: true, ..Traits::FILE };
+
+    fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
+        let known = uapi::IORING_RECVSEND_POLL_FIRST | uapi::IORING_SEND_VECTORIZED;
+        Ok(Self { sending: Self::prepare_sending(sqe, known)?, has_buffer: false })
+    }
+
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        if let Some(buffer) = context.buffer
+            && !self.has_buffer
+        {
+            self.sending.use_buffer(buffer);
+            self.has_buffer = true;
+        }
+        // Linux takes the buffer whatever becomes of the send.
+        context.buffer_used = self.has_buffer;
+        self.sending.attempt(context.fd)
+    }
+}

@@ -1,0 +1,87 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::demo;
+
+/// io_uring in user space: runs unmodified io_uring programs where the kernel refuses io_uring.
+#[derive(Debug, Parser)]
+#[command(name = "ringer", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program with io_uring
+    ///
+    /// The program's exit status is passed through; 128 and the signal's number where a signal ended it and a
+    /// summary was asked for. 127: no such program. 126: it cannot be executed, or not be served. 125: anything else.
+    Run(RunArgs),
+    /// Say whether io_uring is usable here, why not, and who would serve it
+    Probe(ProbeArgs),
+    /// Run a bundled io_uring program blocked as Docker does, then under ringer, and verify what it did
+    Demo(demo::DemoArgs),
+    /// The program that `demo` runs
+    #[command(hide = true)]
+    DemoClient(demo::ClientArgs),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// When Ringer serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum When {
+    /// Only where the kernel's io_uring does not work; elsewhere the program is just executed
+    Auto,
+    /// In any case
+    Always,
+    /// Never: the program is executed as it is
+    #[value(hide = true)]
+    Never,
+}
+
+/// Arguments of `ringer run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// When ringer serves io_uring, instead of the kernel
+    #[arg(long, value_enum, default_value_t = When::Auto)]
+    pub when: When,
+
+    /// Block the kernel's io_uring with EPERM, as Docker's default profile does
+    #[arg(long)]
+    pub block_kernel: bool,
+
+    /// Afterwards, print to stderr what was served and how
+    #[arg(long)]
+    pub summary: bool,
+
+    /// Afterwards, write what was served and how to this file
+    #[arg(long, value_name = "FILE")]
+    pub summary_json: Option<PathBuf>,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub program: Vec<OsString>,
+}
+
+/// Arguments of `ringer probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,67 @@
+//! Programs under the preload library, with the kernel's io_uring blocked: what they do around io_uring must not
+//! break them, and what they ask of io_uring must reach the engine. The cases are in `programs/cases.c`.
+
+mod support;
+
+use std::os::unix::process::ExitStatusExt;
+
+use support::{Outcome, cases, ringer, run, skip};
+
+const SERVED: [&str; 5] = ["run", "--when", "always", "--block-kernel", "--"];
+
+/// Runs a case under ringer. `None` where it cannot be compiled.
+#[track_caller]
+fn case(name: &str) -> Option<Outcome> {
+    let Some(program) = cases() else {
+        skip("there is no C compiler");
+        return None;
+    };
+    Some(run(ringer(SERVED).arg(program).arg(name)))
+}
+
+macro_rules! cases {
+    ($($name:ident)*) => { $(
+        #[test]
+        fn $name() {
+            if let Some(outcome) = case(stringify!($name)) {
+                outcome.expect_success();
+            }
+        }
+    )* };
+}
+
+cases! {
+    calls
+    blocked
+    in_handler
+    own_fault
+    own_trap_handler
+    forks
+    executes
+    spawns_closing
+    closes_all
+    ring
+}
+
+#[test]
+fn a_fault_ends_the_program_as_it_would_without_ringer() {
+    for name in ["dies_of_fault", "dies_of_sent_fault"] {
+        let Some(outcome) = case(name) else { return };
+        assert_eq!(outcome.status.signal(), Some(11), "{outcome:#?}");
+        assert_eq!(outcome.err, "");
+    }
+}
+
+#[test]
+fn without_ringer_the_block_is_there() {
+    let Some(program) = cases() else { return skip("there is no C compiler") };
+    run(ringer(["run", "--when", "never", "--block-kernel", "--"]).arg(program).arg("refused")).expect_success();
+}
+
+#[test]
+fn the_library_changes_nothing_that_a_shell_sees() {
+    let script = "ulimit -n; umask; pwd; echo $-; ls /proc/self/fd";
+    let without = run(std::process::Command::new("sh").args(["-c", script]));
+    let with = run(ringer(SERVED).args(["sh", "-c", script]));
+    assert_eq!((with.out, with.err), (without.out, without.err));
+}

@@ -1,0 +1,415 @@
+// Programs for intercept.rs: each case does what real programs do around io_uring, and exits with 0 if all of it
+// went as it would with io_uring in the kernel. Kernel io_uring is blocked with EPERM while they run, so that any
+// other result of io_uring_setup comes from the engine.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+struct params { uint32_t words[30]; };
+enum { SETUP = 425, ENTER = 426, REGISTER = 427 };
+
+#define CHECK(condition) do { if (!(condition)) { \
+	fprintf(stderr, "line %d: %s (errno %d)\n", __LINE__, #condition, errno); _exit(1); } } while (0)
+
+// A system call as liburing makes it: not through the C library. Returns a negative errno.
+static long inline_call(long number, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	long result;
+	__asm__ volatile("syscall" : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9)
+			 : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+	return result;
+}
+
+static long setup(unsigned entries, struct params *params)
+{
+	memset(params, 0, sizeof *params);
+	return inline_call(SETUP, entries, (long)params, 0, 0, 0, 0);
+}
+
+// Whether the engine answers. No entries is EINVAL; while nothing is behind the calls, ENOSYS. Never the kernel's EPERM.
+static int engine_answers(void)
+{
+	struct params params;
+	errno = 77;
+	long result = setup(0, &params);
+	return errno == 77 && (result == -EINVAL || result == -ENOSYS);
+}
+
+static int wait_for(pid_t pid)
+{
+	int status = -1;
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+	return status;
+}
+
+static int calls(void)
+{
+	struct params params;
+	CHECK(engine_answers());
+	errno = 77;
+	long result = inline_call(ENTER, -1, 0, 0, 0, 0, 0);
+	CHECK(result == -EBADF || result == -ENOSYS);
+	result = inline_call(REGISTER, -1, 0, 0, 0, 0, 0);
+	CHECK(result < 0 && result != -EPERM);
+	CHECK(errno == 77);
+	CHECK(syscall(SETUP, 0, &params) == -1 && (errno == EINVAL || errno == ENOSYS));
+	CHECK(syscall(SYS_getpid) == getpid());
+	CHECK(syscall(SYS_close, -1) == -1 && errno == EBADF);
+	return 0;
+}
+
+static void *answers_in_thread(void *unused)
+{
+	return engine_answers() ? unused : NULL;
+}
+
+static int blocked(void)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	CHECK(sigprocmask(SIG_BLOCK, &all, &before) == 0);
+	CHECK(!sigismember(&before, SIGSYS));
+	CHECK(engine_answers());
+	CHECK(sigprocmask(SIG_SETMASK, NULL, &before) == 0);
+	CHECK(sigismember(&before, SIGSYS) && sigismember(&before, SIGTERM));
+	pthread_t thread;
+	void *result = NULL;
+	CHECK(pthread_create(&thread, NULL, answers_in_thread, "") == 0);
+	CHECK(pthread_join(thread, &result) == 0 && result);
+	CHECK(pthread_sigmask(SIG_UNBLOCK, &all, NULL) == 0);
+	CHECK(sigprocmask(SIG_BLOCK, NULL, &before) == 0 && !sigismember(&before, SIGSYS));
+	uint64_t raw = ~0ull;
+	CHECK(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &raw, NULL, 8) == 0);
+	CHECK(engine_answers());
+	return 0;
+}
+
+static volatile sig_atomic_t answered;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	answered = engine_answers();
+}
+
+static int in_handler(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	sigfillset(&action.sa_mask);
+	CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+	CHECK(raise(SIGUSR1) == 0 && answered);
+	// A mask for the wait only, which stays while the handler runs.
+	answered = 0;
+	sigset_t usr1, but_usr1;
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	CHECK(sigprocmask(SIG_BLOCK, &usr1, NULL) == 0 && raise(SIGUSR1) == 0 && !answered);
+	sigfillset(&but_usr1);
+	sigdelset(&but_usr1, SIGUSR1);
+	CHECK(ppoll(NULL, 0, NULL, &but_usr1) == -1 && errno == EINTR && answered);
+	answered = 0;
+	CHECK(raise(SIGUSR1) == 0 && !answered);
+	CHECK(sigsuspend(&but_usr1) == -1 && errno == EINTR && answered);
+	return 0;
+}
+
+static sigjmp_buf back;
+static volatile int faults;
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+	(void)context;
+	// The fault finds the signal blocked and the address there, as without a library in between.
+	sigset_t now;
+	sigprocmask(SIG_BLOCK, NULL, &now);
+	faults += signal == SIGSEGV && info->si_addr == (void *)16 && sigismember(&now, SIGSEGV)
+		&& sigismember(&now, SIGUSR2) && engine_answers();
+	siglongjmp(back, 1);
+}
+
+static int own_fault(void)
+{
+	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK }, before;
+	sigaddset(&action.sa_mask, SIGUSR2);
+	CHECK(sigaction(SIGSEGV, &action, &before) == 0 && before.sa_handler == SIG_DFL);
+	stack_t stack = { .ss_sp = malloc(1 << 16), .ss_size = 1 << 16 };
+	CHECK(sigaltstack(&stack, NULL) == 0);
+	for (int round = 1; round <= 2; round++) {
+		if (sigsetjmp(back, 1) == 0)
+			*(volatile int *)16 = 1;
+		CHECK(faults == round);
+	}
+	// A bad address in a call is the caller's business, not a fault of the program.
+	long result = inline_call(SETUP, 8, 16, 0, 0, 0, 0);
+	CHECK((result == -EFAULT || result == -ENOSYS) && faults == 2);
+	sigset_t all;
+	sigfillset(&all);
+	CHECK(sigprocmask(SIG_BLOCK, &all, NULL) == 0);
+	result = inline_call(SETUP, 8, 16, 0, 0, 0, 0);
+	CHECK((result == -EFAULT || result == -ENOSYS) && faults == 2);
+	CHECK(sigaction(SIGSEGV, NULL, &before) == 0 && before.sa_sigaction == on_fault);
+	CHECK((before.sa_flags & SA_ONSTACK) && sigismember(&before.sa_mask, SIGUSR2));
+	return 0;
+}
+
+static int dies_of_fault(void)
+{
+	*(volatile int *)16 = 1;
+	return 0;
+}
+
+static int dies_of_sent_fault(void)
+{
+	raise(SIGSEGV);
+	return 0;
+}
+
+static int own_trap_handler(void)
+{
+	struct sigaction action = { .sa_handler = on_signal }, before;
+	CHECK(sigaction(SIGSYS, &action, &before) == 0 && before.sa_handler == SIG_DFL);
+	CHECK(engine_answers() && !answered);
+	CHECK(raise(SIGSYS) == 0 && answered);
+	CHECK(signal(SIGSYS, SIG_IGN) == on_signal);
+	CHECK(raise(SIGSYS) == 0 && engine_answers());
+	// Around the C library: has no effect, but does no harm.
+	uint64_t none[4] = { 0 };
+	CHECK(inline_call(SYS_rt_sigaction, SIGSYS, (long)none, 0, 8, 0, 0) == 0);
+	CHECK(engine_answers());
+	return 0;
+}
+
+static int forks(void)
+{
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(engine_answers() ? 0 : 1);
+	CHECK(wait_for(pid) == 0);
+	pid = inline_call(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
+	if (pid == 0)
+		_exit(engine_answers() ? 0 : 1);
+	CHECK(wait_for(pid) == 0);
+	CHECK(engine_answers());
+	return 0;
+}
+
+static char *self;
+
+static int executes(void)
+{
+	char *arguments[] = { self, "calls", NULL };
+	char *nothing[] = { NULL };
+	pid_t pid;
+	char command[4096];
+	for (int way = 0; way < 8; way++) {
+		if ((pid = fork()) == 0) {
+			environ = way % 2 ? nothing : NULL;
+			switch (way) {
+			case 0: execve(self, arguments, NULL); break;
+			case 1: execv(self, arguments); break;
+			case 2: execvp(self, arguments); break;
+			case 3: execle(self, self, "calls", NULL, nothing); break;
+			case 4: execl(self, self, "calls", "3", "4", "5", "6", "7", NULL); break;
+			case 5: execlp(self, self, "calls", NULL); break;
+			case 6: fexecve(open(self, O_RDONLY), arguments, nothing); break;
+			case 7: syscall(SYS_execve, self, arguments, nothing); break;
+			}
+			_exit(99);
+		}
+		int status = wait_for(pid);
+		if (status != 0)
+			fprintf(stderr, "way %d: status %x\n", way, status);
+		CHECK(status == 0);
+	}
+	if ((pid = vfork()) == 0) {
+		execve(self, arguments, nothing);
+		_exit(99);
+	}
+	CHECK(wait_for(pid) == 0);
+	CHECK(posix_spawn(&pid, self, NULL, NULL, arguments, nothing) == 0 && wait_for(pid) == 0);
+	CHECK(posix_spawnp(&pid, self, NULL, NULL, arguments, NULL) == 0 && wait_for(pid) == 0);
+	snprintf(command, sizeof command, "'%s' calls", self);
+	CHECK(system(command) == 0);
+	clearenv();
+	CHECK(system(command) == 0);
+	clearenv();
+	FILE *pipe = popen(command, "r");
+	CHECK(pipe && pclose(pipe) == 0);
+	// A filter is inherited with each exec: a chain of them is no different.
+	setenv("DEPTH", "1", 1);
+	snprintf(command, sizeof command, "exec env -i sh -c \"exec env -i '%s' calls\"", self);
+	CHECK(system(command) == 0);
+	return 0;
+}
+
+static int spawns_closing(void)
+{
+	char *arguments[] = { self, "calls", NULL };
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+	struct params params;
+	long ring = setup(4, &params);
+	CHECK(posix_spawn_file_actions_init(&actions) == 0);
+	if (ring >= 0)
+		CHECK(posix_spawn_file_actions_addclose(&actions, ring) == 0);
+	CHECK(posix_spawn_file_actions_addclosefrom_np(&actions, 3) == 0);
+	CHECK(posix_spawn(&pid, self, &actions, NULL, arguments, environ) == 0 && wait_for(pid) == 0);
+	if ((pid = vfork()) == 0) {
+		close_range(3, ~0u, 0);
+		execv(self, arguments);
+		_exit(99);
+	}
+	CHECK(wait_for(pid) == 0);
+	if (ring >= 0)
+		CHECK(fcntl(ring, F_GETFD) >= 0 && close(ring) == 0);
+	return 0;
+}
+
+static int works(void);
+
+static int closes_all(void)
+{
+	struct params params;
+	long ring = setup(4, &params);
+	long end = sysconf(_SC_OPEN_MAX);
+	CHECK(works() == 0);
+	for (long fd = 3; fd < end; fd++)
+		close(fd);
+	CHECK(ring < 0 || (fcntl(ring, F_GETFD) == -1 && errno == EBADF));
+	CHECK(engine_answers() && works() == 0);
+	for (long fd = 3; fd < end; fd++)
+		inline_call(SYS_close, fd, 0, 0, 0, 0, 0);
+	CHECK(engine_answers() && works() == 0);
+	ring = setup(4, &params);
+	CHECK(close_range(3, ~0u, 0) == 0);
+	CHECK(ring < 0 || (fcntl(ring, F_GETFD) == -1 && errno == EBADF));
+	CHECK(engine_answers() && works() == 0);
+	closefrom(3);
+	CHECK(syscall(SYS_close_range, 3, ~0u, 0) == 0);
+	CHECK(engine_answers() && works() == 0);
+	int top = open("/dev/null", O_RDONLY);
+	CHECK(top == 3);
+	return 0;
+}
+
+// A NOP through the ring, from setup to close, with what programs do to its descriptor in between.
+static int works_with(long ring, struct params *params)
+{
+	uint32_t *p = params->words, *sq_off = p + 10, *cq_off = p + 20, sq_entries = p[0], cq_entries = p[1];
+	size_t sq_size = sq_off[6] + sq_entries * 4, cq_size = cq_off[5] + cq_entries * 16;
+	char *sq = mmap(NULL, sq_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring, 0);
+	CHECK(sq != MAP_FAILED);
+	char *cq = (char *)inline_call(SYS_mmap, 0, cq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, 0x8000000);
+	CHECK((unsigned long)cq < -4096ul);
+	char *sqes = mmap(NULL, sq_entries * 64, PROT_READ | PROT_WRITE, MAP_SHARED, ring, 0x10000000);
+	CHECK(sqes != MAP_FAILED);
+	struct pollfd polled = { .fd = ring, .events = POLLIN };
+	CHECK(poll(&polled, 1, 0) == 0);
+	memset(sqes, 0, 64);
+	*(uint64_t *)(sqes + 32) = 4711;
+	*(uint32_t *)(sq + sq_off[6]) = 0;
+	__atomic_store_n((uint32_t *)(sq + sq_off[1]), 1, __ATOMIC_RELEASE);
+	CHECK(inline_call(ENTER, ring, 1, 1, 1, 0, 0) == 1);
+	CHECK(__atomic_load_n((uint32_t *)(cq + cq_off[1]), __ATOMIC_ACQUIRE) == 1);
+	CHECK(*(uint64_t *)(cq + cq_off[5]) == 4711);
+	CHECK(poll(&polled, 1, 1000) == 1 && (polled.revents & POLLIN));
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event event = { .events = EPOLLIN };
+	CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, ring, &event) == 0 && epoll_wait(epoll, &event, 1, 1000) == 1);
+	// Taken by memory alone: no longer ready.
+	__atomic_store_n((uint32_t *)(cq + cq_off[0]), 1, __ATOMIC_RELEASE);
+	CHECK(poll(&polled, 1, 0) == 0);
+	CHECK(epoll_wait(epoll, &event, 1, 0) == 0);
+	CHECK(close(epoll) == 0);
+	CHECK(munmap(sq, sq_size) == 0 && munmap(cq, cq_size) == 0 && munmap(sqes, sq_entries * 64) == 0);
+	return 0;
+}
+
+static int works(void)
+{
+	struct params params;
+	long ring = setup(4, &params);
+	if (ring == -ENOSYS)
+		return 0;
+	CHECK(ring >= 0);
+	CHECK((fcntl(ring, F_GETFD) & FD_CLOEXEC) != 0);
+	CHECK(works_with(ring, &params) == 0);
+	int second = dup(ring), third = fcntl(ring, F_DUPFD_CLOEXEC, 0);
+	CHECK(second >= 0 && third >= 0 && second != third && second != ring);
+	CHECK(close(ring) == 0);
+	CHECK(inline_call(ENTER, ring, 0, 0, 0, 0, 0) == -EBADF);
+	CHECK(close(ring) == -1 && errno == EBADF);
+	CHECK(inline_call(ENTER, second, 0, 0, 0, 0, 0) == 0 && inline_call(ENTER, third, 0, 0, 0, 0, 0) == 0);
+	CHECK(inline_call(SYS_close, second, 0, 0, 0, 0, 0) == 0);
+	CHECK(dup2(0, third) == third && inline_call(ENTER, third, 0, 0, 0, 0, 0) == -EOPNOTSUPP);
+	CHECK(close(third) == 0 && close(third) == -1);
+	return 0;
+}
+
+static int ring(void)
+{
+	struct params params;
+	if (setup(4, &params) == -ENOSYS)
+		return 77;
+	return works();
+}
+
+static int refused(void)
+{
+	struct params params;
+	return setup(4, &params) == -EPERM ? 0 : 1;
+}
+
+// Calls that a filter must not make dearer, as a figure: nanoseconds of one getppid.
+static int cost(void)
+{
+	struct timespec start, end;
+	double best = 1e9;
+	for (int round = 0; round < 20; round++) {
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		for (int count = 0; count < 20000; count++)
+			inline_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		double each = ((end.tv_sec - start.tv_sec) * 1e9 + end.tv_nsec - start.tv_nsec) / 20000;
+		best = each < best ? each : best;
+	}
+	printf("%.0f\n", best);
+	return 0;
+}
+
+int main(int count, char **arguments)
+{
+	static const struct { const char *name; int (*run)(void); } cases[] = {
+		{ "calls", calls }, { "blocked", blocked }, { "in_handler", in_handler }, { "own_fault", own_fault },
+		{ "dies_of_fault", dies_of_fault }, { "dies_of_sent_fault", dies_of_sent_fault },
+		{ "own_trap_handler", own_trap_handler }, { "forks", forks }, { "executes", executes },
+		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
+		{ "refused", refused }, { "cost", cost },
+	};
+	self = realpath("/proc/self/exe", NULL);
+	alarm(50);
+	for (size_t index = 0; count > 1 && index < sizeof cases / sizeof *cases; index++)
+		if (strcmp(cases[index].name, arguments[1]) == 0)
+			return cases[index].run();
+	fprintf(stderr, "no such case\n");
+	return 2;
+}
