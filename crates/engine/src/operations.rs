@@ -6,6 +6,7 @@ use ringer_sys::Errno;
 
 use crate::Served;
 use crate::inflight::Stage;
+use crate::message;
 use crate::register::{ResourceUpdate, files};
 use crate::request::Request;
 use crate::turn::Turn;
@@ -34,6 +35,9 @@ impl Turn<'_> {
                 }
             }
             Operation::Close(close) => files::close_slot(self.ring, close.file_index - 1).map(|()| 0),
+            Operation::ProvideBuffers(provide) => self.ring.provided.lock().provide(provide).map(|()| 0),
+            Operation::RemoveBuffers(remove) => self.ring.provided.lock().remove(remove),
+            Operation::MsgRing(message) => message::deliver(self.ring, request.fd, message),
             _ => Err(Errno::OPNOTSUPP),
         };
         let completion = match result {

@@ -15,6 +15,7 @@ use crate::complete::Completions;
 use crate::files::{FileTable, RegisteredFile, Release};
 use crate::inflight::Inflight;
 use crate::latency::LatencyGuard;
+use crate::provided::ProvidedBuffers;
 use crate::reactor::Reactor;
 use crate::register::Registrations;
 use crate::sqpoll::PollThread;
@@ -32,6 +33,7 @@ pub(crate) struct Ring {
     pub(crate) completions: Completions,
     pub(crate) files: Lock<FileTable>,
     pub(crate) buffers: Lock<BufferTable>,
+    pub(crate) provided: Lock<ProvidedBuffers>,
     pub(crate) registrations: Lock<Registrations>,
     pub(crate) reactor: Reactor,
     pub(crate) latency: LatencyGuard,
@@ -52,6 +54,7 @@ impl Ring {
             completions: Completions::default(),
             files: Lock::default(),
             buffers: Lock::default(),
+            provided: Lock::default(),
             registrations: Lock::default(),
             reactor: Reactor::default(),
             latency: LatencyGuard::default(),

@@ -103,6 +103,11 @@ impl System {
         Err(Errno::OPNOTSUPP)
     }
 
+    /// The ring of a descriptor, if it is one.
+    pub(crate) fn ring_of(&self, fd: RawFd) -> Option<Arc<Ring>> {
+        self.read().get(&fd).map(|handle| Arc::clone(&handle.ring))
+    }
+
     fn registered_ring(index: RawFd) -> Result<Arc<Ring>, Errno> {
         let index = usize::try_from(index).map_err(|_| Errno::INVAL)?;
         REGISTERED_RINGS.with_borrow(|rings| match rings.get(index) {

@@ -131,7 +131,16 @@ impl<'a> Turn<'a> {
             FileRef::Registered(file) => Some(file.status_flags()),
             _ => None,
         };
-        let buffer = request.buffer.as_ref().map(|(_, buffer)| *buffer);
+        let selected = if request.flags.contains(SqeFlags::BUFFER_SELECT) {
+            match self.ring.provided.lock().select(request.buffer_index) {
+                Ok(selected) => Some(selected),
+                Err(errno) => return Outcome::failed(errno),
+            }
+        } else {
+            None
+        };
+        let registered = request.buffer.as_ref().map(|(_, buffer)| *buffer);
+        let buffer = selected.map(|selected| selected.buffer).or(registered);
         let mut context = Issue {
             fd: request.file.raw(),
             patience,
@@ -140,14 +149,24 @@ impl<'a> Turn<'a> {
             buffer_used: false,
             resources: &**self.ring,
         };
-        if patience == Patience::Brief && may_be_slow(request) {
+        let mut outcome = if patience == Patience::Brief && may_be_slow(request) {
             let started = Instant::now();
             let outcome = request.operation.issue(&mut context);
             self.ring.latency.record(started);
             outcome
         } else {
             request.operation.issue(&mut context)
+        };
+        if let Some(selected) = selected {
+            let used = context.buffer_used;
+            match &mut outcome {
+                Outcome::Done(completion) | Outcome::More(completion) if completion.result > 0 || used => {
+                    completion.flags |= selected.cqe_flags();
+                }
+                _ => self.ring.provided.lock().put_back(selected),
+            }
         }
+        outcome
     }
 
     /// Looks up the file and the registered buffer of a request, when it starts (`IORING_FEAT_LINKED_FILE`).

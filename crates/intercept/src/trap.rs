@@ -17,12 +17,12 @@ use crate::{disposition, process, sites, start};
 /// The front of `siginfo_t` in a SIGSYS. Source: `sigaction.2`.
 #[repr(C)]
 pub struct SysInfo {
-    signal: c_int,
+    _signal: c_int,
     errno: c_int,
     code: c_int,
-    address: u64,
+    _address: u64,
     number: c_int,
-    architecture: u32,
+    _architecture: u32,
 }
 
 /// `si_code` of a seccomp trap.

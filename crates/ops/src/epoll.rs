@@ -30,7 +30,11 @@ impl Op for EpollCtl {
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         unused([sqe.buf_index().into(), sqe.file_index().into()])?;
         let operation = sqe.len();
-        let event = if operation == EPOLL_CTL_DEL { Event::default() } else { UserAddress::new(sqe.addr()).read()? };
+        let event = if operation == EPOLL_CTL_DEL {
+            Event::default()
+        } else {
+            UserAddress::new(sqe.addr()).read()?
+        };
         // The kernel keeps the low half of `off` only.
         Ok(Self { epoll: sqe.fd(), operation, fd: sqe.off() as RawFd, event })
     }

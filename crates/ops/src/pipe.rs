@@ -57,7 +57,7 @@ impl Pipe {
             FileSlot::Index(index) => FileSlot::Index(index.checked_add(1).ok_or(Errno::INVAL)?),
             FileSlot::Allocate => FileSlot::Allocate,
         };
-        let number = |slot, result| match slot {
+        let number = |slot: FileSlot, result: i32| match slot {
             FileSlot::Index(index) => index,
             FileSlot::Allocate => result as u32,
         };

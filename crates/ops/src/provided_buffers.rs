@@ -73,13 +73,7 @@ impl Op for RemoveBuffers {
     const TRAITS: Traits = Traits { iopoll: true, ..Traits::NONE };
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
-        unused([
-            sqe.op_flags().into(),
-            sqe.addr(),
-            sqe.len().into(),
-            sqe.off(),
-            sqe.file_index().into(),
-        ])?;
+        unused([sqe.op_flags().into(), sqe.addr(), sqe.len().into(), sqe.off(), sqe.file_index().into()])?;
         let count = sqe.fd() as u32;
         if count == 0 || count > MOST_BUFFERS {
             return Err(Errno::INVAL);

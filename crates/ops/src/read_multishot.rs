@@ -69,7 +69,9 @@ impl ReadMultishot {
                 self.offset = FILE_POSITION;
                 self.attempt(context)
             }
-            Err(Errno::OPNOTSUPP) if self.flags & RWF_NOWAIT == 0 => self.attempt_without_asking(context, buffer),
+            Err(Errno::OPNOTSUPP) if self.flags & RWF_NOWAIT == 0 => {
+                self.attempt_without_asking(context, buffer)
+            }
             result => self.finish(result),
         }
     }

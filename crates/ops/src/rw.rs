@@ -51,14 +51,10 @@ impl Op for Transfer {
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let opcode = Opcode::from_number(sqe.opcode());
-        let is_write = matches!(
-            opcode,
-            Some(Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed)
-        );
-        let vectored = matches!(
-            opcode,
-            Some(Opcode::Readv | Opcode::Writev | Opcode::ReadvFixed | Opcode::WritevFixed)
-        );
+        let is_write =
+            matches!(opcode, Some(Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed));
+        let vectored =
+            matches!(opcode, Some(Opcode::Readv | Opcode::Writev | Opcode::ReadvFixed | Opcode::WritevFixed));
         check_priority(sqe.ioprio())?;
         let selects = sqe.flags().contains(SqeFlags::BUFFER_SELECT);
         let memory = if vectored {
@@ -86,7 +82,12 @@ impl Op for Transfer {
         loop {
             match self.attempt(context) {
                 Step::Again => {}
-                Step::Finish(outcome) => return outcome,
+                Step::Finish(outcome) => {
+                    // The end of the file uses the buffer up, too.
+                    context.buffer_used =
+                        matches!(&outcome, Outcome::Done(completion) if completion.result >= 0);
+                    return outcome;
+                }
             }
         }
     }
@@ -368,7 +369,11 @@ impl FixedVectors {
             if *length == 0 {
                 return Err(Errno::FAULT);
             }
-            context.resources.check_registered_range(self.buffer_index, UserAddress::new(*address), *length)?;
+            context.resources.check_registered_range(
+                self.buffer_index,
+                UserAddress::new(*address),
+                *length,
+            )?;
         }
         Ok(())
     }

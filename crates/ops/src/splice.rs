@@ -193,14 +193,14 @@ impl Move {
     fn call(&mut self, input: RawFd, context: &Issue<'_>, extra_flags: u32) -> Result<usize, Errno> {
         let bytes = self.bytes as usize;
         let flags = self.flags & KNOWN_FLAGS | extra_flags;
-        let mut call = || match &mut self.offsets {
+        let mut move_on = || match &mut self.offsets {
             None => call::tee(input, context.fd, bytes, flags),
             Some([input_offset, output_offset]) => {
                 call::splice(input, place(input_offset), context.fd, place(output_offset), bytes, flags)
             }
         };
         // The engine's workers have signals blocked.
-        if context.may_block() { call() } else { call::without_write_signals(bytes, call) }
+        if context.may_block() { move_on() } else { call::without_write_signals(bytes, move_on) }
     }
 
     fn finish(&self, bytes: usize) -> Outcome {

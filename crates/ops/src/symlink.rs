@@ -21,12 +21,7 @@ impl Op for Symlink {
     const TRAITS: Traits = Traits::NONE;
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
-        unused([
-            sqe.len().into(),
-            sqe.op_flags().into(),
-            sqe.buf_index().into(),
-            sqe.file_index().into(),
-        ])?;
+        unused([sqe.len().into(), sqe.op_flags().into(), sqe.buf_index().into(), sqe.file_index().into()])?;
         no_fixed_file(sqe)?;
         Ok(Self { target: Path::new(sqe.addr())?, directory: sqe.fd(), path: Path::new(sqe.off())? })
     }

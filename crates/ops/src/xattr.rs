@@ -26,13 +26,16 @@ impl Attribute {
             no_fixed_file(sqe)?;
         }
         // Linux calls an empty name out of range, not missing.
-        let name = Path::new(sqe.addr()).map_err(|errno| if errno == Errno::NOENT { Errno::RANGE } else { errno })?;
+        let name = Path::new(sqe.addr())
+            .map_err(|errno| if errno == Errno::NOENT { Errno::RANGE } else { errno })?;
         let path = if by_path { Some(Path::new(sqe.addr3())?) } else { None };
         Ok(Self { path, name })
     }
 
     fn capture(&mut self) -> Result<(), Errno> {
-        self.name.capture().map_err(|errno| if errno == Errno::NAMETOOLONG { Errno::RANGE } else { errno })?;
+        self.name
+            .capture()
+            .map_err(|errno| if errno == Errno::NAMETOOLONG { Errno::RANGE } else { errno })?;
         self.path.as_mut().map_or(Ok(()), Path::capture)
     }
 }

@@ -86,7 +86,8 @@ impl Report {
             (false, true) => Auto::Ringer,
             (false, false) => Auto::Nobody,
         };
-        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let kernel = release.trim().to_owned();
         Self { kernel, architecture: std::env::consts::ARCH, kernel_io_uring, ringer, auto }
     }
 

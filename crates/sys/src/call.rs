@@ -220,11 +220,12 @@ descriptor_calls! {
 /// # Errors
 /// Those of the system call.
 pub fn pipe2(flags: u32) -> Result<[OwnedFd; 2], Errno> {
-    let mut ends = [-1; 2];
+    let mut ends: [RawFd; 2] = [-1; 2];
     // SAFETY: the array is a live local that the kernel fills.
     unsafe { raw(nr::__NR_pipe2, [(&raw mut ends) as usize, flags as usize, 0, 0, 0, 0]) }?;
+    let [read, write] = ends;
     // SAFETY: the call made both just now, so that nobody else owns them.
-    Ok(ends.map(|end: RawFd| unsafe { OwnedFd::from_raw_fd(end) }))
+    Ok(unsafe { [OwnedFd::from_raw_fd(read), OwnedFd::from_raw_fd(write)] })
 }
 
 /// Closes a descriptor of the program by number, as it asked for. `close.2`.
@@ -249,7 +250,7 @@ pub fn without_write_signals(
 ) -> Result<usize, Errno> {
     const SIG_BLOCK: usize = 0;
     const SIG_SETMASK: usize = 2;
-    let signals = 1_u64 << (nr::SIGPIPE - 1) | 1 << (nr::SIGXFSZ - 1);
+    let signals = (1_u64 << (nr::SIGPIPE - 1)) | (1 << (nr::SIGXFSZ - 1));
     let mut before = 0_u64;
     let block =
         [SIG_BLOCK, (&raw const signals) as usize, (&raw mut before) as usize, size_of::<u64>(), 0, 0];

@@ -1,5 +1,6 @@
 //! `io_uring_register`: one file per kind of resource.
 
+mod buffer_rings;
 pub(crate) mod buffers;
 pub(crate) mod eventfd;
 pub(crate) mod files;
@@ -83,6 +84,9 @@ pub(crate) fn register(
         RegisterOpcode::IowqAff => workers::set_affinity(argument, count),
         RegisterOpcode::UnregisterIowqAff => bare().map(|()| workers::reset_affinity()),
         RegisterOpcode::IowqMaxWorkers => workers::set_limits(argument, count),
+        RegisterOpcode::PbufRing => buffer_rings::register(ring, argument, count),
+        RegisterOpcode::UnregisterPbufRing => buffer_rings::unregister(ring, argument, count),
+        RegisterOpcode::PbufStatus => buffer_rings::status(ring, argument, count),
         RegisterOpcode::SyncCancel => sync_cancel::cancel(ring, argument, count),
         _ => Err(Errno::INVAL),
     }

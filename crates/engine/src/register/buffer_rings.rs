@@ -1,0 +1,68 @@
+//! Register calls for rings of provided buffers.
+
+use ringer_sys::{Errno, UserAddress};
+
+use crate::ring::Ring;
+
+/// The largest buffer ring.
+const MOST_ENTRIES: u32 = 1 << 15;
+const PAGE: u64 = 4096;
+
+/// `IORING_REGISTER_PBUF_RING`. Source: `io_uring_register_buf_ring.3`. The program brings the memory;
+/// rings that the kernel would allocate (`IOU_PBUF_RING_MMAP`) and incremental consumption are not served.
+///
+/// # Errors
+/// `EINVAL` for a bad size or address or an unserved flag, `EEXIST` for a group with buffers, `EFAULT`.
+pub(crate) fn register(ring: &Ring, argument: UserAddress, count: u32) -> Result<i32, Errno> {
+    let (address, entries, group, flags) = read(argument, count)?;
+    if flags != 0 || address.get() % PAGE != 0 || !entries.is_power_of_two() || entries > MOST_ENTRIES {
+        return Err(Errno::INVAL);
+    }
+    if address.is_null() {
+        return Err(Errno::FAULT);
+    }
+    address.read::<u16>()?;
+    ring.provided.lock().register_ring(group, address, entries as u16).map(|()| 0)
+}
+
+/// `IORING_UNREGISTER_PBUF_RING`.
+///
+/// # Errors
+/// `ENOENT` for an unknown group, `EINVAL` when it is no ring, `EFAULT`.
+pub(crate) fn unregister(ring: &Ring, argument: UserAddress, count: u32) -> Result<i32, Errno> {
+    let (_, _, group, flags) = read(argument, count)?;
+    if flags != 0 {
+        return Err(Errno::INVAL);
+    }
+    ring.provided.lock().unregister_ring(group).map(|()| 0)
+}
+
+/// `IORING_REGISTER_PBUF_STATUS`: how far the ring was consumed.
+///
+/// # Errors
+/// As for [`unregister`].
+pub(crate) fn status(ring: &Ring, argument: UserAddress, count: u32) -> Result<i32, Errno> {
+    if argument.is_null() || count != 1 {
+        return Err(Errno::INVAL);
+    }
+    // `struct io_uring_buf_status`: the group, the head, reserved words.
+    let words = argument.read::<[u32; 10]>()?;
+    if words[2..].iter().any(|word| *word != 0) {
+        return Err(Errno::INVAL);
+    }
+    let group = u16::try_from(words[0]).map_err(|_| Errno::NOENT)?;
+    argument.add(4).write(ring.provided.lock().ring_head(group)?)?;
+    Ok(0)
+}
+
+/// `struct io_uring_buf_reg`: address, entries, group, flags.
+fn read(argument: UserAddress, count: u32) -> Result<(UserAddress, u32, u16, u16), Errno> {
+    if argument.is_null() || count != 1 {
+        return Err(Errno::INVAL);
+    }
+    let words = argument.read::<[u64; 5]>()?;
+    if words[2..].iter().any(|word| *word != 0) {
+        return Err(Errno::INVAL);
+    }
+    Ok((UserAddress::new(words[0]), words[1] as u32, (words[1] >> 32) as u16, (words[1] >> 48) as u16))
+}
