@@ -38,9 +38,12 @@ pub fn current() -> Strings {
 
 /// The entries of an environment. Null is an empty one, as for `execve.2`.
 fn entries(environment: Strings) -> impl Iterator<Item = *const c_char> {
-    // SAFETY: an environment that a program hands to the C library is an array of pointers up to a null.
     (0..).map_while(move |index| {
-        let entry = if environment.is_null() { environment.cast() } else { unsafe { *environment.add(index) } };
+        if environment.is_null() {
+            return None;
+        }
+        // SAFETY: what a program hands to the C library is an array of pointers up to a null, where this ends.
+        let entry = unsafe { *environment.add(index) };
         (!entry.is_null()).then_some(entry)
     })
 }
