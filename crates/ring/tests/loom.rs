@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
-use loom::sync::{Mutex, Notify};
+use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use ringer_abi::{Cqe, SqRingFlags, Sqe};
 use ringer_ring::{
@@ -30,6 +30,30 @@ fn ring<O: Orderings>(
     let shape = RingShape { sq_entries, cq_entries, sqe128: false, cqe32: false, no_sqarray: false };
     let memory = HeapMemory::new(shape, u32::MAX, u32::MAX);
     (ServingRing::over(memory.clone()), ClientRing::over(memory))
+}
+
+/// What a thread sleeps on, as on an eventfd: a ring stays until somebody has waited for it.
+struct Bell {
+    rung: Mutex<bool>,
+    sleeper: Condvar,
+}
+
+impl Bell {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { rung: Mutex::new(false), sleeper: Condvar::new() })
+    }
+
+    fn ring(&self) {
+        *self.rung.lock().unwrap() = true;
+        self.sleeper.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.sleeper.wait(rung).unwrap();
+        }
+    }
 }
 
 /// Runs a model. The bound on preemptions keeps the run short; the faults need one or two.
@@ -124,12 +148,12 @@ fn completion_with_overflow<O: Orderings + 'static>() {
 fn polling_thread_sleeps<O: Orderings + 'static>() {
     check(|| {
         let (serving, mut client) = ring::<O>(1, 1);
-        let wakeup = Arc::new(Notify::new());
+        let bell = Bell::new();
         let poller = thread::spawn({
-            let wakeup = wakeup.clone();
+            let bell = bell.clone();
             move || {
                 if serving.sq_announce_sleep() {
-                    wakeup.wait();
+                    bell.wait();
                     serving.sq_clear_flags(SqRingFlags::NEED_WAKEUP);
                 }
                 assert_eq!(serving.sq_available(), 1, "woken for a reason");
@@ -139,7 +163,7 @@ fn polling_thread_sleeps<O: Orderings + 'static>() {
         client.sq_push(&Sqe::default()).unwrap();
         client.sq_publish();
         if client.sq_needs_wakeup() {
-            wakeup.notify();
+            bell.ring();
         }
         poller.join().unwrap();
     });
@@ -151,19 +175,19 @@ fn waiter_and_poster<O: Orderings + 'static>() {
     check(|| {
         let (serving, mut client) = ring::<O>(1, 1);
         let serving = Arc::new(serving);
-        let wakeup = Arc::new(Notify::new());
+        let bell = Bell::new();
         let poster = thread::spawn({
-            let (serving, wakeup) = (serving.clone(), wakeup.clone());
+            let (serving, bell) = (serving.clone(), bell.clone());
             move || {
                 serving.cq_push(&Cqe::new(7, 0, 0)).unwrap();
                 if serving.waiters() != 0 {
-                    wakeup.notify();
+                    bell.ring();
                 }
             }
         });
         serving.announce_waiter();
         if serving.cq_ready() == 0 {
-            wakeup.wait();
+            bell.wait();
         }
         serving.retire_waiter();
         assert_eq!(client.cq_pop(), Some(Cqe::new(7, 0, 0)), "the program sees what enter waited for");
