@@ -33,8 +33,8 @@ impl Summary {
 
     fn parse(text: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(text).map_err(|error| format!("bad summary: {error}"))?;
-        if !value["requests"].is_u64() {
-            return Err(format!("a summary without a number of requests: {text}"));
+        if value["served_by"] != "ringer" || !value["requests"].is_u64() {
+            return Err(format!("not the summary of a run that Ringer served: {text}"));
         }
         Ok(Self(value))
     }
@@ -46,7 +46,7 @@ impl Summary {
 
     /// Finished requests of these opcodes together.
     pub(super) fn of(&self, opcodes: &[Opcode]) -> u64 {
-        opcodes.iter().map(|opcode| sum(&self.0["served"][*opcode])).sum()
+        opcodes.iter().map(|opcode| sum(&self.0["opcodes"][*opcode])).sum()
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn adds_up_ways_and_opcodes() {
-        let text = r#"{"requests":9,"served":{"READ":{"inline":3,"worker":1},"FSYNC":{"worker":5}}}"#;
+        let text = r#"{"requests":9,"served_by":"ringer","opcodes":{"READ":{"inline":3,"worker":1},"FSYNC":{"worker":5}}}"#;
         let summary = Summary::parse(text).expect("well-formed");
         assert_eq!(summary.requests(), 9);
         assert_eq!(summary.of(&["READ"]), 4);
@@ -74,7 +74,9 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_without_requests_is_refused() {
-        assert!(Summary::parse("{}").is_err() && Summary::parse("").is_err());
+    fn other_summaries_are_refused() {
+        assert!(Summary::parse("").is_err());
+        assert!(Summary::parse(r#"{"served_by":"ringer"}"#).is_err());
+        assert!(Summary::parse(r#"{"served_by":"kernel","requests":9}"#).is_err());
     }
 }

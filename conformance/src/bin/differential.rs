@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! differential list [PART]           names of the cases that contain PART
-//! differential show [PART] [ROUNDS]  what the kernel saw, and where Ringer differs
+//! differential show [PART] [ROUNDS]  where Ringer differs from the kernel; ROUNDS 0: the kernel from itself
 //! differential oracle PART           what the kernel saw
 //! differential play BACKEND DIR      for the test: names on standard input
 //! ```

@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
             let (ring, buffer) = (session.ring(8), session.memory(8));
             let (read, write) = session.pipe();
             let sqes = [prep::read(read, buffer.addr(), 8, 0).with_user_data(1), nop(2, DRAIN), nop(3, none)];
-            sqes.iter().for_each(|sqe| ring.push(*sqe));
+            ring.push_all(&sqes);
             session.outcome("submit", ring.submit());
             session.quiet("held back", &ring);
             // What is submitted later waits as well.

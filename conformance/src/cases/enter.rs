@@ -127,7 +127,7 @@ fn submission() -> Vec<Case> {
                     prep::read(-1, 0, 0, 0).with_user_data(4),
                     prep::nop().with_user_data(5),
                 ];
-                sqes.iter().for_each(|sqe| ring.push(*sqe));
+                ring.push_all(&sqes);
                 session.outcome(format!("{flags:?}: first"), ring.submit());
                 session.record(format!("{flags:?}: left"), ring.unsubmitted());
                 session.outcome(format!("{flags:?}: second"), ring.submit());

@@ -200,7 +200,7 @@ fn races() -> Vec<Case> {
             let (first, write) = pending(session);
             let (second, _write) = pending(session);
             let chain = [first, second.with_user_data(5), limit(session, 30)];
-            chain.iter().for_each(|sqe| ring.push(*sqe));
+            ring.push_all(&chain);
             session.outcome("submit", ring.submit());
             std::thread::sleep(std::time::Duration::from_millis(60));
             session.quiet("the head waits", &ring);

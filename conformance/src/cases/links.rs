@@ -84,9 +84,14 @@ fn chains() -> Vec<Case> {
         .into_iter()
         .map(|(label, chain)| {
             Case::general(format!("links/{}", label.replace([' ', ','], "-")), move |session| {
+                let last = chain.last().map_or(none, Sqe::flags);
                 for flags in [SetupFlags::empty(), SetupFlags::SUBMIT_ALL, SetupFlags::SQPOLL] {
+                    if flags == SetupFlags::SQPOLL && last.intersects(LINK | HARD) {
+                        // Whether what follows joins an open chain depends on the thread's pace.
+                        continue;
+                    }
                     let ring = session.ring_with(8, flags);
-                    chain.iter().for_each(|sqe| ring.push(*sqe));
+                    ring.push_all(&chain);
                     // Everything is served inside the call, or soon after by the polling thread.
                     session.outcome(format!("{flags:?}: submit"), ring.submit());
                     if flags == SetupFlags::SQPOLL {
@@ -97,7 +102,7 @@ fn chains() -> Vec<Case> {
                         session.record(format!("{flags:?}: left"), ring.unsubmitted());
                         let again = ring.submit();
                         session.outcome(format!("{flags:?}: again"), again);
-                        let seen = ring.collect_until(std::time::Duration::from_millis(60), |seen| {
+                        let seen = ring.collect_until(std::time::Duration::from_millis(200), |seen| {
                             seen.len() >= chain.len()
                         });
                         session.cqes_in_order(format!("{flags:?}"), &seen);
@@ -164,7 +169,7 @@ fn with_files() -> Vec<Case> {
                 nop(3, SqeFlags::empty()),
                 nop(4, SqeFlags::empty()),
             ];
-            sqes.iter().for_each(|sqe| ring.push(*sqe));
+            ring.push_all(&sqes);
             session.outcome("submit", ring.submit());
             session.quiet("only what is not in the chain", &ring);
             session.write_fd(write, b"data");
@@ -178,7 +183,7 @@ fn with_files() -> Vec<Case> {
                 nop(2, LINK),
                 nop(3, SqeFlags::empty()),
             ];
-            sqes.iter().for_each(|sqe| ring.push(*sqe));
+            ring.push_all(&sqes);
             session.outcome("submit", ring.submit());
             session.write_fd(write, b"x");
             session.cqes_in_order("a short read", &ring.collect(3));
@@ -213,7 +218,7 @@ fn with_files() -> Vec<Case> {
         Case::general("links/long-chain", |session| {
             let ring = session.ring(128);
             let sqes: Vec<Sqe> = (0..128).map(|data| nop(data, LINK)).collect();
-            sqes.iter().for_each(|sqe| ring.push(*sqe));
+            ring.push_all(&sqes);
             session.outcome("submit", ring.submit());
             let seen = ring.collect(128);
             session.record(

@@ -5,8 +5,10 @@ use ringer_abi::Opcode;
 use crate::differential::Case;
 
 mod cancel;
+mod descriptors;
 mod drain;
 mod enter;
+mod epoll;
 mod file_ranges;
 mod files_update;
 mod link_timeout;
@@ -15,13 +17,16 @@ mod messages;
 mod nop;
 mod open_close;
 mod overflow;
+mod paths;
 mod poll;
+mod provided_buffers;
 mod register_buffers;
 mod register_eventfd;
 mod register_files;
 mod register_misc;
 mod rw;
 mod rw_fixed;
+mod rw_fixed_vectored;
 mod rw_vectored;
 mod send_recv;
 mod setup;
@@ -29,6 +34,7 @@ mod socket;
 mod splice;
 mod statx;
 mod timeout;
+mod xattr;
 
 /// The opcodes of the first milestone, each of which has cases.
 pub const ISSUE_2: [Opcode; 33] = [
@@ -96,6 +102,12 @@ pub fn all() -> Vec<Case> {
         send_recv::cases,
         messages::cases,
         splice::cases,
+        rw_fixed_vectored::cases,
+        paths::cases,
+        xattr::cases,
+        epoll::cases,
+        provided_buffers::cases,
+        descriptors::cases,
     ] {
         all.extend(family());
     }

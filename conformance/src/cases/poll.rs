@@ -127,7 +127,7 @@ fn one_shot() -> Vec<Case> {
             let ring = session.ring(8);
             let (read, write) = session.pipe();
             let sqes: Vec<Sqe> = (0..5).map(|data| prep::poll(read, POLLIN).with_user_data(data)).collect();
-            sqes.iter().for_each(|sqe| ring.push(*sqe));
+            ring.push_all(&sqes);
             session.outcome("submit", ring.submit());
             session.write_fd(write, b"x");
             session.cqes("all of them", &ring.collect(5));

@@ -8,7 +8,6 @@ use super::session::Session;
 pub type Expectation = &'static [(&'static str, &'static str)];
 
 /// One scene that is played on the kernel and on Ringer.
-#[allow(missing_debug_implementations, reason = "a test harness")]
 pub struct Case {
     /// Unique; the part before the first `/` names the family.
     pub name: String,

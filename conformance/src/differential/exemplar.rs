@@ -72,7 +72,6 @@ pub enum FdRole {
 }
 
 /// A request that succeeds.
-#[allow(missing_debug_implementations, reason = "a test harness")]
 pub struct Good {
     /// The request. Its `user_data` is set by the harness.
     pub sqe: Sqe,
@@ -322,21 +321,21 @@ impl Exemplar {
             let ring = session.ring(8);
             let good = (self.make)(session, &ring);
             let sqes = chain(good.sqe.with_user_data(MAIN), nop(OTHER), nop(THIRD));
-            self.chain(session, &ring, label, &sqes);
+            self.chain(session, &ring, label, &sqes, LIMIT);
             (good.observe)(session);
         }
         session.fresh();
         let ring = session.ring(8);
         let good = (self.make)(session, &ring);
         let main = good.sqe.with_user_data(MAIN);
-        self.chain(session, &ring, "after a failure", &[failing.with_flags(SqeFlags::IO_LINK), main]);
+        self.chain(session, &ring, "after a failure", &[failing.with_flags(SqeFlags::IO_LINK), main], LIMIT);
         let main = main.with_flags(SqeFlags::from_bits_retain(0x80 | SqeFlags::IO_LINK.bits()));
-        self.chain(session, &ring, "refused head", &[main, nop(OTHER)]);
+        self.chain(session, &ring, "refused head", &[main, nop(OTHER)], LIMIT);
     }
 
     /// Submits a chain and records the results of its members in the chain's order.
-    fn chain(&self, session: &Session, ring: &Ring, label: &str, sqes: &[Sqe]) {
-        sqes.iter().for_each(|sqe| ring.push(*sqe));
+    fn chain(&self, session: &Session, ring: &Ring, label: &str, sqes: &[Sqe], limit: Duration) {
+        ring.push_all(sqes);
         session.outcome(format!("{label}: submit"), ring.submit());
         let ours = |user_data| sqes.iter().any(|sqe| sqe.user_data() == user_data);
         let seen = ring
@@ -354,8 +353,9 @@ impl Exemplar {
         let ring = session.ring(8);
         let good = (self.make)(session, &ring);
         let nop = |user_data| prep::nop().with_user_data(user_data);
+        // A request that the scene left pending before it holds the drain back: then nothing of the three but the first completes.
         let main = good.sqe.with_user_data(MAIN).with_flags(SqeFlags::IO_DRAIN);
-        self.chain(session, &ring, "between two", &[nop(OTHER), main, nop(THIRD)]);
+        self.chain(session, &ring, "between two", &[nop(OTHER), main, nop(THIRD)], PENDING);
         (good.observe)(session);
     }
 
@@ -364,8 +364,7 @@ impl Exemplar {
         let ring = session.ring(8);
         let good = (self.make)(session, &ring);
         let main = good.sqe.with_user_data(MAIN).with_flags(SqeFlags::CQE_SKIP_SUCCESS | SqeFlags::IO_LINK);
-        ring.push(main);
-        ring.push(prep::nop().with_user_data(OTHER));
+        ring.push_all(&[main, prep::nop().with_user_data(OTHER)]);
         session.outcome("submit", ring.submit());
         let next = ring.wait_for(OTHER, LIMIT);
         session.record("next in the chain", next.map_or("none".into(), |cqe| cqe_text(&cqe)));

@@ -3,6 +3,7 @@
 //! Every access is a guarded copy by a system call, which also orders it. Independent of
 //! `ringer-ring` on purpose: an error shared by both sides of that crate would not be seen.
 
+use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -31,7 +32,6 @@ fn patience(limit: Duration) -> Duration {
 }
 
 /// A mapped ring. Closed and unmapped when dropped.
-#[allow(missing_debug_implementations, reason = "a test harness")]
 pub struct Ring {
     backend: &'static dyn Backend,
     /// The ring descriptor.
@@ -44,6 +44,8 @@ pub struct Ring {
     sqes_length: usize,
     /// The extended argument, and after it the timeout.
     argument: Memory,
+    /// SQEs pushed since the last submission.
+    pushed: Cell<u32>,
     closed: bool,
 }
 
@@ -72,7 +74,18 @@ impl Ring {
         let rings = backend.map(fd, rings_length, ringer_abi::OFF_SQ_RING)?;
         let sqes = backend.map(fd, sqes_length, ringer_abi::OFF_SQES)?;
         let argument = arena.allocate(64);
-        Ok(Self { backend, fd, params, rings, rings_length, sqes, sqes_length, argument, closed: false })
+        Ok(Self {
+            backend,
+            fd,
+            params,
+            rings,
+            rings_length,
+            sqes,
+            sqes_length,
+            argument,
+            pushed: Cell::new(0),
+            closed: false,
+        })
     }
 
     fn has(&self, flag: SetupFlags) -> bool {
@@ -110,14 +123,24 @@ impl Ring {
 
     /// Writes one SQE and publishes it.
     pub fn push(&self, sqe: Sqe) {
-        let tail = self.read_word(self.params.sq_off.tail);
-        assert!(self.unsubmitted() < self.params.sq_entries, "the SQ is full");
-        let slot = tail & (self.params.sq_entries - 1);
-        self.write_sqe(slot, sqe);
-        if !self.has(SetupFlags::NO_SQARRAY) {
-            self.write_word(self.params.sq_off.array + 4 * slot, slot);
+        self.push_all(&[sqe]);
+    }
+
+    /// Writes SQEs and publishes them together, so that a polling thread takes them in one batch.
+    pub fn push_all(&self, sqes: &[Sqe]) {
+        let room = self.params.sq_entries - self.unsubmitted();
+        assert!(sqes.len() <= room as usize, "the SQ is full");
+        let mut tail = self.read_word(self.params.sq_off.tail);
+        for sqe in sqes {
+            let slot = tail & (self.params.sq_entries - 1);
+            self.write_sqe(slot, *sqe);
+            if !self.has(SetupFlags::NO_SQARRAY) {
+                self.write_word(self.params.sq_off.array + 4 * slot, slot);
+            }
+            tail = tail.wrapping_add(1);
         }
-        self.write_word(self.params.sq_off.tail, tail.wrapping_add(1));
+        self.write_word(self.params.sq_off.tail, tail);
+        self.pushed.set(self.pushed.get() + sqes.len() as u32);
     }
 
     /// Writes an SQE to a slot of the SQE array without publishing it.
@@ -163,9 +186,13 @@ impl Ring {
     /// # Errors
     /// Those of the call.
     pub fn submit(&self) -> Result<i32, Errno> {
-        // The wake-up of a polling thread that is awake does no harm.
-        let flags = if self.has(SetupFlags::SQPOLL) { EnterFlags::SQ_WAKEUP } else { EnterFlags::empty() };
-        self.enter(self.unsubmitted(), 0, flags)
+        let pushed = self.pushed.replace(0);
+        if self.has(SetupFlags::SQPOLL) {
+            // The thread may have taken some already. To wake it while it is awake does no harm.
+            self.enter(pushed, 0, EnterFlags::SQ_WAKEUP)
+        } else {
+            self.enter(self.unsubmitted(), 0, EnterFlags::empty())
+        }
     }
 
     /// `register`.

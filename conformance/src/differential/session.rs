@@ -15,7 +15,6 @@ use super::record::{Record, bytes_text, cqe_text, cqes_text};
 use super::ring::{LIMIT, Ring};
 
 /// One run of one case on one backend.
-#[allow(missing_debug_implementations, reason = "a test harness")]
 pub struct Session {
     backend: &'static dyn Backend,
     arena: Arena,
@@ -157,9 +156,7 @@ impl Session {
         sqes: &[Sqe],
         completions: usize,
     ) -> Vec<Cqe> {
-        for sqe in sqes {
-            ring.push(*sqe);
-        }
+        ring.push_all(sqes);
         self.outcome(format!("{label}: submit"), ring.submit());
         ring.collect(completions)
     }

@@ -86,7 +86,7 @@ pub fn describe(processes: &[Process]) -> String {
         let _ = writeln!(text, "{}[{pid}] state {}", process.name, process.state);
         let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
         for thread in threads.flatten() {
-            let read = |file| {
+            let read = |file: &str| {
                 let bytes = fs::read(thread.path().join(file)).unwrap_or_default();
                 String::from_utf8_lossy(&bytes).trim_end().to_owned()
             };

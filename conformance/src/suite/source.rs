@@ -103,9 +103,9 @@ fn fetch(work: &Path) -> Result<(), Failure> {
         command.current_dir(work).env("LC_ALL", "C");
         for (option, value) in [
             ("Dir::Etc::sourcelist", Path::new("/dev/null")),
-            ("Dir::Etc::sourceparts", &sources),
-            ("Dir::State::lists", &work.join("lists")),
-            ("Dir::Cache", &work.join("cache")),
+            ("Dir::Etc::sourceparts", sources.as_path()),
+            ("Dir::State::lists", work.join("lists").as_path()),
+            ("Dir::Cache", work.join("cache").as_path()),
         ] {
             command.arg("-o").arg(format!("{option}={}", value.display()));
         }
@@ -174,12 +174,8 @@ fn build(tree: &Path) -> Result<(), Failure> {
 
 /// Runs a command that must succeed.
 fn output(command: &mut Command) -> Result<Output, Failure> {
-    let shown = || {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let last = command.get_args().last().map(|argument| argument.to_string_lossy().into_owned());
-        format!("{program} … {}", last.unwrap_or_default())
-    };
-    let shown = shown();
+    let last = command.get_args().last().map(|argument| argument.to_string_lossy().into_owned());
+    let shown = format!("{} … {}", command.get_program().to_string_lossy(), last.unwrap_or_default());
     let output = command.output().map_err(|error| Failure::new(format!("{shown}: {error}")))?;
     if output.status.success() {
         return Ok(output);

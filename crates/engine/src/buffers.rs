@@ -80,7 +80,7 @@ fn probe_pages(address: u64, length: u64) -> Result<(), Errno> {
 }
 
 /// The ring's table of registered buffers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct BufferTable {
     slots: Option<Vec<Option<Arc<RegisteredBuffer>>>>,
 }

@@ -88,7 +88,7 @@ impl Drop for Release {
 }
 
 /// The ring's table of registered files.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FileTable {
     slots: Option<Vec<Option<Arc<RegisteredFile>>>>,
     /// Where slots are allocated from.

@@ -54,7 +54,8 @@ impl Turn<'_> {
 
     fn finish_limit(&mut self, limit: &Request, errno: Errno) {
         System::global().counters().count(limit.opcode, Served::Engine);
-        if !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS) || errno != Errno::TIME {
+        // Neither expiry nor cancellation is a failure of the limit itself.
+        if !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS) {
             self.post_uncounted(&Cqe::new(limit.user_data, -errno.raw_os_error(), 0));
         }
     }

@@ -8,7 +8,7 @@ use ringer_abi::{Cqe, SetupFlags};
 use ringer_ops::{FileSlot, Resources};
 use ringer_ring::SharedRing;
 use ringer_sys::thread::Lock;
-use ringer_sys::{Errno, UserAddress};
+use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::buffers::BufferTable;
 use crate::complete::Completions;
@@ -42,6 +42,15 @@ pub(crate) struct Ring {
     pub(crate) readiness: Readiness,
 }
 
+/// A single-issuer ring that is enabled belongs to the thread that made it.
+fn first_submitter(setup: SetupFlags) -> u32 {
+    if setup.contains(SetupFlags::SINGLE_ISSUER) && !setup.contains(SetupFlags::R_DISABLED) {
+        rustix::thread::gettid().as_raw_nonzero().get() as u32
+    } else {
+        0
+    }
+}
+
 impl Ring {
     /// A ring over its shared memory.
     pub(crate) fn new(shared: Arc<SharedRing>, setup: SetupFlags, descriptor: OwnedFd) -> Self {
@@ -49,7 +58,7 @@ impl Ring {
             shared,
             setup,
             disabled: AtomicBool::new(setup.contains(SetupFlags::R_DISABLED)),
-            submitter: AtomicU32::new(0),
+            submitter: AtomicU32::new(first_submitter(setup)),
             inflight: Lock::default(),
             completions: Completions::default(),
             files: Lock::default(),
@@ -61,6 +70,23 @@ impl Ring {
             poll_thread: OnceLock::new(),
             readiness: Readiness::new(descriptor),
         }
+    }
+
+    /// The ring as a child process has it after fork. `None` when it cannot be had: a lock is held for ever.
+    pub(crate) fn inherited(&self) -> Option<Self> {
+        let descriptor = descriptor::duplicate_for_engine(self.readiness.descriptor()).ok()?;
+        let files = self.files.try_lock()?.clone();
+        let buffers = self.buffers.try_lock()?.clone();
+        let mut ring = Self::new(Arc::clone(&self.shared), self.setup, descriptor);
+        *ring.files.get_mut() = files;
+        *ring.buffers.get_mut() = buffers;
+        ring.disabled = AtomicBool::new(self.disabled.load(Ordering::Relaxed));
+        ring.submitter = AtomicU32::new(self.submitter.load(Ordering::Relaxed));
+        if let Some(thread) = self.poll_thread.get() {
+            // The thread is the parent's; it serves the shared SQ all the same.
+            let _ = ring.poll_thread.set(Arc::clone(thread));
+        }
+        Some(ring)
     }
 
     /// Whether asynchronous completions wait for the submitter to ask for them.

@@ -51,8 +51,14 @@ struct Handle {
 #[derive(Debug)]
 pub struct System {
     rings: RwLock<HashMap<RawFd, Handle>>,
-    workers: OnceLock<Arc<WorkerPool>>,
-    background: OnceLock<Arc<Background>>,
+    threads: RwLock<Threads>,
+}
+
+/// The threads of the engine. A child after fork has none, and starts its own.
+#[derive(Debug, Default)]
+struct Threads {
+    workers: Arc<WorkerPool>,
+    background: Arc<Background>,
 }
 
 /// How many ring descriptors one thread may register (`IO_RINGFD_REG_MAX`).
@@ -67,19 +73,15 @@ impl System {
     /// The engine of this process, made on first use.
     pub fn global() -> &'static Self {
         static SYSTEM: OnceLock<System> = OnceLock::new();
-        SYSTEM.get_or_init(|| Self {
-            rings: RwLock::default(),
-            workers: OnceLock::new(),
-            background: OnceLock::new(),
-        })
+        SYSTEM.get_or_init(|| Self { rings: RwLock::default(), threads: RwLock::default() })
     }
 
-    pub(crate) fn workers(&self) -> &Arc<WorkerPool> {
-        self.workers.get_or_init(Arc::default)
+    pub(crate) fn workers(&self) -> Arc<WorkerPool> {
+        Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner).workers)
     }
 
-    pub(crate) fn background(&self) -> &Arc<Background> {
-        self.background.get_or_init(Arc::default)
+    pub(crate) fn background(&self) -> Arc<Background> {
+        Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner).background)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<RawFd, Handle>> {
@@ -320,7 +322,23 @@ impl System {
     }
 
     /// To be called in the child after `fork`: the engine's threads do not exist there.
-    pub fn after_fork_in_child(&self) {}
+    ///
+    /// Requests live in the process that submitted them. The child keeps the rings' shared memory and
+    /// registered resources, and begins with nothing pending. A ring whose tables another thread was
+    /// changing just then stays as it was, and waits for requests that the child does not have.
+    pub fn after_fork_in_child(&self) {
+        // A lock that another thread held stays held: what it guards is left behind.
+        let Ok(mut threads) = self.threads.try_write() else { return };
+        std::mem::forget(std::mem::take(&mut *threads));
+        drop(threads);
+        let Ok(mut rings) = self.rings.try_write() else { return };
+        for handle in rings.values_mut() {
+            if let Some(inherited) = handle.ring.inherited() {
+                // Its requests are the parent's: nothing of them may be cancelled or posted here.
+                std::mem::forget(std::mem::replace(&mut handle.ring, Arc::new(inherited)));
+            }
+        }
+    }
 }
 
 /// The last descriptor is gone: everything pending is cancelled, the polling thread ends.

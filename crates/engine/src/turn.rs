@@ -381,7 +381,7 @@ impl<'a> Turn<'a> {
             && let Some(mut limit) = next.take()
         {
             next = limit.next.take();
-            self.post_cancelled(&limit, completion.fails_link && skip);
+            self.post_cancelled(&limit, limit.flags.contains(SqeFlags::CQE_SKIP_SUCCESS));
         }
         let slot = request.slot.take();
         let drains = request.drains;

@@ -141,7 +141,9 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO; they are this frame's own.
     let (code, frame) = unsafe { ((*info).si_code, &mut *context.cast::<ucontext_t>()) };
     let instruction = &mut frame.uc_mcontext.gregs[libc::REG_RIP as usize];
-    if code > 0 && let Some(recovery) = user::recover_from_fault(*instruction as u64) {
+    if code > 0
+        && let Some(recovery) = user::recover_from_fault(*instruction as u64)
+    {
         *instruction = recovery as i64;
         return;
     }

@@ -168,15 +168,19 @@ impl<T: Copy> Scratch<T> {
         if capacity > INLINE {
             let access = ProtFlags::READ | ProtFlags::WRITE;
             // SAFETY: a new mapping at an address of the kernel's choice.
-            let memory = unsafe {
-                mmap_anonymous(null_mut(), capacity * size_of::<T>(), access, MapFlags::PRIVATE)
-            };
+            let memory =
+                unsafe { mmap_anonymous(null_mut(), capacity * size_of::<T>(), access, MapFlags::PRIVATE) };
             match memory {
                 Ok(memory) => mapped = memory.cast(),
                 Err(_) => std::process::abort(),
             }
         }
-        Self { inline: [std::mem::MaybeUninit::uninit(); INLINE], mapped, capacity: capacity.max(INLINE), length: 0 }
+        Self {
+            inline: [std::mem::MaybeUninit::uninit(); INLINE],
+            mapped,
+            capacity: capacity.max(INLINE),
+            length: 0,
+        }
     }
 
     /// Appends a value. The caller has asked for enough room.

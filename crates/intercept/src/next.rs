@@ -92,4 +92,3 @@ next! {
     system: fn(*const c_char) -> c_int;
     popen: fn(*const c_char, *const c_char) -> *mut libc::FILE;
 }
-

@@ -72,7 +72,10 @@ fn find_code() {
         // SAFETY: the dynamic linker passes a valid object and its program headers.
         let (base, headers) = unsafe {
             let info = &*info;
-            (info.dlpi_addr as usize, std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)))
+            (
+                info.dlpi_addr as usize,
+                std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)),
+            )
         };
         for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
             let start = base + header.p_vaddr as usize;

@@ -59,8 +59,7 @@ unsafe extern "C" fn handle(_signal: c_int, info: *mut SysInfo, context: *mut c_
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO; they are this frame's own.
     let (info, context) = unsafe { (&*info, &mut *context.cast::<ucontext_t>()) };
     let number = info.number.cast_unsigned();
-    let is_ours = info.code == SYS_SECCOMP
-        && (is_io_uring(number) || info.errno == c_int::from(TRAP_NUMBER));
+    let is_ours = info.code == SYS_SECCOMP && (is_io_uring(number) || info.errno == c_int::from(TRAP_NUMBER));
     if is_ours {
         let result = answer(number, context);
         context.uc_mcontext.gregs[libc::REG_RAX as usize] = result as i64;

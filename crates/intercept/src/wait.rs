@@ -97,7 +97,10 @@ fn watch_selected(count: c_int, sets: [*const fd_set; 3]) {
         let offset = (fd / BITS) as u64 * 8;
         let is_in = |set: &*const fd_set| {
             !set.is_null()
-                && UserAddress::of(*set).add(offset).read::<u64>().is_ok_and(|word| word >> (fd % BITS) & 1 == 1)
+                && UserAddress::of(*set)
+                    .add(offset)
+                    .read::<u64>()
+                    .is_ok_and(|word| word >> (fd % BITS) & 1 == 1)
         };
         if sets.iter().any(is_in) {
             watch(fd);

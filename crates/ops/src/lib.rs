@@ -41,12 +41,14 @@ pub mod rw;
 pub mod send;
 pub mod shutdown;
 pub mod socket;
+pub mod socket_command;
 pub mod splice;
 pub mod statx;
 pub mod symlink;
 pub mod timeout;
 pub mod unlink;
 pub mod xattr;
+pub mod zero_copy;
 
 pub use operation::{
     Buffer, Completion, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits, Way,

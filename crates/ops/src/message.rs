@@ -102,6 +102,10 @@ impl Op for Recvmsg {
         })
     }
 
+    fn wants_buffer(&self) -> bool {
+        self.receiving.wants_buffer()
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(wait) = self.receiving.first_wait() {
             return wait;

@@ -94,11 +94,6 @@ impl Progress {
         Self { flags: message_flags(flags), poll_first, done: 0 }
     }
 
-    /// Whether some bytes went over already.
-    pub(crate) const fn has_begun(&self) -> bool {
-        self.done > 0
-    }
-
     /// The flags for a system call that does not wait.
     pub(crate) const fn call_flags(&self) -> u32 {
         self.flags | MSG_DONTWAIT
@@ -107,6 +102,11 @@ impl Progress {
     /// Whether the program wants no wait at all.
     pub(crate) const fn is_impatient(&self) -> bool {
         self.flags & MSG_DONTWAIT != 0
+    }
+
+    /// Whether the first attempt is still to come, after a poll.
+    pub(crate) const fn polls_first(&self) -> bool {
+        self.poll_first
     }
 
     /// What `IORING_RECVSEND_POLL_FIRST` asks for before the first attempt.

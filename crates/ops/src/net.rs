@@ -22,6 +22,8 @@ pub(crate) const MSG_NOSIGNAL: u32 = 0x4000;
 /// `MSG_CMSG_COMPAT`: an inner flag of the kernel that its system calls refuse.
 const MSG_CMSG_COMPAT: u32 = 1 << 31;
 
+/// `INT_MAX`: the most bytes that SEND and RECV accept.
+pub(crate) const INT_MAX: u32 = i32::MAX as u32;
 /// Linux transfers at most this many bytes at once.
 const MOST_BYTES: u64 = 0x7fff_f000;
 /// The size of `struct sockaddr_storage`: the longest address.
@@ -29,7 +31,7 @@ const LONGEST_ADDRESS: u32 = 128;
 /// Where the kernel's half of the address space is sure to have begun.
 const USER_SPACE_END: u64 = 1 << 47;
 
-const SOL_SOCKET: u32 = 1;
+pub(crate) const SOL_SOCKET: u32 = 1;
 const SO_TYPE: u32 = 3;
 const SO_ERROR: u32 = 4;
 const SO_ACCEPTCONN: u32 = 30;
@@ -73,9 +75,9 @@ pub(crate) fn read_name(address: u64, length: u32) -> Result<Address, Errno> {
 /// shows later.
 ///
 /// # Errors
-/// `EINVAL` for a length beyond `INT_MAX`, `EFAULT` for a range that no program can have.
-pub(crate) fn check_range(address: u64, length: u32) -> Result<(), Errno> {
-    if length > i32::MAX as u32 {
+/// `EINVAL` for more bytes than `most`, `EFAULT` for a range that no program can have.
+pub(crate) fn check_range(address: u64, length: u32, most: u32) -> Result<(), Errno> {
+    if length > most {
         return Err(Errno::INVAL);
     }
     check_user_space(address, u64::from(length))
@@ -146,7 +148,18 @@ pub(crate) fn is_stream(fd: RawFd) -> bool {
 
 /// Whether this is an IP socket.
 pub(crate) fn is_ip(fd: RawFd) -> bool {
-    matches!(option(fd, SOL_SOCKET, SO_DOMAIN), Ok(AF_INET | AF_INET6))
+    check_is_ip(fd).is_ok()
+}
+
+/// Checks that this is an IP socket.
+///
+/// # Errors
+/// `EOPNOTSUPP` for another one, `ENOTSOCK`, `EBADF`.
+pub(crate) fn check_is_ip(fd: RawFd) -> Result<(), Errno> {
+    match option(fd, SOL_SOCKET, SO_DOMAIN)? {
+        AF_INET | AF_INET6 => Ok(()),
+        _ => Err(Errno::OPNOTSUPP),
+    }
 }
 
 /// Whether a stream has more to read, as far as `IORING_CQE_F_SOCK_NONEMPTY` promises it: TCP and

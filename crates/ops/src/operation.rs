@@ -35,6 +35,18 @@ pub trait Op: Sized + Send {
         None
     }
 
+    /// Whether the next attempt uses a provided buffer, if the SQE selects one. Without, the attempt finds
+    /// none in [`Issue::buffer`], and an empty group is no reason not to make it.
+    fn wants_buffer(&self) -> bool {
+        true
+    }
+
+    /// Ends the request with an error that is the engine's: no such file, a cancellation. After
+    /// [`Outcome::More`] the next [`issue`](Op::issue) ends it, for which it needs no file.
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        Outcome::failed(errno)
+    }
+
     /// Makes one attempt with the patience that `context` allows.
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome;
 }
@@ -102,7 +114,8 @@ pub struct Issue<'a> {
     pub status_flags: Option<u32>,
     /// The provided buffer that the engine selected for this attempt.
     pub buffer: Option<Buffer>,
-    /// Set by the operation when it used up the selected buffer though the result is not positive.
+    /// Set by the operation when it used up the selected buffer though the result is not positive. With
+    /// [`Outcome::WaitFor`]: the buffer is partly used, and stays the request's for its later attempts.
     pub buffer_used: bool,
     /// The ring's registered files.
     pub resources: &'a dyn Resources,

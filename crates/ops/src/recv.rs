@@ -7,7 +7,7 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
 use crate::net::{
-    MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, check_range,
+    INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, check_range,
     has_more_to_read, is_at_end_of_tcp, is_stream,
 };
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
@@ -54,6 +54,11 @@ impl Receiving {
             return Some(self.wait());
         }
         self.progress.first_wait(self.events())
+    }
+
+    /// Whether the next attempt will look for a provided buffer.
+    pub(crate) const fn wants_buffer(&self) -> bool {
+        !self.has_buffer && !self.is_drained && !self.progress.polls_first()
     }
 
     /// The provided buffer of this attempt, shortened to `limit` bytes unless that is 0.
@@ -139,11 +144,17 @@ impl Op for Recv {
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let receiving = Receiving::prepare(sqe)?;
-        if !sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
-            check_range(sqe.addr(), sqe.len())?;
-        }
-        let segments = Segments::one(sqe.addr(), u64::from(sqe.len()));
+        let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
+            Segments::one(0, 0)
+        } else {
+            check_range(sqe.addr(), sqe.len(), INT_MAX)?;
+            Segments::one(sqe.addr(), u64::from(sqe.len()))
+        };
         Ok(Self { receiving, segments, limit: sqe.len() })
+    }
+
+    fn wants_buffer(&self) -> bool {
+        self.receiving.wants_buffer()
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

@@ -6,7 +6,7 @@ use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
-use crate::net::{Address, MSG_NOSIGNAL, POLLOUT, check_range, read_address};
+use crate::net::{Address, INT_MAX, MSG_NOSIGNAL, POLLOUT, check_range, read_address};
 use crate::operation::{Buffer, Issue, Op, Outcome, Prepare, Traits};
 use crate::segments::Segments;
 
@@ -24,7 +24,7 @@ pub(crate) struct Sending {
 }
 
 impl Sending {
-    /// Sends from this buffer, unless it has begun with another one.
+    /// Sends from this buffer.
     pub(crate) fn use_buffer(&mut self, buffer: Buffer) {
         self.segments = Segments::one(buffer.address.get(), u64::from(buffer.length));
     }
@@ -79,11 +79,11 @@ pub struct Send {
 }
 
 impl Send {
-    /// Prepares the sending of an SQE's bytes. `known` are the `ioprio` flags that the opcode has.
+    /// Prepares the sending of an SQE's bytes, `most` at once. `known` are the `ioprio` flags of the opcode.
     ///
     /// # Errors
     /// `EINVAL`, `EFAULT`.
-    pub(crate) fn prepare_sending(sqe: &Sqe, known: u32) -> Result<Sending, Errno> {
+    pub(crate) fn prepare_sending(sqe: &Sqe, known: u32, most: u32) -> Result<Sending, Errno> {
         let flags = u32::from(sqe.ioprio());
         if sqe.addr_len_pad() != 0 || flags & !known != 0 {
             return Err(Errno::INVAL);
@@ -100,7 +100,7 @@ impl Send {
                 other => other,
             })?
         } else {
-            check_range(sqe.addr(), sqe.len())?;
+            check_range(sqe.addr(), sqe.len(), most)?;
             Segments::one(sqe.addr(), u64::from(sqe.len()))
         };
         let progress = Progress::new(sqe.op_flags(), flags & uapi::IORING_RECVSEND_POLL_FIRST != 0);
@@ -113,7 +113,11 @@ impl Op for Send {
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let known = uapi::IORING_RECVSEND_POLL_FIRST | uapi::IORING_SEND_VECTORIZED;
-        Ok(Self { sending: Self::prepare_sending(sqe, known)?, has_buffer: false })
+        Ok(Self { sending: Self::prepare_sending(sqe, known, INT_MAX)?, has_buffer: false })
+    }
+
+    fn wants_buffer(&self) -> bool {
+        !self.has_buffer
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

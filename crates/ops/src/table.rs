@@ -63,6 +63,16 @@ macro_rules! operations {
                 match self { $(Self::$opcode(operation) => operation.waits_for(),)* }
             }
 
+            /// See [`Op::wants_buffer`].
+            pub fn wants_buffer(&self) -> bool {
+                match self { $(Self::$opcode(operation) => operation.wants_buffer(),)* }
+            }
+
+            /// See [`Op::refuse`].
+            pub fn refuse(&mut self, errno: Errno) -> Outcome {
+                match self { $(Self::$opcode(operation) => operation.refuse(errno),)* }
+            }
+
             /// See [`Op::issue`].
             pub fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
                 match self { $(Self::$opcode(operation) => operation.issue(context),)* }
@@ -125,6 +135,9 @@ operations! {
     Recv => recv::Recv, (5, 6), [Inline, Poll];
     Shutdown => shutdown::Shutdown, (5, 11), [Inline];
     Socket => socket::Socket, (5, 19), [Inline];
+    UringCmd => socket_command::SocketCommand, (5, 19), [Inline];
+    SendZc => zero_copy::ZeroCopySend, (6, 0), [Inline, Poll];
+    SendmsgZc => zero_copy::ZeroCopySend, (6, 1), [Inline, Poll];
     Bind => bind::Bind, (6, 11), [Inline];
     Listen => listen::Listen, (6, 11), [Inline];
 }

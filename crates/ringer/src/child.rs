@@ -17,7 +17,8 @@ use crate::program;
 /// What others send to this process goes on to the child. What the terminal sends, the child gets itself.
 pub fn run(command: &mut Command, path: &Path) -> Result<u8, Failure> {
     const FORWARDED: [i32; 7] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
-    let mut signals = SignalsInfo::<WithOrigin>::new(FORWARDED).map_err(Failure::system("cannot watch for signals"))?;
+    let mut signals =
+        SignalsInfo::<WithOrigin>::new(FORWARDED).map_err(Failure::system("cannot watch for signals"))?;
     let mut child = command.spawn().map_err(|error| program::not_executed(path, error))?;
     loop {
         if let Some(status) = child.try_wait().map_err(Failure::system("cannot wait for the program"))? {

@@ -36,7 +36,9 @@ pub enum Failure {
     #[error("{}: the path of the library has a space or a colon in it, which LD_PRELOAD cannot hold; move it", .0.display())]
     UnspeakableLibrary(PathBuf),
     /// No filter that traps.
-    #[error("this kernel or container has no seccomp filters that trap ({0}), which `ringer run` needs; `ringer probe` shows what is there")]
+    #[error(
+        "this kernel or container has no seccomp filters that trap ({0}), which `ringer run` needs; `ringer probe` shows what is there"
+    )]
     NoTraps(Errno),
     /// Another architecture.
     #[error("ringer serves programs on x86_64 only; this is {}", std::env::consts::ARCH)]

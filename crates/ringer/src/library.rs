@@ -12,13 +12,17 @@ pub fn find() -> Result<PathBuf, Failure> {
     let path = match std::env::var_os("RINGER_LIBRARY").filter(|path| !path.is_empty()) {
         Some(path) => existing(&[PathBuf::from(path)])?,
         None => {
-            let command = std::env::current_exe().map_err(Failure::system("cannot find this command's own path"))?;
+            let command =
+                std::env::current_exe().map_err(Failure::system("cannot find this command's own path"))?;
             let directory = command.parent().unwrap_or(Path::new("/"));
             // The build puts it into `deps`; what lies beside the command may be older.
-            existing(&["deps", ".", "../deps", "../lib/ringer"].map(|place| directory.join(place).join(NAME)))?
+            existing(
+                &["deps", ".", "../deps", "../lib/ringer"].map(|place| directory.join(place).join(NAME)),
+            )?
         }
     };
-    let path = path.canonicalize().map_err(Failure::system("cannot find the path of libringer_preload.so"))?;
+    let path =
+        path.canonicalize().map_err(Failure::system("cannot find the path of libringer_preload.so"))?;
     if path.as_os_str().as_encoded_bytes().iter().any(|byte| matches!(byte, b':' | b' ')) {
         return Err(Failure::UnspeakableLibrary(path));
     }

@@ -116,11 +116,14 @@ impl Report {
             };
             lines.push(format!("  {name:<17} {result}{loss}"));
         }
-        lines.push(format!("--when auto         {}", match self.auto {
-            Auto::Kernel => "the kernel serves, the program is just executed",
-            Auto::Ringer => "ringer serves",
-            Auto::Nobody => "nobody can serve io_uring here",
-        }));
+        lines.push(format!(
+            "--when auto         {}",
+            match self.auto {
+                Auto::Kernel => "the kernel serves, the program is just executed",
+                Auto::Ringer => "ringer serves",
+                Auto::Nobody => "nobody can serve io_uring here",
+            }
+        ));
         lines
     }
 }

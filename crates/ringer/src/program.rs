@@ -31,7 +31,9 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Failure> {
         }
     }
     match refused {
-        Some((path, error)) if !name.is_empty() => Err(Failure::NotExecutable { path, reason: error.to_string() }),
+        Some((path, error)) if !name.is_empty() => {
+            Err(Failure::NotExecutable { path, reason: error.to_string() })
+        }
         _ => Err(Failure::Missing(name.to_owned())),
     }
 }
@@ -75,7 +77,9 @@ pub fn check(path: &Path) -> Result<(), Failure> {
                 return no("it is built for another architecture; ringer serves x86_64 programs");
             }
             Kind::Static => {
-                return no("it is statically linked, so that no library can be preloaded; use a dynamically linked build");
+                return no(
+                    "it is statically linked, so that no library can be preloaded; use a dynamically linked build",
+                );
             }
             Kind::Dynamic(linker) if foreign(&linker) => {
                 return no("it uses another C library than ringer was built for; build ringer for that one");
@@ -83,7 +87,9 @@ pub fn check(path: &Path) -> Result<(), Failure> {
             Kind::Dynamic(_) | Kind::Other => {}
         }
         return match gains_privileges(&path, &metadata) {
-            Some(reason) => no(&format!("{reason}, so that the system ignores LD_PRELOAD; run a plain copy of it")),
+            Some(reason) => {
+                no(&format!("{reason}, so that the system ignores LD_PRELOAD; run a plain copy of it"))
+            }
             None => Ok(()),
         };
     }

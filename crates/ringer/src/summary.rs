@@ -189,7 +189,9 @@ mod tests {
     fn shared_counters_end_up_in_the_right_cells() {
         let shared = Shared::new().expect("memory");
         let other = File::options().write(true).open(shared.path()).expect("its own file by another name");
-        let put = |offset: usize, value: u64| other.write_all_at(&value.to_ne_bytes(), offset as u64).expect("room");
+        let put = |offset: usize, value: u64| {
+            other.write_all_at(&value.to_ne_bytes(), offset as u64).expect("room")
+        };
         put(offset_of!(Counters, traps), 7);
         put(offset_of!(Counters, served) + (22 * 5 + 2) * 8, 3);
         let summary = Summary::new(ServedBy::Ringer, &shared.read().expect("readable"), 0);

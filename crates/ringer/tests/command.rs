@@ -69,7 +69,8 @@ fn a_static_program_is_refused_unless_it_is_left_alone() {
     std::fs::write(&script, format!("#!{} calls\n", program.display())).expect("a new file");
     std::fs::set_permissions(&script, Permissions::from_mode(0o755)).expect("our own file");
     assert_eq!(run(ringer(ALWAYS).arg(&script)).status.code(), Some(126));
-    run(ringer(["run", "--when", "never", "--block-kernel", "--"]).arg(&program).arg("refused")).expect_success();
+    run(ringer(["run", "--when", "never", "--block-kernel", "--"]).arg(&program).arg("refused"))
+        .expect_success();
 }
 
 #[test]
@@ -112,7 +113,8 @@ fn a_summary_counts_what_all_processes_did() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let json = directory.path().join("summary.json");
     let summary = |name: &str| {
-        let mut command = ringer(["run", "--when", "always", "--block-kernel", "--summary", "--summary-json"]);
+        let mut command =
+            ringer(["run", "--when", "always", "--block-kernel", "--summary", "--summary-json"]);
         let outcome = run(command.arg(&json).arg("--").arg(program).arg(name)).expect_success();
         assert!(outcome.err.starts_with("ringer: "), "{outcome:#?}");
         let text = std::fs::read(&json).expect("it was written");
@@ -149,7 +151,8 @@ fn a_signal_goes_on_to_the_program() {
 #[test]
 fn probe_sees_the_block_and_says_who_serves() {
     let command = env!("CARGO_BIN_EXE_ringer");
-    let outcome = run(&mut ringer(["run", "--when", "never", "--block-kernel", "--", command, "probe", "--json"]));
+    let outcome =
+        run(&mut ringer(["run", "--when", "never", "--block-kernel", "--", command, "probe", "--json"]));
     let report: Value = serde_json::from_str(&outcome.expect_success().out).expect("it is JSON");
     assert_eq!(report["kernel_io_uring"]["usable"], false);
     assert_eq!(report["kernel_io_uring"]["setup"], "EPERM");

@@ -55,7 +55,8 @@ fn a_fault_ends_the_program_as_it_would_without_ringer() {
 #[test]
 fn without_ringer_the_block_is_there() {
     let Some(program) = cases() else { return skip("there is no C compiler") };
-    run(ringer(["run", "--when", "never", "--block-kernel", "--"]).arg(program).arg("refused")).expect_success();
+    run(ringer(["run", "--when", "never", "--block-kernel", "--"]).arg(program).arg("refused"))
+        .expect_success();
 }
 
 #[test]

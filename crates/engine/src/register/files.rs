@@ -189,6 +189,7 @@ pub(crate) fn close_slot(ring: &Ring, index: u32) -> Result<(), Errno> {
 /// # Errors
 /// `ENXIO` without registered files, `ENFILE` when no slot is free, `EBADF`, `EFAULT`; for the first file only.
 pub(crate) fn allocate_slots(ring: &Arc<Ring>, descriptors: UserAddress, count: u32) -> Result<i32, Errno> {
+    ring.files.lock().len()?;
     let mut done = 0;
     for index in 0..u64::from(count) {
         match allocate_slot(ring, descriptors.add(index * 4)) {

@@ -97,7 +97,8 @@ pub fn skip(why: &str) {
 pub fn compile(directory: &Path, source: &str, flags: &[&str]) -> Option<PathBuf> {
     let program = directory.join(format!("{source}{}", flags.concat()));
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(format!("{source}.c"));
-    let output = Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&program).arg(source).args(flags).output();
+    let output =
+        Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&program).arg(source).args(flags).output();
     output.is_ok_and(|output| output.status.success()).then_some(program)
 }
 

@@ -1,0 +1,87 @@
+//! URING_CMD: commands to a file, of which sockets have some that are system calls elsewhere.
+
+use std::os::fd::RawFd;
+
+use ringer_abi::uapi::io_uring_socket_op as op;
+use ringer_abi::{SetupFlags, Sqe, SqeFlags, uapi};
+use ringer_sys::{Errno, UserAddress, call};
+
+use crate::net::{SOL_SOCKET, check_is_ip};
+use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
+
+/// Bytes that wait to be read. `tcp.7`, `udp.7`.
+const SIOCINQ: u32 = 0x541b;
+/// Bytes that wait to be sent. `tcp.7`.
+const SIOCOUTQ: u32 = 0x5411;
+
+/// `IORING_OP_URING_CMD`. Source: `io_uring_prep_cmd_sock.3`.
+///
+/// Only the commands of sockets are served; other files (NVMe, ublk) give `EOPNOTSUPP`, as files without
+/// commands do on Linux. Of sockets `SOCKET_URING_OP_TX_TIMESTAMP` is not served: `EOPNOTSUPP`, too.
+#[derive(Debug)]
+pub struct SocketCommand {
+    command: u32,
+    level: u32,
+    name: u32,
+    value: UserAddress,
+    value_size: u32,
+    has_big_cqes: bool,
+}
+
+impl Op for SocketCommand {
+    // Unlike elsewhere, a provided buffer is refused by EINVAL.
+    const TRAITS: Traits = Traits { buffer_select: true, ..Traits::FILE };
+
+    fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
+        let selects = sqe.flags().contains(SqeFlags::BUFFER_SELECT);
+        if sqe.off_high() != 0 || sqe.op_flags() & !uapi::IORING_URING_CMD_FIXED != 0 || selects {
+            return Err(Errno::INVAL);
+        }
+        Ok(Self {
+            command: sqe.cmd_op(),
+            level: sqe.addr_low(),
+            name: sqe.addr_high(),
+            value: UserAddress::new(sqe.addr3()),
+            value_size: sqe.file_index(),
+            has_big_cqes: context.setup.contains(SetupFlags::CQE32),
+        })
+    }
+
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        const INPUT_QUEUE: u32 = op::SOCKET_URING_OP_SIOCINQ as u32;
+        const OUTPUT_QUEUE: u32 = op::SOCKET_URING_OP_SIOCOUTQ as u32;
+        const GET_OPTION: u32 = op::SOCKET_URING_OP_GETSOCKOPT as u32;
+        const SET_OPTION: u32 = op::SOCKET_URING_OP_SETSOCKOPT as u32;
+        const SEND_TIMESTAMP: u32 = op::SOCKET_URING_OP_TX_TIMESTAMP as u32;
+        let fd = context.fd;
+        let result = match self.command {
+            INPUT_QUEUE => queued(fd, SIOCINQ),
+            OUTPUT_QUEUE => queued(fd, SIOCOUTQ),
+            GET_OPTION if self.level == SOL_SOCKET => self.get_option(fd),
+            SET_OPTION => call::setsockopt(fd, self.level, self.name, self.value, self.value_size),
+            SEND_TIMESTAMP if !self.has_big_cqes => Err(Errno::INVAL),
+            _ => Err(Errno::OPNOTSUPP),
+        };
+        Outcome::from_result(result.map_err(|errno| match errno {
+            Errno::NOTSOCK => Errno::OPNOTSUPP,
+            other => other,
+        }))
+    }
+}
+
+impl SocketCommand {
+    /// Reads an option. The result is its size.
+    fn get_option(&self, fd: RawFd) -> Result<usize, Errno> {
+        let mut size = self.value_size;
+        call::getsockopt(fd, self.level, self.name, self.value, UserAddress::of(&raw mut size))?;
+        Ok(size as usize)
+    }
+}
+
+/// The bytes in one of the socket's queues. Linux asks IP sockets only.
+fn queued(fd: RawFd, request: u32) -> Result<usize, Errno> {
+    check_is_ip(fd)?;
+    let mut bytes = 0_u32;
+    call::ioctl(fd, request, UserAddress::of(&raw mut bytes))?;
+    Ok(bytes as usize)
+}
