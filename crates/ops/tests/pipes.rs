@@ -87,7 +87,8 @@ fn bytes_move_between_pipes() {
 
 #[test]
 fn splice_waits_for_the_end_that_is_not_ready() {
-    for (make, is_tee) in [(splice as fn(&File, &File, u32) -> Sqe, false), (tee, true)] {
+    let kinds: [(fn(&File, &File, u32) -> Sqe, bool); 2] = [(splice, false), (tee, true)];
+    for (make, is_tee) in kinds {
         let ((input, mut to_input), (mut from_output, output)) = (pipe(), full_pipe());
         let mut operation = prepare(&make(&input, &output, 3)).expect("a good SQE");
         let fd = output.as_raw_fd();
