@@ -39,6 +39,8 @@ pub fn play(
         out.flush()?;
         let own = directory.join(format!("{}-{index}", backend.name()));
         std::fs::create_dir_all(&own)?;
+        // Relative names are looked up where nothing of other cases is.
+        std::env::set_current_dir(&own)?;
         ring::be_patient();
         let mut session = Session::new(backend, own.clone());
         let result = catch_unwind(AssertUnwindSafe(|| (case.run)(&mut session)));

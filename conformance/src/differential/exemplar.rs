@@ -339,7 +339,7 @@ impl Exemplar {
         session.outcome(format!("{label}: submit"), ring.submit());
         let ours = |user_data| sqes.iter().any(|sqe| sqe.user_data() == user_data);
         let seen = ring
-            .collect_until(LIMIT, |seen| seen.iter().filter(|cqe| ours(cqe.user_data)).count() == sqes.len());
+            .collect_until(limit, |seen| seen.iter().filter(|cqe| ours(cqe.user_data)).count() == sqes.len());
         let mut texts: Vec<String> = Vec::new();
         for sqe in sqes {
             let of_it = seen.iter().filter(|cqe| cqe.user_data == sqe.user_data());

@@ -1,5 +1,6 @@
 //! One comparison of all cases, from start to report.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -7,10 +8,12 @@ use super::case::Case;
 use super::compare::{Report, Rounds, compare};
 use super::known;
 use super::memory::Arena;
-use super::player::Player;
+use super::player::{Played, Player};
 
 /// How often the kernel plays each case.
-const ORACLE_ROUNDS: usize = 3;
+const ORACLE_ROUNDS: usize = 2;
+/// Processes that share a round's cases: most cases wait more than they work.
+const LANES: usize = 4;
 /// After this the cases that are left are not played, which is a failure.
 const BUDGET: Duration = Duration::from_secs(300);
 
@@ -53,10 +56,23 @@ pub fn run(program: &Path, cases: &[Case], differences: &str, rounds: usize) -> 
     let scratch = Scratch::new().map_err(|error| format!("a directory for the run: {error}"))?;
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let end = Instant::now() + BUDGET;
-    let play = |backend: &'static str, round: usize| {
-        let directory = scratch.0.join(format!("{backend}-{round}"));
+    let play_lane = |backend: &'static str, round: usize, lane: usize| {
+        let names: Vec<String> = names.iter().skip(lane).step_by(LANES).cloned().collect();
+        let directory = scratch.0.join(format!("{backend}-{round}-{lane}"));
         let player = Player { program: program.to_owned(), backend, directory, end };
         player.play(&names).map_err(|error| format!("{}: {error}", program.display()))
+    };
+    let play = |backend: &'static str, round: usize| -> Result<BTreeMap<String, Played>, String> {
+        std::thread::scope(|scope| {
+            let play_lane = &play_lane;
+            let lanes: Vec<_> =
+                (0..LANES).map(|lane| scope.spawn(move || play_lane(backend, round, lane))).collect();
+            let mut all = BTreeMap::new();
+            for lane in lanes {
+                all.append(&mut lane.join().expect("a player does not panic")?);
+            }
+            Ok(all)
+        })
     };
     let oracle_rounds = if kernel_works() { ORACLE_ROUNDS } else { 0 };
     let (oracle, ringer): (Result<Rounds, String>, Result<Rounds, String>) = std::thread::scope(|scope| {

@@ -26,6 +26,9 @@ impl RegisteredBuffer {
     /// # Errors
     /// `EFAULT` for a null address or length alone, or one too long; `EOVERFLOW` when it wraps.
     pub(crate) fn check(address: u64, length: u64) -> Result<Option<(u64, u64)>, Errno> {
+        if length > i64::MAX as u64 {
+            return Err(Errno::INVAL);
+        }
         if address == 0 {
             return if length == 0 { Ok(None) } else { Err(Errno::FAULT) };
         }
@@ -35,7 +38,7 @@ impl RegisteredBuffer {
         if address.checked_add(length).is_none_or(|end| end > u64::MAX - 4095) {
             return Err(Errno::OVERFLOW);
         }
-        probe_pages(address, length)?;
+        fault_in(address, length)?;
         Ok(Some((address, length)))
     }
 
@@ -59,6 +62,21 @@ impl RegisteredBuffer {
     pub(crate) fn contains(&self, address: u64, length: u64) -> Result<(), Errno> {
         let end = address.checked_add(length).ok_or(Errno::FAULT)?;
         if address < self.address || end > self.address + self.length { Err(Errno::FAULT) } else { Ok(()) }
+    }
+}
+
+/// The kernel pins a buffer's pages, for writing, when it is registered. Here they are made present and
+/// writable; what cannot be written is refused.
+fn fault_in(address: u64, length: u64) -> Result<(), Errno> {
+    const PAGE: u64 = 4096;
+    const MADV_POPULATE_WRITE: u32 = 23;
+    let first = address & !(PAGE - 1);
+    let bytes = (address + length).next_multiple_of(PAGE) - first;
+    match ringer_sys::call::madvise(UserAddress::new(first), bytes, MADV_POPULATE_WRITE) {
+        Ok(_) => Ok(()),
+        // Before Linux 5.14 it cannot be asked for.
+        Err(Errno::INVAL) => probe_pages(address, length),
+        Err(_) => Err(Errno::FAULT),
     }
 }
 

@@ -21,11 +21,33 @@ pub(crate) struct Completions {
     pub(crate) eventfd: EventfdSignal,
     /// CQEs posted that timeouts with a count look at.
     posted: AtomicU32,
+    /// TIMEOUTs that completed: each ends the waits of its ring.
+    timeouts: AtomicU32,
     /// Some timeout counts CQEs.
     pub(crate) is_counted: AtomicBool,
 }
 
+impl Completions {
+    /// How many TIMEOUTs completed.
+    pub(crate) fn timeouts(&self) -> u32 {
+        // Relaxed: a waiter looks again after it announced itself, with a fence.
+        self.timeouts.load(Ordering::Relaxed)
+    }
+
+    /// A TIMEOUT completed.
+    pub(crate) fn count_timeout(&self) {
+        self.timeouts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Ring {
+    /// Whether one more CQE fits into the CQ behind those that wait for it.
+    pub(crate) fn has_room_for_completion(&self) -> bool {
+        // Relaxed: a multishot request ends one completion later if this is stale.
+        !self.completions.has_backlog.load(Ordering::Relaxed)
+            && self.shared.cq_ready().saturating_add(self.deferred_count()) < self.shared.shape().cq_entries
+    }
+
     /// Posts a CQE. `asynchronous`: not from within the submission of the request.
     pub(crate) fn post(&self, cqe: &Cqe, asynchronous: bool) {
         if asynchronous && self.defers_completions() {

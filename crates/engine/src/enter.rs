@@ -11,7 +11,7 @@ use rustix::thread::gettid;
 
 use crate::ring::Ring;
 use crate::system::Caller;
-use crate::wait::WaitLimit;
+use crate::wait::{WaitLimit, WaitLimits};
 use crate::{background, submit, timer, wait};
 
 /// The arguments of one call, the descriptor already looked up.
@@ -28,7 +28,10 @@ pub(crate) const SERVED: EnterFlags = EnterFlags::GETEVENTS
     .union(EnterFlags::SQ_WAKEUP)
     .union(EnterFlags::SQ_WAIT)
     .union(EnterFlags::EXT_ARG)
-    .union(EnterFlags::REGISTERED_RING);
+    .union(EnterFlags::REGISTERED_RING)
+    .union(EnterFlags::ABS_TIMER)
+    .union(EnterFlags::EXT_ARG_REG)
+    .union(EnterFlags::NO_IOWAIT);
 
 /// Carries the call out. Returns the number of SQEs consumed.
 ///
@@ -84,40 +87,64 @@ fn check_submitter(ring: &Ring) -> Result<(), Errno> {
 }
 
 fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Errno> {
-    let (limit, mask) = read_argument(enter)?;
+    let argument = read_argument(enter)?;
     if ring.defers_completions() {
         check_submitter(ring)?;
     }
     let wanted = enter.min_complete.min(ring.shared.shape().cq_entries);
-    wait::wait(ring, wanted, limit, mask.or(caller.wait_mask))
+    ring.run_deferred();
+    ring.flush_backlog();
+    if wanted > 0 && ring.shared.cq_ready() >= wanted {
+        // Like the kernel, which looks at the signal mask only when it is to wait.
+        return Ok(());
+    }
+    let mask = read_mask(argument.mask, argument.mask_size)?;
+    wait::wait(ring, wanted, &argument.limits, mask.or(caller.wait_mask))
 }
 
-/// The time limit and the signal mask, from either form of the argument.
-fn read_argument(enter: &Enter) -> Result<(Option<WaitLimit>, Option<u64>), Errno> {
+/// What the fifth and sixth arguments say, in either form. The signal mask is not read yet.
+struct WaitArgument {
+    limits: WaitLimits,
+    mask: UserAddress,
+    mask_size: u64,
+}
+
+fn read_argument(enter: &Enter) -> Result<WaitArgument, Errno> {
     if !enter.flags.contains(EnterFlags::EXT_ARG) {
-        return Ok((None, read_mask(enter.argument, enter.argument_size as u64)?));
+        let (mask, mask_size) = (enter.argument, enter.argument_size as u64);
+        return Ok(WaitArgument { limits: WaitLimits::default(), mask, mask_size });
+    }
+    if enter.flags.contains(EnterFlags::EXT_ARG_REG) {
+        // The argument is an offset into a registered region of waits; there is none on this ring.
+        return Err(Errno::FAULT);
     }
     if enter.argument_size != size_of::<GetEventsArg>() {
         return Err(Errno::INVAL);
     }
     let argument = enter.argument.read::<GetEventsArg>()?;
-    if argument.min_wait_usec != 0 {
-        return Err(Errno::INVAL);
-    }
-    let mask = read_mask(UserAddress::new(argument.sigmask), u64::from(argument.sigmask_sz))?;
-    let limit = match UserAddress::new(argument.ts) {
+    let clock = Clock::Monotonic;
+    let now = timer::now(clock);
+    let last = match UserAddress::new(argument.ts) {
         none if none.is_null() => None,
         address => {
             let [seconds, nanoseconds] = address.read::<[i64; 2]>()?;
             let time = Duration::from_secs(seconds.max(0) as u64)
                 .saturating_add(Duration::from_nanos(nanoseconds.max(0) as u64));
-            Some(WaitLimit {
-                clock: Clock::Monotonic,
-                deadline: timer::now(Clock::Monotonic).saturating_add(time),
-            })
+            let is_absolute = enter.flags.contains(EnterFlags::ABS_TIMER);
+            let deadline = if is_absolute { time } else { now.saturating_add(time) };
+            Some(WaitLimit { clock, deadline })
         }
     };
-    Ok((limit, mask))
+    // Until then all that is wanted is waited for, after it anything will do.
+    let batch = (argument.min_wait_usec != 0).then(|| {
+        let time = Duration::from_micros(u64::from(argument.min_wait_usec));
+        WaitLimit { clock, deadline: now.saturating_add(time) }
+    });
+    Ok(WaitArgument {
+        limits: WaitLimits { last, batch },
+        mask: UserAddress::new(argument.sigmask),
+        mask_size: u64::from(argument.sigmask_sz),
+    })
 }
 
 /// A signal set of the program; 8 bytes on every Linux that has io_uring.

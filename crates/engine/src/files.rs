@@ -29,17 +29,25 @@ impl RegisteredFile {
         if descriptor::reserved().all().contains(&fd) {
             return Err((Errno::BADF, release));
         }
-        match descriptor::duplicate_for_engine(fd) {
-            Ok(fd) => Ok(Self::adopt(fd, release)),
+        const O_PATH: u32 = 0o10000000;
+        match descriptor::duplicate_for_engine(fd).map(Self::open) {
+            // A descriptor that is only a path counts as not open.
+            Ok((_, flags)) if flags & O_PATH != 0 => Err((Errno::BADF, release)),
+            Ok((fd, status_flags)) => Ok(Self { fd, status_flags, release }),
             Err(errno) => Err((errno, release)),
         }
     }
 
     /// Takes over a file that the engine opened.
     pub(crate) fn adopt(fd: OwnedFd, release: Release) -> Self {
+        let (fd, status_flags) = Self::open(fd);
+        Self { fd, status_flags, release }
+    }
+
+    fn open(fd: OwnedFd) -> (OwnedFd, u32) {
         const F_GETFL: u32 = 3;
         let status_flags = call::fcntl(fd.as_raw_fd(), F_GETFL, 0).unwrap_or(0) as u32;
-        Self { fd, status_flags, release }
+        (fd, status_flags)
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -166,7 +174,9 @@ impl FileTable {
     /// # Errors
     /// `ENXIO` without registered files, `EINVAL` beyond them, `ENFILE` when none is free.
     pub(crate) fn choose(&mut self, slot: FileSlot) -> Result<u32, Errno> {
-        let slots = self.slots.as_ref().ok_or(Errno::NXIO)?;
+        // Without a table there is no free slot, either.
+        let missing = if slot == FileSlot::Allocate { Errno::NFILE } else { Errno::NXIO };
+        let slots = self.slots.as_ref().ok_or(missing)?;
         match slot {
             FileSlot::Index(index) if (index as usize) < slots.len() => Ok(index),
             FileSlot::Index(_) => Err(Errno::INVAL),

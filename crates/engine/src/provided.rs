@@ -64,6 +64,11 @@ impl ProvidedBuffers {
         }
     }
 
+    /// Whether there is such a group.
+    pub(crate) fn has_group(&self, group: u16) -> bool {
+        self.groups.contains_key(&group)
+    }
+
     /// Gives back a buffer that was not used. It is the next one again.
     pub(crate) fn put_back(&mut self, selected: Selected) {
         match self.groups.get_mut(&selected.group) {

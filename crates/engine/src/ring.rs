@@ -27,6 +27,8 @@ pub(crate) struct Ring {
     pub(crate) setup: SetupFlags,
     /// Set until `IORING_REGISTER_ENABLE_RINGS`.
     pub(crate) disabled: AtomicBool,
+    /// Some SQE asked to skip its completion: drains are refused from then on.
+    pub(crate) skips_completions: AtomicBool,
     /// The thread that may submit (`IORING_SETUP_SINGLE_ISSUER`); 0 while not decided.
     pub(crate) submitter: AtomicU32,
     pub(crate) inflight: Lock<Inflight>,
@@ -58,6 +60,7 @@ impl Ring {
             shared,
             setup,
             disabled: AtomicBool::new(setup.contains(SetupFlags::R_DISABLED)),
+            skips_completions: AtomicBool::new(false),
             submitter: AtomicU32::new(first_submitter(setup)),
             inflight: Lock::default(),
             completions: Completions::default(),
@@ -170,6 +173,10 @@ impl Resources for Ring {
         let removed = self.files.lock().set(index, None);
         // Dropped here, as its tag takes other locks. An error means that there is nothing to remove.
         drop(removed);
+    }
+
+    fn has_registered_buffer(&self, index: u16) -> bool {
+        self.buffers.lock().get(index).is_some()
     }
 
     fn check_registered_range(&self, index: u16, address: UserAddress, length: u64) -> Result<(), Errno> {

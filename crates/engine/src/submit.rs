@@ -1,6 +1,7 @@
 //! Submission: SQEs out of the SQ, checked, assembled into chains, started.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
 use ringer_ops::{Operation, Prepare, row};
@@ -26,8 +27,8 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     while submitted < available {
         let Some(Taken::Sqe { sqe, second_half }) = ring.shared.sq_take() else { break };
         submitted += 1;
-        let accepted = batch.accept(&sqe, second_half);
-        if !accepted && !ring.setup.contains(SetupFlags::SUBMIT_ALL) {
+        let goes_on = batch.accept(&sqe, second_half);
+        if !goes_on && !ring.setup.contains(SetupFlags::SUBMIT_ALL) {
             break;
         }
     }
@@ -51,31 +52,32 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Takes one SQE. Returns false if it was refused.
+    /// Takes one SQE. Returns false if it was refused and is not followed by more of its chain.
     fn accept(&mut self, sqe: &Sqe, second_half: [u64; 8]) -> bool {
         let prepared = self.check(sqe).and_then(|()| {
             let context = Prepare { setup: self.turn.ring.setup, second_half };
             Operation::prepare(sqe, &context)
         });
-        let (request, accepted) = match prepared {
+        let (request, goes_on) = match prepared {
             Ok(operation) => (Request::new(sqe, operation), true),
             Err(errno) => {
                 let mut request = Request::refused(sqe);
                 request.early_result = Some(-errno.raw_os_error());
-                (request, false)
+                let is_linked = request.is_linked();
+                (request, is_linked)
             }
         };
         if self.chain.is_empty() && !request.is_linked() {
             // The common case: no chain, nothing to assemble.
             self.start(request);
-            return accepted;
+            return goes_on;
         }
         let ends = !request.is_linked();
         self.chain.push(request);
         if ends {
             self.start_chain();
         }
-        accepted
+        goes_on
     }
 
     /// What is checked of every SQE before its operation looks at it.
@@ -88,7 +90,12 @@ impl Batch<'_> {
         if flags.contains(SqeFlags::BUFFER_SELECT) && !row.traits.buffer_select {
             return Err(Errno::OPNOTSUPP);
         }
-        if flags.contains(SqeFlags::CQE_SKIP_SUCCESS | SqeFlags::IO_DRAIN) {
+        if flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
+            // Relaxed: read and written under the submission lock only.
+            self.turn.ring.skips_completions.store(true, Ordering::Relaxed);
+        }
+        // A drain counts completions: it cannot be had once some are skipped.
+        if flags.contains(SqeFlags::IO_DRAIN) && self.turn.ring.skips_completions.load(Ordering::Relaxed) {
             return Err(Errno::OPNOTSUPP);
         }
         if sqe.ioprio() != 0 && !row.traits.ioprio {

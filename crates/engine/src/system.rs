@@ -1,6 +1,6 @@
 //! The process-wide system: the three calls, and what a program does to a ring descriptor.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
@@ -61,10 +61,18 @@ struct Threads {
     background: Arc<Background>,
 }
 
+/// "No ring", for the register calls that need none.
+const NO_RING: RawFd = -1;
+
+/// The bits of an `mmap` offset that name an area (`IORING_OFF_MMAP_MASK`).
+const AREA_MASK: u64 = uapi::IORING_OFF_MMAP_MASK as u64;
+
 /// How many ring descriptors one thread may register (`IO_RINGFD_REG_MAX`).
 const MOST_REGISTERED_RINGS: usize = 16;
 
 thread_local! {
+    /// Whether this thread registered ring descriptors so far.
+    static HAS_REGISTERED: Cell<bool> = const { Cell::new(false) };
     /// Ring descriptors that this thread registered (`IORING_REGISTER_RING_FDS`).
     static REGISTERED_RINGS: RefCell<[Option<Arc<Ring>>; MOST_REGISTERED_RINGS]> = const { RefCell::new([const { None }; MOST_REGISTERED_RINGS]) };
 }
@@ -97,12 +105,14 @@ impl System {
     /// # Errors
     /// `EBADF` for a descriptor that is not open, `EOPNOTSUPP` for one that is no ring.
     fn ring(&self, fd: RawFd) -> Result<Arc<Ring>, Errno> {
-        const F_GETFD: u32 = 1;
+        const F_GETFL: u32 = 3;
+        const O_PATH: usize = 0o10000000;
         if let Some(handle) = self.read().get(&fd) {
             return Ok(Arc::clone(&handle.ring));
         }
-        ringer_sys::call::fcntl(fd, F_GETFD, 0)?;
-        Err(Errno::OPNOTSUPP)
+        let status = ringer_sys::call::fcntl(fd, F_GETFL, 0)?;
+        // A descriptor that is only a path counts as not open here.
+        Err(if status & O_PATH != 0 { Errno::BADF } else { Errno::OPNOTSUPP })
     }
 
     /// The ring of a descriptor, if it is one.
@@ -114,7 +124,8 @@ impl System {
         let index = usize::try_from(index).map_err(|_| Errno::INVAL)?;
         REGISTERED_RINGS.with_borrow(|rings| match rings.get(index) {
             None => Err(Errno::INVAL),
-            Some(None) => Err(Errno::BADF),
+            // A thread that never registered one has no table at all.
+            Some(None) => Err(if HAS_REGISTERED.get() { Errno::BADF } else { Errno::INVAL }),
             Some(Some(ring)) => Ok(Arc::clone(ring)),
         })
     }
@@ -138,8 +149,14 @@ impl System {
         let mut filled = params.read::<Params>()?;
         let ring = Arc::new(setup::make_ring(entries, &mut filled)?);
         if ring.setup.contains(SetupFlags::ATTACH_WQ) {
-            self.ring(filled.wq_fd as RawFd)
-                .map_err(|errno| if errno == Errno::OPNOTSUPP { Errno::INVAL } else { errno })?;
+            let other = self.ring(filled.wq_fd as RawFd).map_err(|errno| match errno {
+                Errno::OPNOTSUPP => Errno::INVAL,
+                Errno::BADF => Errno::NXIO,
+                other => other,
+            })?;
+            if ring.setup.contains(SetupFlags::SQPOLL) && !other.setup.contains(SetupFlags::SQPOLL) {
+                return Err(Errno::INVAL);
+            }
         }
         let handle = Handle { _descriptor: descriptor::duplicate_ring(ring.readiness.descriptor())?, ring };
         if handle.ring.setup.contains(SetupFlags::SQPOLL) {
@@ -192,6 +209,10 @@ impl System {
         if RegisterOpcode::from_number(opcode).is_none() {
             return Err(Errno::INVAL);
         }
+        if fd == NO_RING && !by_index {
+            // For the calls that need no ring; none of them is served.
+            return Err(Errno::INVAL);
+        }
         let ring = if by_index { Self::registered_ring(fd)? } else { self.ring(fd)? };
         match RegisterOpcode::from_number(opcode) {
             Some(RegisterOpcode::RingFds) => self.register_rings(argument, count),
@@ -239,6 +260,7 @@ impl System {
                 }
             };
             rings[slot] = Some(ring);
+            HAS_REGISTERED.set(true);
             Ok(slot)
         })?;
         entry.write(slot as u32)
@@ -264,13 +286,14 @@ impl System {
     /// `mmap.2` of a ring descriptor: maps the SQ/CQ ring or the SQE array. Returns the address.
     ///
     /// # Errors
-    /// `EBADF` when it is not a ring, `EINVAL` for another offset or a length beyond the area.
+    /// `EBADF` when it is not a ring, `ENOMEM` for another offset, `EINVAL` for a place of the program's choice.
     pub fn map(&self, fd: RawFd, mapping: &Mapping) -> Result<usize, Errno> {
         let ring = self.ring(fd)?;
-        let area = match mapping.offset {
+        // The upper bits say which area; the mapping starts at its first page whatever the others say.
+        let area = match mapping.offset & AREA_MASK {
             OFF_SQ_RING | OFF_CQ_RING => Area::Rings,
             OFF_SQES => Area::Sqes,
-            _ => return Err(Errno::INVAL),
+            _ => return Err(Errno::NOMEM),
         };
         ring.shared.map(area, mapping.address.get(), mapping.length, mapping.protection, mapping.flags)
     }

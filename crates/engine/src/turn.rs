@@ -38,6 +38,8 @@ pub(crate) struct Turn<'a> {
     /// Requests that became ready to start.
     pub(crate) ready: VecDeque<Box<Request>>,
     punts: Vec<RequestId>,
+    /// Chains that failed in this submission, still to be cancelled.
+    broken: VecDeque<BrokenChain>,
     posted: bool,
     /// An edge-triggered watch was set up: it reports the present state, too.
     pub(crate) armed_edge: bool,
@@ -45,7 +47,15 @@ pub(crate) struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     pub(crate) fn new(ring: &'a Arc<Ring>, place: Place) -> Self {
-        Self { ring, place, ready: VecDeque::new(), punts: Vec::new(), posted: false, armed_edge: false }
+        Self {
+            ring,
+            place,
+            ready: VecDeque::new(),
+            punts: Vec::new(),
+            broken: VecDeque::new(),
+            posted: false,
+            armed_edge: false,
+        }
     }
 
     /// Runs a request, and everything that becomes ready by it.
@@ -73,11 +83,15 @@ impl<'a> Turn<'a> {
 
     /// Hands over what was punted and tells who waits, and goes on.
     pub(crate) fn flush(&mut self) {
+        while let Some(broken) = self.broken.pop_front() {
+            self.cancel_broken(broken);
+            self.run_ready();
+        }
         if !self.punts.is_empty() {
             System::global().workers().submit(self.ring, self.punts.drain(..));
         }
         if std::mem::take(&mut self.posted) {
-            self.ring.completions.eventfd.signal(self.ring, self.place != Place::Submitter);
+            self.ring.completions.eventfd.signal(self.ring, self.place == Place::Worker);
             self.ring.announce_completions();
         }
     }
@@ -101,6 +115,10 @@ impl<'a> Turn<'a> {
         loop {
             match self.attempt(&mut request) {
                 Outcome::Done(completion) => return self.complete(request, completion),
+                // A result that does not fit into the CQ is the last one of its request.
+                Outcome::More(completion) if !self.ring.has_room_for_completion() => {
+                    return self.complete(request, completion);
+                }
                 Outcome::More(completion) => {
                     self.post_more(&request, &completion);
                     in_a_row += 1;
@@ -132,8 +150,12 @@ impl<'a> Turn<'a> {
             _ => None,
         };
         let selected = if request.flags.contains(SqeFlags::BUFFER_SELECT) {
-            match self.ring.provided.lock().select(request.buffer_index) {
+            let mut provided = self.ring.provided.lock();
+            match provided.select(request.buffer_index) {
                 Ok(selected) => Some(selected),
+                Err(_) if is_send(request) && !provided.has_group(request.buffer_index) => {
+                    return Outcome::failed(Errno::NOENT);
+                }
                 Err(errno) => return Outcome::failed(errno),
             }
         } else {
@@ -291,7 +313,10 @@ impl<'a> Turn<'a> {
                     request.watch = None;
                 }
                 return Err(Again::Next(match errno {
-                    // A file that cannot be waited for is for a worker.
+                    // A file that cannot be waited for is for a worker; a poll has nothing to do there.
+                    Errno::PERM if matches!(request.operation, Operation::PollAdd(_)) => {
+                        self.complete(request, Completion::error(Errno::INVAL)).map(Box::new)
+                    }
                     Errno::PERM if self.place != Place::Worker => self.punt(request).map(Box::new),
                     errno => self.complete(request, Completion::error(errno)).map(Box::new),
                 }));
@@ -370,6 +395,7 @@ impl<'a> Turn<'a> {
                 extra: completion.extra,
             };
             if matches!(request.operation, Operation::Timeout(_)) {
+                self.ring.completions.count_timeout();
                 self.post_uncounted(&cqe)
             } else {
                 self.post(&cqe)
@@ -387,7 +413,14 @@ impl<'a> Turn<'a> {
         let drains = request.drains;
         if let Some(mut following) = next {
             if completion.fails_link && !request.flags.contains(SqeFlags::IO_HARDLINK) {
-                self.cancel_chain(following, skip);
+                let broken = BrokenChain { rest: following, silently: skip, slot, drains };
+                if self.place == Place::Submitter {
+                    // What follows in the submission comes first, as in the kernel.
+                    self.broken.push_back(broken);
+                } else {
+                    self.cancel_broken(broken);
+                }
+                return None;
             } else {
                 following.drains = drains;
                 following.slot = slot;
@@ -401,6 +434,14 @@ impl<'a> Turn<'a> {
             self.release(slot, drains);
         }
         None
+    }
+
+    /// Cancels what is left of a chain whose member failed.
+    fn cancel_broken(&mut self, broken: BrokenChain) {
+        self.cancel_chain(broken.rest, broken.silently);
+        if broken.slot.is_some() || broken.drains {
+            self.release(broken.slot, broken.drains);
+        }
     }
 
     /// Posts `ECANCELED` for every request of a chain.
@@ -419,6 +460,14 @@ impl<'a> Turn<'a> {
             self.post(&Cqe::new(request.user_data, request.early_result.unwrap_or(result), 0));
         }
     }
+}
+
+/// What is left of a chain after a member failed.
+struct BrokenChain {
+    rest: Box<Request>,
+    silently: bool,
+    slot: Option<RequestId>,
+    drains: bool,
 }
 
 /// What is to be done when arming did not put the request away.
@@ -442,6 +491,11 @@ pub(crate) fn take_limit(request: &mut Request) -> Option<Box<Request>> {
 /// Operations that the engine carries out itself, and that no worker could.
 fn is_engine_operation(request: &Request) -> bool {
     row(request.opcode).is_some_and(|row| row.ways == [ringer_ops::Way::Engine])
+}
+
+/// SEND names a buffer group that does not exist by another errno than the others.
+fn is_send(request: &Request) -> bool {
+    matches!(request.operation, Operation::Send(_))
 }
 
 /// Operations that may touch a device when given brief patience.

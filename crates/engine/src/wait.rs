@@ -30,20 +30,29 @@ impl WaitLimit {
     }
 }
 
+/// The limits of one wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct WaitLimits {
+    /// The end of the wait.
+    pub(crate) last: Option<WaitLimit>,
+    /// From then on one CQE is enough (`min_wait_usec`).
+    pub(crate) batch: Option<WaitLimit>,
+}
+
 /// Waits until the CQ holds `wanted` CQEs, driving readiness and timers meanwhile. With `wanted` 0
-/// it does what can be done at once.
+/// it does what can be done at once. A TIMEOUT that expires ends the wait, too: that is what it is for.
 ///
 /// # Errors
 /// `EINTR` when a signal handler ran, `ETIME` when the limit is reached; neither if the CQ is not empty.
 pub(crate) fn wait(
     ring: &Arc<Ring>,
     wanted: u32,
-    limit: Option<WaitLimit>,
+    limits: &WaitLimits,
     mask: Option<u64>,
 ) -> Result<(), Errno> {
     let target = ring.shared.cq_head().wrapping_add(wanted);
     ring.reactor.join();
-    let result = wait_joined(ring, wanted, target, limit, mask);
+    let result = wait_joined(ring, wanted, target, limits, mask);
     ring.reactor.leave();
     match result {
         Err(_) if ring.shared.cq_ready() > 0 => Ok(()),
@@ -55,24 +64,36 @@ fn wait_joined(
     ring: &Arc<Ring>,
     wanted: u32,
     target: u32,
-    limit: Option<WaitLimit>,
+    limits: &WaitLimits,
     mask: Option<u64>,
 ) -> Result<(), Errno> {
-    let is_enough = || ring.shared.cq_tail().wrapping_sub(target) as i32 >= 0 && ring.shared.cq_ready() > 0;
+    let timeouts = ring.completions.timeouts();
+    let mut batch = limits.batch;
+    let is_enough = |batch: Option<WaitLimit>| {
+        let ready = ring.shared.cq_ready();
+        let all = ring.shared.cq_tail().wrapping_sub(target) as i32 >= 0 && ready > 0;
+        // After the time for a batch, any CQE ends the wait.
+        let some = limits.batch.is_some() && batch.is_none() && ready > 0;
+        all || some || ring.completions.timeouts() != timeouts
+    };
     let mut looked = false;
     loop {
         ring.run_deferred();
         ring.flush_backlog();
-        if wanted > 0 && is_enough() {
+        if batch.is_some_and(|batch| batch.left() == Duration::ZERO) {
+            batch = None;
+        }
+        if wanted > 0 && is_enough(batch) {
             return Ok(());
         }
         if wanted == 0 && (looked || !ring.reactor.may_have_work()) {
             return Ok(());
         }
-        let left = limit.map(|limit| limit.left());
-        if looked && left == Some(Duration::ZERO) {
+        let left = limits.last.map(|limit| limit.left());
+        if looked && batch.is_none() && left == Some(Duration::ZERO) {
             return Err(Errno::TIME);
         }
+        let left = batch.map(|batch| batch.left()).or(left);
         let timers = ring.inflight.lock().timers.time_left();
         let timeout = match (wanted, left, timers) {
             (0, ..) => Some(Duration::ZERO),
@@ -85,7 +106,7 @@ fn wait_joined(
         ring.shared.announce_waiter();
         // Pairs with the fence of whoever posts, between posting and looking for waiters.
         fence(Ordering::SeqCst);
-        let waited = if wanted > 0 && (is_enough() || ring.deferred_count() > 0) {
+        let waited = if wanted > 0 && (is_enough(batch) || ring.deferred_count() > 0) {
             Ok(0)
         } else {
             ring.reactor.wait(&mut reports, timeout, mask)

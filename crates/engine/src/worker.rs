@@ -113,10 +113,16 @@ impl WorkerPool {
         self.lock().queue.retain(|job| job.request != request || !Arc::ptr_eq(&job.ring, ring));
     }
 
-    /// Sets the limits for bounded and unbounded work, 0 leaves one as it is. Returns those before.
-    pub(crate) fn limit(&self, wanted: [u32; 2]) -> [u32; 2] {
+    /// Sets the limits for bounded and unbounded work, 0 leaves one as it is. Returns those before;
+    /// `unset` is reported for one that was not set.
+    pub(crate) fn limit(&self, wanted: [u32; 2], unset: [u32; 2]) -> [u32; 2] {
         let mut state = self.lock();
-        let before = state.limits.map(|limit| if limit == 0 { MOST_WORKERS as u32 } else { limit });
+        let mut before = state.limits;
+        for (limit, unset) in before.iter_mut().zip(unset) {
+            if *limit == 0 {
+                *limit = unset;
+            }
+        }
         for (limit, wanted) in state.limits.iter_mut().zip(wanted) {
             if wanted != 0 {
                 *limit = wanted;

@@ -47,13 +47,8 @@ impl Op for Connect {
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         let fd = context.fd;
         if self.in_progress {
-            match call::poll_now(fd, POLLOUT as u16).map(u32::from) {
-                Ok(0) => return wait_for(POLLOUT),
-                Ok(events) if events & POLLERR != 0 => return Self::end(fd),
-                Ok(events) if events & POLLHUP == 0 => return Outcome::done(0),
-                // Closed without an error to tell of it: try again.
-                Ok(_) => {}
-                Err(errno) => return Outcome::failed(errno),
+            if let Some(outcome) = self.settle(fd) {
+                return outcome;
             }
         }
         let is_nonblocking = match context.status_flags() {
@@ -67,7 +62,8 @@ impl Op for Connect {
         match result {
             Err(Errno::INPROGRESS) => {
                 self.in_progress = true;
-                wait_for(POLLOUT)
+                // To a socket of this host the handshake is over already.
+                self.settle(fd).unwrap_or_else(|| wait_for(POLLOUT))
             }
             Err(Errno::ALREADY) if self.in_progress => wait_for(POLLOUT),
             Err(Errno::ISCONN | Errno::BADFD) if self.in_progress => Self::end(fd),
@@ -81,6 +77,22 @@ impl Op for Connect {
 impl Connect {
     fn call(&self, fd: RawFd) -> Result<usize, Errno> {
         call::connect(fd, UserAddress::of(self.address.as_ptr()), self.address.len())
+    }
+
+    /// What became of the handshake; `None`: closed without an error to tell of it, to be tried again.
+    fn settle(&self, fd: RawFd) -> Option<Outcome> {
+        match call::poll_now(fd, POLLOUT as u16).map(u32::from) {
+            Ok(0) => Some(wait_for(POLLOUT)),
+            Ok(events) if events & POLLERR != 0 => Some(Self::end(fd)),
+            // The socket counts as connected, for later calls, once a call was told so.
+            Ok(events) if events & POLLHUP == 0 => Some(match self.call(fd) {
+                Ok(_) | Err(Errno::ISCONN) => Outcome::done(0),
+                Err(Errno::INPROGRESS | Errno::ALREADY) => wait_for(POLLOUT),
+                Err(errno) => Outcome::failed(errno),
+            }),
+            Ok(_) => None,
+            Err(errno) => Some(Outcome::failed(errno)),
+        }
     }
 
     fn connect_without_waiting(&self, fd: RawFd, is_nonblocking: bool) -> Result<usize, Errno> {

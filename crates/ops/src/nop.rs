@@ -1,7 +1,7 @@
 //! NOP: completes with 0, or with what its injection flags say.
 
 use ringer_abi::{Sqe, uapi};
-use ringer_sys::Errno;
+use ringer_sys::{Errno, call};
 
 use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
 
@@ -9,6 +9,9 @@ use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
 #[derive(Debug, Default)]
 pub struct Nop {
     result: i32,
+    file: Option<i32>,
+    is_registered_file: bool,
+    buffer: Option<u16>,
 }
 
 const KNOWN_FLAGS: u32 = uapi::IORING_NOP_INJECT_RESULT
@@ -27,11 +30,37 @@ impl Op for Nop {
             return Err(Errno::INVAL);
         }
         let result = if flags & uapi::IORING_NOP_INJECT_RESULT != 0 { sqe.len() as i32 } else { 0 };
-        Ok(Self { result })
+        let has = |flag| flags & flag != 0;
+        Ok(Self {
+            result,
+            file: has(uapi::IORING_NOP_FILE).then(|| sqe.fd()),
+            is_registered_file: has(uapi::IORING_NOP_FIXED_FILE),
+            buffer: has(uapi::IORING_NOP_FIXED_BUFFER).then(|| sqe.buf_index()),
+        })
     }
 
     #[inline]
-    fn issue(&mut self, _context: &mut Issue<'_>) -> Outcome {
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        if let Some(fd) = self.file
+            && let Err(errno) = self.look_up(fd, context)
+        {
+            return Outcome::failed(errno);
+        }
+        if self.buffer.is_some_and(|index| !context.resources.has_registered_buffer(index)) {
+            return Outcome::failed(Errno::FAULT);
+        }
         Outcome::done(self.result)
+    }
+}
+
+impl Nop {
+    fn look_up(&self, fd: i32, context: &Issue<'_>) -> Result<(), Errno> {
+        const F_GETFD: u32 = 1;
+        if self.is_registered_file {
+            let index = u32::try_from(fd).map_err(|_| Errno::BADF)?;
+            context.resources.registered_file(index).map(drop)
+        } else {
+            call::fcntl(fd, F_GETFD, 0).map(drop)
+        }
     }
 }

@@ -182,6 +182,11 @@ pub trait Resources {
     /// Takes a file out of its slot again, when a later step of the same request failed.
     fn remove_file(&self, _index: u32) {}
 
+    /// Whether there is a registered buffer of this index.
+    fn has_registered_buffer(&self, _index: u16) -> bool {
+        false
+    }
+
     /// Checks that a range lies in a registered buffer.
     ///
     /// # Errors

@@ -49,18 +49,15 @@ impl Op for PollAdd {
         if sqe.buf_index() != 0 || sqe.off() != 0 || sqe.addr() != 0 {
             return Err(Errno::INVAL);
         }
-        if flags & !(uapi::IORING_POLL_ADD_MULTI | uapi::IORING_POLL_ADD_LEVEL) != 0 {
+        // Linux 6.18 refuses `IORING_POLL_ADD_LEVEL` with the unknown ones.
+        if flags & !uapi::IORING_POLL_ADD_MULTI != 0 {
             return Err(Errno::INVAL);
         }
         let multishot = flags & uapi::IORING_POLL_ADD_MULTI != 0;
         if multishot && sqe.flags().contains(SqeFlags::CQE_SKIP_SUCCESS) {
             return Err(Errno::INVAL);
         }
-        Ok(Self {
-            events: decode_events(sqe, flags),
-            multishot,
-            wait_first: flags & uapi::IORING_POLL_ADD_LEVEL == 0,
-        })
+        Ok(Self { events: decode_events(sqe, flags), multishot, wait_first: true })
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

@@ -1,6 +1,6 @@
 //! READ, WRITE, READV, WRITEV and their fixed-buffer kin: one transfer, attempted without waiting first.
 
-use ringer_abi::{Opcode, Sqe, SqeFlags};
+use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call};
 
@@ -8,11 +8,14 @@ use crate::operation::{Completion, Issue, Op, Outcome, Patience, Prepare, Traits
 
 /// `RWF_NOWAIT` of `preadv2.2`.
 pub(crate) const RWF_NOWAIT: u32 = 0x8;
+/// `RWF_HIPRI`: polled completion.
+const RWF_HIPRI: u32 = 0x1;
+/// The flags that every file knows: `RWF_HIPRI` to `RWF_APPEND`.
+const OLD_RW_FLAGS: u32 = 0x1f;
 /// `RWF_APPEND`, `RWF_DSYNC` and so on that a request may ask for: what Linux 6.18 knows.
 pub(crate) const KNOWN_RW_FLAGS: u32 = 0x1ff;
 /// "At the file position and move it."
 const FILE_POSITION: u64 = u64::MAX;
-const O_NONBLOCK: u32 = 0o4000;
 const O_DIRECT: u32 = 0o40000;
 /// `UIO_MAXIOV`: the most vectors of one request.
 const MOST_VECTORS: u32 = 1024;
@@ -43,20 +46,26 @@ pub struct Transfer {
     is_write: bool,
     kind: Option<FileKind>,
     done: u64,
+    /// On a ring made with `IORING_SETUP_IOPOLL`.
+    iopoll: bool,
 }
 
 impl Op for Transfer {
     const TRAITS: Traits =
         Traits { needs_file: true, ioprio: true, iopoll: true, buffer_select: true, fixed_buffer: false };
 
-    fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
+    fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
         let opcode = Opcode::from_number(sqe.opcode());
         let is_write =
             matches!(opcode, Some(Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed));
         let vectored =
             matches!(opcode, Some(Opcode::Readv | Opcode::Writev | Opcode::ReadvFixed | Opcode::WritevFixed));
         check_priority(sqe.ioprio())?;
+        check_attributes(sqe)?;
         let selects = sqe.flags().contains(SqeFlags::BUFFER_SELECT);
+        if selects && is_write {
+            return Err(Errno::OPNOTSUPP);
+        }
         let memory = if vectored {
             if selects && sqe.len() != 1 {
                 return Err(Errno::INVAL);
@@ -65,12 +74,16 @@ impl Op for Transfer {
         } else {
             Memory::Range([sqe.addr(), u64::from(sqe.len())])
         };
-        Ok(Self { memory, offset: sqe.off(), flags: sqe.op_flags(), is_write, kind: None, done: 0 })
+        let iopoll = context.setup.contains(SetupFlags::IOPOLL);
+        Ok(Self { memory, offset: sqe.off(), flags: sqe.op_flags(), is_write, kind: None, done: 0, iopoll })
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if self.flags & !KNOWN_RW_FLAGS != 0 {
             return Outcome::failed(Errno::OPNOTSUPP);
+        }
+        if let Err(errno) = self.check_polled(context) {
+            return Outcome::failed(errno);
         }
         if let Some(buffer) = context.buffer {
             let length = match &self.memory {
@@ -128,7 +141,10 @@ impl Transfer {
         match self.call(context.fd, extra_flags) {
             Ok(bytes) => self.transferred(bytes as u64, context),
             Err(Errno::SPIPE) if self.offset != FILE_POSITION => {
-                // A stream has no positions: its offset is ignored.
+                // A stream has no positions: its offset is ignored, but by a socket.
+                if self.offset != 0 && call::is_socket(context.fd) {
+                    return Step::Finish(Outcome::failed(Errno::SPIPE));
+                }
                 self.offset = FILE_POSITION;
                 self.kind = Some(FileKind::Stream);
                 Step::Again
@@ -137,8 +153,20 @@ impl Transfer {
             Err(Errno::OPNOTSUPP) if extra_flags != 0 && self.flags & RWF_NOWAIT == 0 => {
                 self.cannot_ask(context)
             }
+            Err(Errno::OPNOTSUPP) if self.flags & RWF_NOWAIT != 0 && self.flags & !OLD_RW_FLAGS == 0 => {
+                // The file cannot be asked not to wait: the kernel's io_uring says that it would.
+                Step::Finish(self.finish(Err(Errno::AGAIN)))
+            }
             Err(errno) => Step::Finish(self.finish(Err(errno))),
         }
+    }
+
+    /// Polled completion is for direct I/O; everything else is refused on such a ring.
+    fn check_polled(&self, context: &mut Issue<'_>) -> Result<(), Errno> {
+        if !self.iopoll {
+            return if self.flags & RWF_HIPRI != 0 { Err(Errno::INVAL) } else { Ok(()) };
+        }
+        if context.status_flags()? & O_DIRECT == 0 { Err(Errno::OPNOTSUPP) } else { Ok(()) }
     }
 
     /// Whether the file could be open for direct I/O: such transfers are aligned to 512 bytes.
@@ -212,11 +240,8 @@ impl Transfer {
         self.kind = Some(kind);
         match kind {
             FileKind::Seekable => Step::Finish(Outcome::Punt),
-            FileKind::Stream => match context.status_flags() {
-                Ok(flags) if flags & O_NONBLOCK != 0 => Step::Finish(self.finish(Err(Errno::AGAIN))),
-                Ok(_) => Step::Finish(self.wait()),
-                Err(errno) => Step::Finish(self.finish(Err(errno))),
-            },
+            // Also when the file is open with `O_NONBLOCK`, as long as it can be polled.
+            FileKind::Stream => Step::Finish(self.wait()),
         }
     }
 
@@ -235,10 +260,7 @@ impl Transfer {
             FileKind::Stream => {
                 let events = if self.is_write { POLLOUT } else { POLLIN };
                 match call::poll_now(context.fd, events as u16) {
-                    Ok(0) => match context.status_flags() {
-                        Ok(flags) if flags & O_NONBLOCK != 0 => Step::Finish(self.finish(Err(Errno::AGAIN))),
-                        _ => Step::Finish(self.wait()),
-                    },
+                    Ok(0) => Step::Finish(self.wait()),
                     // Ready, but somebody else may be faster: only a worker may be caught by that.
                     Ok(_) if context.patience != Patience::Unlimited => Step::Finish(Outcome::Punt),
                     Ok(_) => self.plain_call(context),
@@ -307,8 +329,26 @@ fn check_length(length: u64) -> Result<(), Errno> {
 /// `EINVAL` for an unknown class or a level without one.
 pub(crate) fn check_priority(priority: u16) -> Result<(), Errno> {
     match priority >> 13 {
-        0 if priority & 0x1fff != 0 => Err(Errno::INVAL),
+        0 if priority & 0x7 != 0 => Err(Errno::INVAL),
         0..=3 => Ok(()),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// The attributes of a transfer (`attr_type_mask` and `attr_ptr`): protection information is the only kind,
+/// and there is no way to pass it on from user space.
+///
+/// # Errors
+/// `EINVAL`; `EFAULT` for a bad address.
+fn check_attributes(sqe: &Sqe) -> Result<(), Errno> {
+    /// `struct io_uring_attr_pi`, in bytes.
+    const PROTECTION_BYTES: usize = 32;
+    match sqe.pad2() {
+        0 => Ok(()),
+        mask if mask == u64::from(uapi::IORING_RW_ATTR_FLAG_PI) => {
+            UserAddress::new(sqe.addr3()).read::<[u8; PROTECTION_BYTES]>()?;
+            Err(Errno::INVAL)
+        }
         _ => Err(Errno::INVAL),
     }
 }
@@ -344,6 +384,9 @@ impl Op for FixedVectors {
         Traits { needs_file: true, ioprio: true, iopoll: true, buffer_select: false, fixed_buffer: false };
 
     fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
+        if sqe.len() > i32::MAX as u32 {
+            return Err(Errno::NOMEM);
+        }
         let transfer = Transfer::prepare(sqe, context)?;
         Ok(Self { transfer, buffer_index: sqe.buf_index(), checked: false })
     }

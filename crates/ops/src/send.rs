@@ -89,7 +89,7 @@ impl Send {
             return Err(Errno::INVAL);
         }
         let name = match (sqe.off(), sqe.addr_len()) {
-            (0, _) | (_, 0) => None,
+            (0, _) => None,
             (address, length) => Some(read_address(address, u32::from(length))?),
         };
         let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {

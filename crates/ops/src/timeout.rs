@@ -103,7 +103,11 @@ impl Op for LinkTimeout {
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let flags = sqe.op_flags();
-        let known = uapi::IORING_TIMEOUT_ABS | CLOCK_FLAGS | uapi::IORING_TIMEOUT_ETIME_SUCCESS;
+        // Linux accepts the multishot flag here, too; there is nothing to repeat.
+        let known = uapi::IORING_TIMEOUT_ABS
+            | CLOCK_FLAGS
+            | uapi::IORING_TIMEOUT_ETIME_SUCCESS
+            | uapi::IORING_TIMEOUT_MULTISHOT;
         if sqe.addr3() != 0 || sqe.pad2() != 0 {
             return Err(Errno::INVAL);
         }
@@ -154,13 +158,15 @@ impl Op for TimeoutRemove {
         let flags = sqe.op_flags();
         let update_mask = uapi::IORING_TIMEOUT_UPDATE_MASK;
         let (update, link_timeout) = if flags & update_mask != 0 {
-            if (flags & CLOCK_FLAGS).count_ones() > 1 {
+            // The clock stays the timeout's own.
+            if flags & !(update_mask | uapi::IORING_TIMEOUT_ABS) != 0 {
                 return Err(Errno::INVAL);
             }
-            if flags & !(update_mask | uapi::IORING_TIMEOUT_ABS | CLOCK_FLAGS) != 0 {
-                return Err(Errno::INVAL);
-            }
-            (Some(read_expiry(sqe.off(), flags)?), flags & uapi::IORING_LINK_TIMEOUT_UPDATE != 0)
+            let expiry = read_expiry(sqe.off(), flags)?;
+            let is_update = flags & uapi::IORING_TIMEOUT_UPDATE != 0;
+            // `IORING_LINK_TIMEOUT_UPDATE` alone removes, and an ordinary timeout at that.
+            let link_timeout = is_update && flags & uapi::IORING_LINK_TIMEOUT_UPDATE != 0;
+            (is_update.then_some(expiry), link_timeout)
         } else if flags != 0 {
             return Err(Errno::INVAL);
         } else {

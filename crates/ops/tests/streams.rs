@@ -34,10 +34,10 @@ fn bytes_go_over_and_a_short_receive_is_no_failure() {
 fn a_stream_with_more_to_read_says_so() {
     let (tcp, tcp_peer) = tcp_pair();
     let (unix, unix_peer) = unix_pair();
-    for (fd, send) in [
-        (tcp.as_raw_fd(), &mut |bytes: &[u8]| write(&tcp_peer, bytes) as ()) as (_, &mut dyn FnMut(&[u8])),
-        (unix.as_raw_fd(), &mut |bytes: &[u8]| write(&unix_peer, bytes)),
-    ] {
+    let to_tcp = |bytes: &[u8]| write(&tcp_peer, bytes);
+    let to_unix = |bytes: &[u8]| write(&unix_peer, bytes);
+    let streams: [(_, &dyn Fn(&[u8])); 2] = [(tcp.as_raw_fd(), &to_tcp), (unix.as_raw_fd(), &to_unix)];
+    for (fd, send) in streams {
         send(b"abcdefghijkl");
         let mut target = [0; 8];
         let recv = transfer(Opcode::Recv, fd, &mut target, 0);

@@ -17,6 +17,9 @@ const MAP_32BIT: u32 = if cfg!(target_arch = "x86_64") { 0x40 } else { 0 };
 /// What the kernel refuses for a ring descriptor.
 const REFUSED: u32 = uapi::MAP_GROWSDOWN | uapi::MAP_HUGETLB;
 
+/// No program has more address space than this.
+const LARGEST: usize = 1 << 47;
+
 /// Maps the `bytes` at `start` once more. Arguments and answers as those of `mmap.2` for a ring
 /// descriptor on Linux 6.18, found by trying:
 ///
@@ -44,6 +47,9 @@ pub(crate) unsafe fn duplicate(
         return Err(Errno::INVAL);
     }
     let length = length.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
+    if length > LARGEST {
+        return Err(Errno::NOMEM);
+    }
     // A hint inside the first page counts as no hint.
     let fixed = flags & (uapi::MAP_FIXED | uapi::MAP_FIXED_NOREPLACE) != 0;
     if address >= page as u64 || fixed && address != 0 {

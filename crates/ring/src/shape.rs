@@ -32,7 +32,7 @@ impl RingShape {
             ring_entries: 24,
             flags: 36,
             dropped: 32,
-            array: if self.no_sqarray { 0 } else { self.words_and_cqes_bytes() as u32 },
+            array: if self.no_sqarray { 0 } else { self.array_offset() as u32 },
             resv1: 0,
             user_addr: 0,
         }
@@ -56,7 +56,7 @@ impl RingShape {
     /// Bytes of the area that holds the words of both rings, the CQEs and the index array: whole pages.
     pub fn rings_bytes(&self) -> usize {
         let array = if self.no_sqarray { 0 } else { self.sq_entries as usize * size_of::<u32>() };
-        whole_pages(self.words_and_cqes_bytes() + array)
+        whole_pages(self.array_offset() + array)
     }
 
     /// Bytes of the area that holds the SQEs: whole pages.
@@ -74,9 +74,12 @@ impl RingShape {
         if self.cqe32 { 4 } else { 2 }
     }
 
-    fn words_and_cqes_bytes(&self) -> usize {
-        let cqes = self.cq_entries as usize * self.cqe_words() * size_of::<u64>();
-        (CQES as usize + cqes).next_multiple_of(CACHE_LINE)
+    /// Where the index array starts. With `IORING_SETUP_CQE32` the kernel doubles all that lies before it, the
+    /// words included: the offsets are part of what a program sees, so that they are the same here.
+    fn array_offset(&self) -> usize {
+        let words_and_cqes = CQES as usize + self.cq_entries as usize * 2 * size_of::<u64>();
+        let bytes = if self.cqe32 { 2 * words_and_cqes } else { words_and_cqes };
+        bytes.next_multiple_of(CACHE_LINE)
     }
 }
 

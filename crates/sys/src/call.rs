@@ -322,6 +322,17 @@ pub enum FileKind {
     Stream,
 }
 
+/// Whether a descriptor is a socket; one that is not open is none. `fstat.2`.
+pub fn is_socket(fd: RawFd) -> bool {
+    if fd < 0 {
+        return false;
+    }
+    // SAFETY: the descriptor is only asked about; a closed one gives EBADF.
+    let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    rustix::fs::fstat(file)
+        .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Socket)
+}
+
 /// The kind of a descriptor's file. `fstat.2`.
 ///
 /// # Errors

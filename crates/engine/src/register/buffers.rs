@@ -96,6 +96,9 @@ pub(crate) fn update2(ring: &Arc<Ring>, argument: UserAddress, size: u32) -> Res
     }
     let mut done = 0;
     for index in 0..update.count {
+        if update.data.is_null() {
+            return Err(Errno::FAULT);
+        }
         let replaced = read_slot(ring, update.data, update.tags, u64::from(index))
             .and_then(|slot| ring.buffers.lock().set(update.offset + index, slot));
         match replaced {

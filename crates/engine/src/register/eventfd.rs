@@ -8,6 +8,7 @@ use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::ring::Ring;
+use crate::system::System;
 
 /// The eventfd of one ring, if one is registered.
 #[derive(Debug, Default)]
@@ -19,12 +20,12 @@ pub(crate) struct EventfdSignal {
 #[derive(Debug)]
 struct Registered {
     eventfd: OwnedFd,
-    /// Only completions that did not happen within the submission count.
+    /// Only completions by a worker count.
     asynchronous_only: bool,
 }
 
 impl EventfdSignal {
-    /// Signals that CQEs were posted.
+    /// Signals that CQEs were posted; `asynchronous`: by a worker.
     pub(crate) fn signal(&self, ring: &Ring, asynchronous: bool) {
         // Relaxed: a signal may come just before or just after the registration.
         if !self.present.load(Ordering::Relaxed) || ring.shared.cq_eventfd_disabled() {
@@ -58,7 +59,8 @@ pub(crate) fn register(
         return Err(Errno::BUSY);
     }
     let fd = argument.read::<i32>()?;
-    if !descriptor::is_eventfd(fd)? {
+    // A ring's own descriptor is an eventfd in disguise.
+    if !descriptor::is_eventfd(fd)? || System::global().ring_of(fd).is_some() {
         return Err(Errno::INVAL);
     }
     *registered = Some(Registered { eventfd: descriptor::duplicate_for_engine(fd)?, asynchronous_only });

@@ -54,6 +54,7 @@ pub(crate) fn register(
     check_caller(ring)?;
     let bare = || if argument.is_null() && count == 0 { Ok(()) } else { Err(Errno::INVAL) };
     match opcode {
+        RegisterOpcode::Buffers | RegisterOpcode::Files if argument.is_null() => Err(Errno::FAULT),
         RegisterOpcode::Buffers => buffers::register(ring, argument, count, None),
         RegisterOpcode::Buffers2 => buffers::register2(ring, argument, count),
         RegisterOpcode::BuffersUpdate => buffers::update2(ring, argument, count),
@@ -83,7 +84,7 @@ pub(crate) fn register(
         RegisterOpcode::EnableRings => bare().and_then(|()| enable(ring)),
         RegisterOpcode::IowqAff => workers::set_affinity(argument, count),
         RegisterOpcode::UnregisterIowqAff => bare().map(|()| workers::reset_affinity()),
-        RegisterOpcode::IowqMaxWorkers => workers::set_limits(argument, count),
+        RegisterOpcode::IowqMaxWorkers => workers::set_limits(ring, argument, count),
         RegisterOpcode::PbufRing => buffer_rings::register(ring, argument, count),
         RegisterOpcode::UnregisterPbufRing => buffer_rings::unregister(ring, argument, count),
         RegisterOpcode::PbufStatus => buffer_rings::status(ring, argument, count),

@@ -1,8 +1,10 @@
 //! Limits and affinity of the worker pool.
 
 use ringer_sys::{Errno, UserAddress};
+use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
+use crate::ring::Ring;
 use crate::system::System;
 
 /// `IORING_REGISTER_IOWQ_MAX_WORKERS`: the limits for bounded and unbounded work; 0 only asks. Our
@@ -10,7 +12,7 @@ use crate::system::System;
 ///
 /// # Errors
 /// `EINVAL`, `EFAULT`.
-pub(crate) fn set_limits(argument: UserAddress, count: u32) -> Result<i32, Errno> {
+pub(crate) fn set_limits(ring: &Ring, argument: UserAddress, count: u32) -> Result<i32, Errno> {
     if argument.is_null() || count != 2 {
         return Err(Errno::INVAL);
     }
@@ -18,8 +20,16 @@ pub(crate) fn set_limits(argument: UserAddress, count: u32) -> Result<i32, Errno
     if wanted.iter().any(|most| *most > i32::MAX as u32) {
         return Err(Errno::INVAL);
     }
-    argument.write(System::global().workers().limit(wanted))?;
+    argument.write(System::global().workers().limit(wanted, default_limits(ring)))?;
     Ok(0)
+}
+
+/// What the kernel reports as long as nothing was set: as many bounded workers as the ring has entries, at
+/// most four per processor; as many unbounded ones as the user may have processes.
+fn default_limits(ring: &Ring) -> [u32; 2] {
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    let processes = getrlimit(Resource::Nproc).current.unwrap_or(u64::MAX);
+    [ring.shared.shape().sq_entries.min(4 * processors), u32::try_from(processes).unwrap_or(u32::MAX)]
 }
 
 /// `IORING_REGISTER_IOWQ_AFF`: the processors that workers run on.

@@ -98,23 +98,26 @@ impl Work<'_> {
             return Err(Stop::bug(format!("the copy ended without a result: {}", outcome.reason())));
         };
         let target = self.target(name);
-        let source = (self.workspace.length, self.workspace.checksum);
-        let read_again = data::examine(&self.workspace.source(), self.interrupt)?;
-        let copy = data::examine(&target, self.interrupt)?;
-        for (who, found) in [
-            ("the source, read again,", read_again),
-            ("the client's reads", (bytes, checksum)),
-            ("the copy", copy),
-        ] {
-            if found != source {
-                return Err(Stop::bug(format!(
-                    "checksums differ: the source has {} bytes and crc32 {:08x}, {who} {} and {:08x}",
-                    source.0, source.1, found.0, found.1
-                )));
-            }
-        }
+        self.compare("what the client read", (bytes, checksum))?;
+        self.compare("the copy", data::examine(&target, self.interrupt)?)?;
         std::fs::remove_file(&target).map_err(|error| Stop::io("remove the copy", &error))?;
         Ok(Copied { bytes, seconds, fsync_seconds, checksum })
+    }
+
+    /// Reads the source again: it must be as it was made, or equal checksums would prove nothing.
+    pub fn check_source(&self) -> Result<(), Stop> {
+        self.compare("the same file, read again,", data::examine(&self.workspace.source(), self.interrupt)?)
+    }
+
+    fn compare(&self, who: &str, (length, checksum): (u64, u32)) -> Result<(), Stop> {
+        let Workspace { length: expected, checksum: right, .. } = self.workspace;
+        if (length, checksum) == (expected, right) {
+            return Ok(());
+        }
+        Err(Stop::bug(format!(
+            "checksums differ: the source was made with {expected} bytes and crc32 {right:08x}, \
+             {who} has {length} and {checksum:08x}"
+        )))
     }
 
     /// Compares both sides of an echo with what the seed says.

@@ -21,7 +21,7 @@ use super::{Instruction, Verdict};
 use crate::descriptor::ReservedRange;
 
 /// What the engine's own calls carry in their sixth argument, or, in `mmap`, in the upper half of the descriptor.
-pub const MARK: u64 = 0x52_696e_6765_7221_a5;
+pub const MARK: u64 = 0x5269_6e67_6572_21a5;
 
 /// What `si_errno` holds in the SIGSYS of a call that this filter trapped.
 pub const TRAP_NUMBER: u16 = 0x5247;
