@@ -126,7 +126,7 @@ impl Output {
     }
 
     fn for_child(&self) -> io::Result<OwnedFd> {
-        Ok(self.0.as_fd().try_clone_to_owned()?)
+        self.0.as_fd().try_clone_to_owned()
     }
 
     fn len(&self) -> io::Result<u64> {

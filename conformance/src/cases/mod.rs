@@ -31,10 +31,12 @@ mod rw_vectored;
 mod send_recv;
 mod setup;
 mod socket;
+mod socket_command;
 mod splice;
 mod statx;
 mod timeout;
 mod xattr;
+mod zero_copy;
 
 /// The opcodes of the first milestone, each of which has cases.
 pub const ISSUE_2: [Opcode; 33] = [
@@ -108,6 +110,8 @@ pub fn all() -> Vec<Case> {
         epoll::cases,
         provided_buffers::cases,
         descriptors::cases,
+        zero_copy::cases,
+        socket_command::cases,
     ] {
         all.extend(family());
     }

@@ -83,7 +83,7 @@ fn opened(session: &Session, ring: &Ring, label: &str, sqe: Sqe) -> Option<i32> 
         session.record(label, "a descriptor");
         Some(result)
     } else {
-        session.outcome(label, Ok(i64::from(result)).map(|value| value));
+        session.outcome(label, Ok(i64::from(result)));
         None
     }
 }

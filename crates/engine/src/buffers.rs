@@ -69,13 +69,19 @@ impl RegisteredBuffer {
 /// writable; what cannot be written is refused.
 fn fault_in(address: u64, length: u64) -> Result<(), Errno> {
     const PAGE: u64 = 4096;
+    const MADV_POPULATE_READ: u32 = 22;
     const MADV_POPULATE_WRITE: u32 = 23;
     let first = address & !(PAGE - 1);
     let bytes = (address + length).next_multiple_of(PAGE) - first;
     match ringer_sys::call::madvise(UserAddress::new(first), bytes, MADV_POPULATE_WRITE) {
         Ok(_) => Ok(()),
-        // Before Linux 5.14 it cannot be asked for.
-        Err(Errno::INVAL) => probe_pages(address, length),
+        // It cannot be asked for before Linux 5.14, nor of device memory; or the pages are not writable.
+        Err(Errno::INVAL) => {
+            match ringer_sys::call::madvise(UserAddress::new(first), bytes, MADV_POPULATE_READ) {
+                Ok(_) => Err(Errno::FAULT),
+                Err(_) => probe_pages(address, length),
+            }
+        }
         Err(_) => Err(Errno::FAULT),
     }
 }

@@ -62,8 +62,15 @@ pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<
     } else {
         0
     };
-    let waited =
-        if enter.flags.contains(EnterFlags::GETEVENTS) { get_events(ring, enter, caller) } else { Ok(()) };
+    let waited = if enter.flags.contains(EnterFlags::GETEVENTS) {
+        get_events(ring, enter, caller)
+    } else {
+        if enter.to_submit == 0 && !ring.defers_completions() && ring.reactor.may_have_work() {
+            // A call without any wish still does what has become possible, as every system call does in the kernel.
+            wait::drive(ring);
+        }
+        Ok(())
+    };
     background::notice(ring);
     ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
     match waited {
@@ -94,6 +101,10 @@ fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Er
     let wanted = enter.min_complete.min(ring.shared.shape().cq_entries);
     ring.run_deferred();
     ring.flush_backlog();
+    if wanted == 0 && enter.to_submit == 0 {
+        // Only what has become ready is asked for: no wait, so that the mask does not matter.
+        return wait::wait(ring, 0, &argument.limits, None);
+    }
     if wanted > 0 && ring.shared.cq_ready() >= wanted {
         // Like the kernel, which looks at the signal mask only when it is to wait.
         return Ok(());

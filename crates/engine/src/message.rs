@@ -14,10 +14,15 @@ use crate::system::System;
 /// Delivers a message. `fd` is the other ring's descriptor.
 ///
 /// # Errors
-/// `EBADFD` when it is no ring or is disabled, `EINVAL` for a file to the ring itself, `ENXIO` without registered
+/// `EBADF` when it is not open, `EBADFD` when it is no ring or is disabled, `EINVAL` for a file to the ring itself, `ENXIO` without registered
 /// files here, `EBADF` for an empty slot, and those of the installation there.
 pub(crate) fn deliver(from: &Arc<Ring>, fd: i32, message: &MsgRing) -> Result<i32, Errno> {
-    let target = System::global().ring_of(fd).ok_or(Errno::BADFD)?;
+    const F_GETFD: u32 = 1;
+    let Some(target) = System::global().ring_of(fd) else {
+        // Another kind of file, or none at all.
+        ringer_sys::call::fcntl(fd, F_GETFD, 0)?;
+        return Err(Errno::BADFD);
+    };
     let content = message.message?;
     if target.disabled.load(Ordering::Relaxed) {
         return Err(Errno::BADFD);

@@ -86,10 +86,12 @@ impl ProvidedBuffers {
     pub(crate) fn provide(&mut self, provide: &ProvideBuffers) -> Result<(), Errno> {
         let group = self.groups.entry(provide.group).or_insert_with(|| Group::Classic(VecDeque::new()));
         let Group::Classic(buffers) = group else { return Err(Errno::INVAL) };
-        if buffers.len() + provide.count as usize > MOST_BUFFERS as usize {
+        let room = (MOST_BUFFERS as usize).saturating_sub(buffers.len());
+        if room == 0 {
             return Err(Errno::OVERFLOW);
         }
-        for index in 0..provide.count {
+        // What finds no room is left out without an error, as long as something was added.
+        for index in 0..provide.count.min(room as u32) {
             let address = provide.address.add(u64::from(index) * u64::from(provide.length));
             let id = provide.first_id.wrapping_add(index as u16);
             buffers.push_back((Buffer { address, length: provide.length }, id));

@@ -5,8 +5,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
+use ringer_ring::SharedRing;
 use ringer_sys::Errno;
 use ringer_sys::ready::{Epoll, Kick, Report, Trigger};
+
+use crate::ring::Ring;
 
 /// The token of the kick; no request has it, as no slot has this number.
 pub(crate) const KICK: u64 = u64::MAX;
@@ -25,9 +28,55 @@ pub(crate) struct Reactor {
     work: AtomicBool,
     /// A timer was queued since the background thread last looked.
     timer_changed: AtomicBool,
+    /// How often waiting threads were kicked.
+    kicks: AtomicU32,
     /// Threads that drive this ring now.
     drivers: AtomicU32,
     owner: AtomicU8,
+}
+
+/// One thread's view of the kicks, each of which leaves one token for every thread that waits.
+///
+/// A thread that took the token of another would leave that one asleep. So a token is taken by who has not had
+/// one of the latest kick yet. Others leave it, for a while: it may be left over from a thread that went away.
+pub(crate) struct Kicks<'a> {
+    shared: &'a SharedRing,
+    waits: bool,
+    had: u32,
+    left: u32,
+}
+
+impl<'a> Kicks<'a> {
+    /// For a thread that waits.
+    pub(crate) fn of_waiter(ring: &'a Ring) -> Self {
+        Self { shared: &ring.shared, waits: true, had: ring.reactor.kick_count(), left: 0 }
+    }
+
+    /// For a thread that only looks.
+    pub(crate) fn of_visitor(ring: &'a Ring) -> Self {
+        Self { shared: &ring.shared, waits: false, had: 0, left: 0 }
+    }
+
+    fn may_take(&mut self, reactor: &Reactor) -> bool {
+        const PATIENCE: u32 = 100;
+        const PAUSE: Duration = Duration::from_micros(100);
+        let others = self.shared.waiters() > u32::from(self.waits);
+        let latest = reactor.kick_count();
+        if !others || self.waits && self.had != latest {
+            (self.had, self.left) = (latest, 0);
+            return true;
+        }
+        if !self.waits {
+            return false;
+        }
+        self.left += 1;
+        if self.left > PATIENCE {
+            self.left = 0;
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+        false
+    }
 }
 
 /// Who drives a ring while no thread of the program does.
@@ -85,7 +134,7 @@ impl Reactor {
         }
     }
 
-    /// Waits for reports. Kicks are taken here and not reported.
+    /// Waits for reports. `kicks` are taken here; a thread that does not wait for one has none to take.
     ///
     /// # Errors
     /// `EINTR` when a signal handler ran; those of making the instance.
@@ -94,19 +143,27 @@ impl Reactor {
         reports: &mut [Report],
         timeout: Option<Duration>,
         mask: Option<u64>,
+        kicks: &mut Kicks<'_>,
     ) -> Result<usize, Errno> {
         let parts = self.parts()?;
         let count = parts.epoll.wait(reports, timeout, mask)?;
-        if reports[..count].iter().any(|report| { report.token } == KICK) {
+        if reports[..count].iter().any(|report| { report.token } == KICK) && kicks.may_take(self) {
             parts.kick.take();
         }
         Ok(count)
+    }
+
+    fn kick_count(&self) -> u32 {
+        // Acquire, with the Release in `kick`: the token that belongs to this number is there.
+        self.kicks.load(Ordering::Acquire)
     }
 
     /// Wakes threads out of [`wait`](Self::wait).
     pub(crate) fn kick(&self, threads: u32) {
         if let Some(parts) = self.parts.get() {
             parts.kick.wake(threads);
+            // Release, with the Acquire in `kick_count`.
+            self.kicks.fetch_add(1, Ordering::Release);
         }
     }
 

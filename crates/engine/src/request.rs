@@ -10,6 +10,7 @@ use crate::Served;
 use crate::buffers::RegisteredBuffer;
 use crate::files::RegisteredFile;
 use crate::inflight::RequestId;
+use crate::provided::Selected;
 
 /// One request, from its preparation to its final CQE.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct Request {
     pub(crate) watch: Option<Watch>,
     /// It waits for a file that its operation named, not for its own.
     pub(crate) waits_for_other: bool,
+    /// A provided buffer that is partly used, and stays with the request.
+    pub(crate) selected: Option<Selected>,
     pub(crate) captured: bool,
     /// Its chain was submitted with `IOSQE_IO_DRAIN`: what came later waits for its end.
     pub(crate) drains: bool,
@@ -96,6 +99,7 @@ impl Request {
             slot: None,
             watch: None,
             waits_for_other: false,
+            selected: None,
             captured: false,
             drains: false,
             early_result: None,

@@ -22,7 +22,11 @@ pub(crate) const FEATURES: Features = Features::SINGLE_MMAP
     .union(Features::NATIVE_WORKERS)
     .union(Features::RSRC_TAGS)
     .union(Features::CQE_SKIP)
-    .union(Features::LINKED_FILE);
+    .union(Features::LINKED_FILE)
+    .union(Features::REG_REG_RING)
+    .union(Features::MIN_TIMEOUT)
+    .union(Features::RW_ATTR)
+    .union(Features::NO_IOWAIT);
 
 /// Setup flags that are honoured.
 const SERVED: SetupFlags = SetupFlags::IOPOLL

@@ -71,8 +71,8 @@ const AREA_MASK: u64 = uapi::IORING_OFF_MMAP_MASK as u64;
 const MOST_REGISTERED_RINGS: usize = 16;
 
 thread_local! {
-    /// Whether this thread registered ring descriptors so far.
-    static HAS_REGISTERED: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread made a ring or registered one so far.
+    static USES_RINGS: Cell<bool> = const { Cell::new(false) };
     /// Ring descriptors that this thread registered (`IORING_REGISTER_RING_FDS`).
     static REGISTERED_RINGS: RefCell<[Option<Arc<Ring>>; MOST_REGISTERED_RINGS]> = const { RefCell::new([const { None }; MOST_REGISTERED_RINGS]) };
 }
@@ -124,8 +124,8 @@ impl System {
         let index = usize::try_from(index).map_err(|_| Errno::INVAL)?;
         REGISTERED_RINGS.with_borrow(|rings| match rings.get(index) {
             None => Err(Errno::INVAL),
-            // A thread that never registered one has no table at all.
-            Some(None) => Err(if HAS_REGISTERED.get() { Errno::BADF } else { Errno::INVAL }),
+            // A thread that never used a ring has no table at all.
+            Some(None) => Err(if USES_RINGS.get() { Errno::BADF } else { Errno::INVAL }),
             Some(Some(ring)) => Ok(Arc::clone(ring)),
         })
     }
@@ -168,6 +168,7 @@ impl System {
         }
         let fd = handle._descriptor.as_raw_fd();
         self.counters().rings.fetch_add(1, Ordering::Relaxed);
+        USES_RINGS.set(true);
         self.write().insert(fd, handle);
         Ok(fd)
     }
@@ -260,7 +261,7 @@ impl System {
                 }
             };
             rings[slot] = Some(ring);
-            HAS_REGISTERED.set(true);
+            USES_RINGS.set(true);
             Ok(slot)
         })?;
         entry.write(slot as u32)
@@ -290,6 +291,9 @@ impl System {
     pub fn map(&self, fd: RawFd, mapping: &Mapping) -> Result<usize, Errno> {
         let ring = self.ring(fd)?;
         // The upper bits say which area; the mapping starts at its first page whatever the others say.
+        if !mapping.offset.is_multiple_of(rustix::param::page_size() as u64) {
+            return Err(Errno::INVAL);
+        }
         let area = match mapping.offset & AREA_MASK {
             OFF_SQ_RING | OFF_CQ_RING => Area::Rings,
             OFF_SQES => Area::Sqes,

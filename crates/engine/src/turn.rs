@@ -38,8 +38,8 @@ pub(crate) struct Turn<'a> {
     /// Requests that became ready to start.
     pub(crate) ready: VecDeque<Box<Request>>,
     punts: Vec<RequestId>,
-    /// Chains that failed in this submission, still to be cancelled.
-    broken: VecDeque<BrokenChain>,
+    /// What chains go on with after the submission is through, as task work does in the kernel.
+    later: VecDeque<Later>,
     posted: bool,
     /// An edge-triggered watch was set up: it reports the present state, too.
     pub(crate) armed_edge: bool,
@@ -52,7 +52,7 @@ impl<'a> Turn<'a> {
             place,
             ready: VecDeque::new(),
             punts: Vec::new(),
-            broken: VecDeque::new(),
+            later: VecDeque::new(),
             posted: false,
             armed_edge: false,
         }
@@ -66,6 +66,9 @@ impl<'a> Turn<'a> {
                 return;
             };
             next = self.step(request);
+            if self.place == Place::Submitter {
+                self.later.extend(next.take().map(|next| Later::Run(Box::new(next))));
+            }
         }
     }
 
@@ -83,8 +86,11 @@ impl<'a> Turn<'a> {
 
     /// Hands over what was punted and tells who waits, and goes on.
     pub(crate) fn flush(&mut self) {
-        while let Some(broken) = self.broken.pop_front() {
-            self.cancel_broken(broken);
+        while let Some(later) = self.later.pop_front() {
+            match later {
+                Later::Cancel(broken) => self.cancel_broken(broken),
+                Later::Run(request) => self.run(*request),
+            }
             self.run_ready();
         }
         if !self.punts.is_empty() {
@@ -139,7 +145,7 @@ impl<'a> Turn<'a> {
 
     fn attempt(&mut self, request: &mut Request) -> Outcome {
         if let Err(errno) = self.resolve(request) {
-            return Outcome::failed(errno);
+            return request.operation.refuse(errno);
         }
         let patience = match self.place {
             Place::Worker => Patience::Unlimited,
@@ -149,7 +155,9 @@ impl<'a> Turn<'a> {
             FileRef::Registered(file) => Some(file.status_flags()),
             _ => None,
         };
-        let selected = if request.flags.contains(SqeFlags::BUFFER_SELECT) {
+        let selected = if let Some(selected) = request.selected.take() {
+            Some(selected)
+        } else if request.flags.contains(SqeFlags::BUFFER_SELECT) && request.operation.wants_buffer() {
             let mut provided = self.ring.provided.lock();
             match provided.select(request.buffer_index) {
                 Ok(selected) => Some(selected),
@@ -185,6 +193,8 @@ impl<'a> Turn<'a> {
                 Outcome::Done(completion) | Outcome::More(completion) if completion.result > 0 || used => {
                     completion.flags |= selected.cqe_flags();
                 }
+                // It holds a part of the data, or gives the rest of it, at the next attempt.
+                Outcome::WaitFor { .. } | Outcome::Punt if used => request.selected = Some(selected),
                 _ => self.ring.provided.lock().put_back(selected),
             }
         }
@@ -416,7 +426,7 @@ impl<'a> Turn<'a> {
                 let broken = BrokenChain { rest: following, silently: skip, slot, drains };
                 if self.place == Place::Submitter {
                     // What follows in the submission comes first, as in the kernel.
-                    self.broken.push_back(broken);
+                    self.later.push_back(Later::Cancel(broken));
                 } else {
                     self.cancel_broken(broken);
                 }
@@ -460,6 +470,12 @@ impl<'a> Turn<'a> {
             self.post(&Cqe::new(request.user_data, request.early_result.unwrap_or(result), 0));
         }
     }
+}
+
+/// How a chain goes on.
+enum Later {
+    Run(Box<Request>),
+    Cancel(BrokenChain),
 }
 
 /// What is left of a chain after a member failed.

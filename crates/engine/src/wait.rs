@@ -9,7 +9,7 @@ use ringer_sys::Errno;
 use ringer_sys::ready::Report;
 
 use crate::inflight::{RequestId, Stage};
-use crate::reactor::KICK;
+use crate::reactor::{KICK, Kicks};
 use crate::ring::Ring;
 use crate::timer;
 use crate::turn::{Place, Turn};
@@ -77,6 +77,7 @@ fn wait_joined(
         all || some || ring.completions.timeouts() != timeouts
     };
     let mut looked = false;
+    let mut kicks = Kicks::of_waiter(ring);
     loop {
         ring.run_deferred();
         ring.flush_backlog();
@@ -109,7 +110,7 @@ fn wait_joined(
         let waited = if wanted > 0 && (is_enough(batch) || ring.deferred_count() > 0) {
             Ok(0)
         } else {
-            ring.reactor.wait(&mut reports, timeout, mask)
+            ring.reactor.wait(&mut reports, timeout, mask, &mut kicks)
         };
         ring.shared.retire_waiter();
         dispatch(ring, &reports[..waited?]);
@@ -120,7 +121,8 @@ fn wait_joined(
 pub(crate) fn drive(ring: &Arc<Ring>) {
     let mut reports = [Report::default(); REPORTS];
     // No signal can end a wait that does not wait; other errors leave nothing to dispatch.
-    let count = ring.reactor.wait(&mut reports, Some(Duration::ZERO), None).unwrap_or(0);
+    let mut kicks = Kicks::of_visitor(ring);
+    let count = ring.reactor.wait(&mut reports, Some(Duration::ZERO), None, &mut kicks).unwrap_or(0);
     dispatch(ring, &reports[..count]);
 }
 

@@ -86,7 +86,7 @@ impl WorkerPool {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {
-                let wanted = state.affinity.clone().filter(|(_, version)| *version != affinity);
+                let wanted = state.affinity.filter(|(_, version)| *version != affinity);
                 drop(state);
                 if let Some((set, version)) = wanted {
                     affinity = version;

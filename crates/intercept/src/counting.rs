@@ -11,10 +11,10 @@ use crate::environment;
 
 /// Counts in the file that `RINGER_COUNTERS` names, if it is there and of the right size.
 pub fn begin() {
-    if let Some(path) = environment::value(c"RINGER_COUNTERS") {
-        if let Some(counters) = map(path) {
-            System::global().count_in(counters);
-        }
+    if let Some(path) = environment::value(c"RINGER_COUNTERS")
+        && let Some(counters) = map(path)
+    {
+        System::global().count_in(counters);
     }
 }
 

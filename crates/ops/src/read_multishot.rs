@@ -25,6 +25,8 @@ pub struct ReadMultishot {
     flags: u32,
     /// It was found that the file can be waited for.
     pollable: bool,
+    /// A result was given: the file must report before the next buffer is taken.
+    waits: bool,
 }
 
 impl Op for ReadMultishot {
@@ -40,7 +42,11 @@ impl Op for ReadMultishot {
         if sqe.addr() != 0 || sqe.len() != 0 || sqe.pad2() != 0 {
             return Err(Errno::INVAL);
         }
-        Ok(Self { offset: sqe.off(), flags: sqe.op_flags(), pollable: false })
+        Ok(Self { offset: sqe.off(), flags: sqe.op_flags(), pollable: false, waits: false })
+    }
+
+    fn wants_buffer(&self) -> bool {
+        !self.waits
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
@@ -50,6 +56,9 @@ impl Op for ReadMultishot {
 
 impl ReadMultishot {
     fn attempt(&mut self, context: &mut Issue<'_>) -> Result<Outcome, Errno> {
+        if std::mem::take(&mut self.waits) {
+            return Ok(wait());
+        }
         if !self.pollable {
             if !is_pollable(context.fd)? {
                 return Err(Errno::BADFD);
@@ -105,6 +114,7 @@ impl ReadMultishot {
                 if self.offset != FILE_POSITION {
                     self.offset += bytes as u64;
                 }
+                self.waits = true;
                 Ok(Outcome::More(Completion::new(bytes as i32)))
             }
         }

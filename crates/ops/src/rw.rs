@@ -63,9 +63,6 @@ impl Op for Transfer {
         check_priority(sqe.ioprio())?;
         check_attributes(sqe)?;
         let selects = sqe.flags().contains(SqeFlags::BUFFER_SELECT);
-        if selects && is_write {
-            return Err(Errno::OPNOTSUPP);
-        }
         let memory = if vectored {
             if selects && sqe.len() != 1 {
                 return Err(Errno::INVAL);
@@ -350,6 +347,22 @@ fn check_attributes(sqe: &Sqe) -> Result<(), Errno> {
             Err(Errno::INVAL)
         }
         _ => Err(Errno::INVAL),
+    }
+}
+
+/// WRITE and WRITEV: there are no provided buffers to write from.
+#[derive(Debug)]
+pub struct Write(Transfer);
+
+impl Op for Write {
+    const TRAITS: Traits = Traits { buffer_select: false, ..Transfer::TRAITS };
+
+    fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
+        Transfer::prepare(sqe, context).map(Self)
+    }
+
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        self.0.issue(context)
     }
 }
 

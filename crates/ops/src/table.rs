@@ -84,7 +84,7 @@ macro_rules! operations {
 operations! {
     Nop => nop::Nop, (5, 1), [Inline];
     Readv => rw::Transfer, (5, 1), [Inline, Poll, Worker];
-    Writev => rw::Transfer, (5, 1), [Inline, Poll, Worker];
+    Writev => rw::Write, (5, 1), [Inline, Poll, Worker];
     ReadFixed => rw::FixedTransfer, (5, 1), [Inline, Poll, Worker];
     WriteFixed => rw::FixedTransfer, (5, 1), [Inline, Poll, Worker];
     PollAdd => poll::PollAdd, (5, 1), [Inline, Poll];
@@ -126,7 +126,7 @@ operations! {
     WritevFixed => rw::FixedVectors, (6, 15), [Inline, Poll, Worker];
     Pipe => pipe::Pipe, (6, 16), [Inline];
     Read => rw::Transfer, (5, 6), [Inline, Poll, Worker];
-    Write => rw::Transfer, (5, 6), [Inline, Poll, Worker];
+    Write => rw::Write, (5, 6), [Inline, Poll, Worker];
     Sendmsg => message::Sendmsg, (5, 3), [Inline, Poll];
     Recvmsg => message::Recvmsg, (5, 3), [Inline, Poll];
     Accept => accept::Accept, (5, 5), [Inline, Poll, Worker];

@@ -36,7 +36,8 @@ fn a_stream_with_more_to_read_says_so() {
     let (unix, unix_peer) = unix_pair();
     let to_tcp = |bytes: &[u8]| write(&tcp_peer, bytes);
     let to_unix = |bytes: &[u8]| write(&unix_peer, bytes);
-    let streams: [(_, &dyn Fn(&[u8])); 2] = [(tcp.as_raw_fd(), &to_tcp), (unix.as_raw_fd(), &to_unix)];
+    type Sender<'a> = &'a dyn Fn(&[u8]);
+    let streams: [(_, Sender<'_>); 2] = [(tcp.as_raw_fd(), &to_tcp), (unix.as_raw_fd(), &to_unix)];
     for (fd, send) in streams {
         send(b"abcdefghijkl");
         let mut target = [0; 8];
@@ -259,8 +260,9 @@ fn a_datagram_goes_to_the_address_given() {
     assert_eq!(result(&send.with_file_index(16)), 6);
     let mut target = [0; 8];
     assert_eq!(finish(&transfer(Opcode::Recv, there.as_raw_fd(), &mut target, 0)).result, 6);
-    // Without its length there is no address.
-    assert_eq!(result(&send), negated(Errno::DESTADDRREQ));
+    // An address of no length is a bad one.
+    assert_eq!(result(&send), negated(Errno::INVAL));
+    assert_eq!(result(&send.with_off(0)), negated(Errno::DESTADDRREQ));
     assert_eq!(refusal(&send.with_file_index(200)), Some(Errno::INVAL));
     assert_eq!(refusal(&send.with_off(8).with_file_index(16)), Some(Errno::FAULT));
 }

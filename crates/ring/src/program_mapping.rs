@@ -27,6 +27,7 @@ const LARGEST: usize = 1 << 47;
 /// - executable pages are refused: `EPERM`;
 /// - a length beyond the area is granted, what lies behind the area cannot be touched (`SIGSEGV` here,
 ///   `SIGBUS` in the kernel);
+/// - less than the `whole` array of SQEs is refused: `EFAULT`; of the rings a part is granted;
 /// - `MAP_PRIVATE` is granted, but as if it were `MAP_SHARED`; in the kernel the program's writes would
 ///   stay its own. No program can use a ring that way.
 ///
@@ -35,6 +36,7 @@ const LARGEST: usize = 1 << 47;
 pub(crate) unsafe fn duplicate(
     start: NonNull<u8>,
     bytes: usize,
+    whole: bool,
     address: u64,
     length: usize,
     protection: u32,
@@ -62,7 +64,8 @@ pub(crate) unsafe fn duplicate(
     let place =
         unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), length, ProtFlags::empty(), placement) }?;
     // SAFETY: `start` is the caller's promise, and `place` was mapped just now for this purpose.
-    let filled = unsafe { fill(start, bytes.min(length), place, protection) };
+    let filled = unsafe { fill(start, bytes.min(length), place, protection) }
+        .and(if whole && length < bytes { Err(Errno::FAULT) } else { Ok(()) });
     if let Err(error) = filled {
         // SAFETY: the place is ours until we hand it out.
         let unmapped = unsafe { rustix::mm::munmap(place, length) };

@@ -237,6 +237,9 @@ impl<O: Orderings> ServingRing<SharedPages, O> {
     ) -> Result<usize, Errno> {
         let (start, bytes) = self.memory.area(area);
         // SAFETY: the area is part of our own shared mapping.
-        unsafe { program_mapping::duplicate(start, bytes, address, length, protection, flags) }
+        unsafe {
+            let whole = area == Area::Sqes;
+            program_mapping::duplicate(start, bytes, whole, address, length, protection, flags)
+        }
     }
 }
