@@ -154,14 +154,18 @@ fn own_ringer() -> Result<PathBuf, Failure> {
 
 impl Paths {
     fn source(&self) -> Result<Source, Failure> {
+        Source::ensure(&self.cache()?)
+    }
+
+    /// Where the suite is kept; made if it is not there.
+    fn cache(&self) -> Result<PathBuf, Failure> {
         std::fs::create_dir_all(&self.cache).map_err(Failure::at(&self.cache))?;
-        let cache = self.cache.canonicalize().map_err(Failure::at(&self.cache))?;
-        Source::ensure(&cache)
+        self.cache.canonicalize().map_err(Failure::at(&self.cache))
     }
 
     /// Beside the suite, so that tests are on the same file system; elsewhere if that is not ours to write.
     fn scratch(&self) -> Result<PathBuf, Failure> {
-        let preferred = self.cache.canonicalize().map_err(Failure::at(&self.cache))?.join("runs");
+        let preferred = self.cache()?.join("runs");
         if std::fs::create_dir_all(&preferred).is_ok() && tempfile::tempfile_in(&preferred).is_ok() {
             return Ok(preferred);
         }
