@@ -97,6 +97,26 @@ impl Ring {
         }
     }
 
+    /// Tells a program that leaves its task work to `enter` whether there may be some (`IORING_SQ_TASKRUN`).
+    ///
+    /// The kernel sets the flag at the moment a file becomes ready. Here nobody may notice that moment, so the
+    /// flag stays set as long as something is armed: the call that it asks for looks at the files.
+    pub(crate) fn show_pending_work(&self) {
+        if !self.defers_completions() || !self.setup.contains(SetupFlags::TASKRUN_FLAG) {
+            return;
+        }
+        let is_armed = self.inflight.lock().armed > 0;
+        if is_armed || self.deferred_count() > 0 {
+            self.shared.sq_set_flags(SqRingFlags::TASKRUN);
+        } else {
+            self.shared.sq_clear_flags(SqRingFlags::TASKRUN);
+            // A completion that was deferred meanwhile set it before.
+            if self.deferred_count() > 0 {
+                self.shared.sq_set_flags(SqRingFlags::TASKRUN);
+            }
+        }
+    }
+
     /// How many completions wait for the submitter to ask for them.
     pub(crate) fn deferred_count(&self) -> u32 {
         if !self.completions.has_deferred.load(Ordering::Acquire) {

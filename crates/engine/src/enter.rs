@@ -56,6 +56,7 @@ pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<
         if submitted != enter.to_submit {
             background::notice(ring);
             ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
+            ring.show_pending_work();
             return Ok(submitted as i32);
         }
         submitted
@@ -73,6 +74,7 @@ pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<
     };
     background::notice(ring);
     ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
+    ring.show_pending_work();
     match waited {
         Err(errno) if submitted == 0 => Err(errno),
         _ => Ok(submitted as i32),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use ringer_abi::{Sqe, SqeFlags};
 use ringer_ops::{Buffer, Operation};
 
+use ringer_sys::credentials::Credentials;
+
 use crate::Served;
 use crate::buffers::RegisteredBuffer;
 use crate::files::RegisteredFile;
@@ -38,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) watch: Option<Watch>,
     /// It waits for a file that its operation named, not for its own.
     pub(crate) waits_for_other: bool,
+    /// Who it is done as (`IORING_REGISTER_PERSONALITY`), when that is not the process.
+    pub(crate) personality: Option<Arc<Credentials>>,
     /// A provided buffer that is partly used, and stays with the request.
     pub(crate) selected: Option<Selected>,
     pub(crate) captured: bool,
@@ -99,6 +103,7 @@ impl Request {
             slot: None,
             watch: None,
             waits_for_other: false,
+            personality: None,
             selected: None,
             captured: false,
             drains: false,

@@ -7,6 +7,7 @@ use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
 use ringer_ops::{Operation, Prepare, row};
 use ringer_ring::Taken;
 use ringer_sys::Errno;
+use ringer_sys::credentials::Credentials;
 
 use crate::request::Request;
 use crate::ring::Ring;
@@ -54,12 +55,12 @@ struct Batch<'a> {
 impl Batch<'_> {
     /// Takes one SQE. Returns false if it was refused and is not followed by more of its chain.
     fn accept(&mut self, sqe: &Sqe, second_half: [u64; 8]) -> bool {
-        let prepared = self.check(sqe).and_then(|()| {
+        let prepared = self.check(sqe).and_then(|personality| {
             let context = Prepare { setup: self.turn.ring.setup, second_half };
-            Operation::prepare(sqe, &context)
+            Operation::prepare(sqe, &context).map(|operation| (operation, personality))
         });
         let (request, goes_on) = match prepared {
-            Ok(operation) => (Request::new(sqe, operation), true),
+            Ok((operation, personality)) => (Request { personality, ..Request::new(sqe, operation) }, true),
             Err(errno) => {
                 let mut request = Request::refused(sqe);
                 request.early_result = Some(-errno.raw_os_error());
@@ -80,8 +81,8 @@ impl Batch<'_> {
         goes_on
     }
 
-    /// What is checked of every SQE before its operation looks at it.
-    fn check(&self, sqe: &Sqe) -> Result<(), Errno> {
+    /// What is checked of every SQE before its operation looks at it. Returns who it is to be done as.
+    fn check(&self, sqe: &Sqe) -> Result<Option<Arc<Credentials>>, Errno> {
         let flags = sqe.flags();
         let row = row(sqe.opcode()).ok_or(Errno::INVAL)?;
         if SqeFlags::from_bits(flags.bits()).is_none() {
@@ -104,9 +105,10 @@ impl Batch<'_> {
         if self.turn.ring.setup.contains(SetupFlags::IOPOLL) && !row.traits.iopoll {
             return Err(Errno::INVAL);
         }
-        if sqe.personality() != 0 && !self.turn.ring.registrations.lock().has_personality(sqe.personality()) {
-            return Err(Errno::INVAL);
-        }
+        let personality = match sqe.personality() {
+            0 => None,
+            id => Some(self.turn.ring.registrations.lock().personality(id).ok_or(Errno::INVAL)?),
+        };
         if row.opcode == Opcode::LinkTimeout {
             let limits_something =
                 self.chain.last().is_some_and(|last| last.opcode != Opcode::LinkTimeout.number());
@@ -114,7 +116,7 @@ impl Batch<'_> {
                 return Err(Errno::INVAL);
             }
         }
-        Ok(())
+        Ok(personality)
     }
 
     fn start(&mut self, request: Request) {

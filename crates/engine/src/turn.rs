@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
 use ringer_ops::{Completion, Issue, Operation, Outcome, Patience, row};
+use ringer_sys::credentials::Credentials;
 use ringer_sys::{Errno, descriptor};
 
 use crate::Served;
@@ -17,6 +18,7 @@ use crate::inflight::{RequestId, Stage};
 use crate::request::{FileRef, Request, Watch};
 use crate::ring::Ring;
 use crate::system::System;
+use crate::worker;
 
 /// Who has the turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) place: Place,
     /// Requests that became ready to start.
     pub(crate) ready: VecDeque<Box<Request>>,
+    /// The credentials of this thread, when they are not the process's.
+    pub(crate) personality: Option<Arc<Credentials>>,
     punts: Vec<RequestId>,
     /// What chains go on with after the submission is through, as task work does in the kernel.
     later: VecDeque<Later>,
@@ -51,6 +55,7 @@ impl<'a> Turn<'a> {
             ring,
             place,
             ready: VecDeque::new(),
+            personality: None,
             punts: Vec::new(),
             later: VecDeque::new(),
             posted: false,
@@ -111,6 +116,7 @@ impl<'a> Turn<'a> {
             && request.flags.contains(SqeFlags::ASYNC)
             && request.slot.is_none()
             && !is_engine_operation(&request)
+            || !self.may_run_as(&request)
         {
             return match self.resolve(&mut request) {
                 Ok(()) => self.punt(request),
@@ -140,6 +146,15 @@ impl<'a> Turn<'a> {
                 Outcome::Punt => return self.punt(request),
                 Outcome::Engine => return self.run_engine_operation(request),
             }
+        }
+    }
+
+    /// Whether this thread has the credentials that the request is to be done with.
+    fn may_run_as(&self, request: &Request) -> bool {
+        match (&self.personality, &request.personality) {
+            (None, None) => true,
+            (Some(own), Some(wanted)) if Arc::ptr_eq(own, wanted) => true,
+            _ => is_engine_operation(request),
         }
     }
 
@@ -353,11 +368,18 @@ impl<'a> Turn<'a> {
             return self.complete(request, Completion::error(Errno::CANCELED));
         }
         let limit = take_limit(&mut request);
+        let personality = request.personality.clone();
         let slot = inflight.put(Box::new(request), Stage::Queued);
         if let Some(limit) = limit {
             self.arm_limit(&mut inflight, slot, limit);
         }
-        self.punts.push(slot);
+        match personality {
+            None => self.punts.push(slot),
+            Some(credentials) => {
+                drop(inflight);
+                worker::run_as(self.ring, slot, credentials);
+            }
+        }
         None
     }
 

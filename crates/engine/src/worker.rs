@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ringer_ops::Completion;
+use ringer_sys::Errno;
+use ringer_sys::credentials::Credentials;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::inflight::RequestId;
@@ -77,7 +80,7 @@ impl WorkerPool {
     fn run_without_threads(&self) {
         while self.lock().threads == 0 {
             let Some(job) = self.lock().queue.pop_front() else { return };
-            job.run();
+            job.run(None);
         }
     }
 
@@ -93,7 +96,7 @@ impl WorkerPool {
                     // The processors may have gone offline; running elsewhere still serves the request.
                     let _ = sched_setaffinity(None, &set);
                 }
-                job.run();
+                job.run(None);
                 state = self.lock();
                 continue;
             }
@@ -145,12 +148,39 @@ fn most_workers(limits: [u32; 2]) -> usize {
     limit(limits[0]).max(limit(limits[1])).min(MOST_WORKERS)
 }
 
+/// Runs a queued request with other credentials, on a thread of its own that ends with it: credentials belong to a
+/// thread, and one that took on others may not be able to go back.
+pub(crate) fn run_as(ring: &Arc<Ring>, request: RequestId, credentials: Arc<Credentials>) {
+    let job = Job { ring: Arc::clone(ring), request };
+    let started = ringer_sys::thread::spawn("ringer-worker", move || match credentials.assume() {
+        Ok(()) => job.run(Some(credentials)),
+        Err(errno) => job.refuse(errno),
+    });
+    if let Err(errno) = started {
+        Job { ring: Arc::clone(ring), request }.refuse(errno);
+    }
+}
+
 impl Job {
-    fn run(self) {
+    /// Ends the request with an error.
+    fn refuse(self, errno: Errno) {
+        let request = self.ring.inflight.lock().take(self.request);
+        if let Some(request) = request {
+            let mut turn = Turn::new(&self.ring, Place::Worker);
+            let next = turn.complete(*request, Completion::error(errno));
+            turn.ready.extend(next.map(Box::new));
+            turn.run_ready();
+            turn.finish();
+        }
+    }
+
+    /// Runs the request, on a thread that has these credentials. `None`: those of the process.
+    fn run(self, credentials: Option<Arc<Credentials>>) {
         let request = self.ring.inflight.lock().take(self.request);
         if let Some(mut request) = request {
             request.served = crate::Served::Worker;
             let mut turn = Turn::new(&self.ring, Place::Worker);
+            turn.personality = credentials;
             turn.run(*request);
             turn.finish();
             crate::background::notice(&self.ring);

@@ -126,6 +126,14 @@ calls! {
     fallocate = __NR_fallocate(fd: RawFd, mode: u32, offset: u64, bytes: u64);
     /// `posix_fadvise.2`.
     fadvise = __NR_fadvise64(fd: RawFd, offset: u64, bytes: u64, advice: u32);
+    /// `getgroups.2`.
+    getgroups = __NR_getgroups(count: usize, groups: UserAddress);
+    /// `setgroups.2`, of the calling thread alone.
+    setgroups = __NR_setgroups(count: usize, groups: UserAddress);
+    /// `setresuid.2`, of the calling thread alone.
+    setresuid = __NR_setresuid(real: u32, effective: u32, saved: u32);
+    /// `setresgid.2`, of the calling thread alone.
+    setresgid = __NR_setresgid(real: u32, effective: u32, saved: u32);
     /// `madvise.2`.
     madvise = __NR_madvise(address: UserAddress, bytes: u64, advice: u32);
     /// `statx.2`.

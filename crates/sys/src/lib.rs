@@ -5,6 +5,7 @@
 //! is looked at only through guarded copies or by the kernel itself.
 
 pub mod call;
+pub mod credentials;
 pub mod descriptor;
 pub mod native;
 pub mod probe;

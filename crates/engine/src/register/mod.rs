@@ -9,11 +9,12 @@ mod resources;
 mod sync_cancel;
 mod workers;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ringer_abi::{RegisterOpcode, SetupFlags};
+use ringer_sys::credentials::Credentials;
 use ringer_sys::{Errno, UserAddress};
 use rustix::thread::gettid;
 
@@ -24,18 +25,18 @@ pub(crate) use resources::{ResourceRegister, ResourceUpdate};
 /// Registered things that need no file of their own.
 #[derive(Debug, Default)]
 pub(crate) struct Registrations {
-    personalities: BTreeSet<u16>,
+    personalities: BTreeMap<u16, Arc<Credentials>>,
 }
 
 impl Registrations {
-    /// Whether the id was registered.
-    pub(crate) fn has_personality(&self, id: u16) -> bool {
-        self.personalities.contains(&id)
+    /// The credentials of an id, if it was registered.
+    pub(crate) fn personality(&self, id: u16) -> Option<Arc<Credentials>> {
+        self.personalities.get(&id).cloned()
     }
 
     fn add_personality(&mut self) -> Result<u16, Errno> {
-        let id = (1..u16::MAX).find(|id| !self.personalities.contains(id)).ok_or(Errno::NOSPC)?;
-        self.personalities.insert(id);
+        let id = (1..u16::MAX).find(|id| !self.personalities.contains_key(id)).ok_or(Errno::NOSPC)?;
+        self.personalities.insert(id, Arc::new(Credentials::of_this_thread()?));
         Ok(id)
     }
 }
@@ -77,8 +78,8 @@ pub(crate) fn register(
             if !argument.is_null() {
                 return Err(Errno::INVAL);
             }
-            let known =
-                u16::try_from(count).is_ok_and(|id| ring.registrations.lock().personalities.remove(&id));
+            let known = u16::try_from(count)
+                .is_ok_and(|id| ring.registrations.lock().personalities.remove(&id).is_some());
             if known { Ok(0) } else { Err(Errno::INVAL) }
         }
         RegisterOpcode::EnableRings => bare().and_then(|()| enable(ring)),
