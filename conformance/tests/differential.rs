@@ -16,8 +16,8 @@ fn ringer_does_what_the_kernel_does() {
     let report =
         runner::run(Path::new(PROGRAM), &cases::all(), DIFFERENCES, 1).expect("the cases are played");
     let summary = format!(
-        "differential: {} cases alike, {} known differences, skipped: {} (the kernel refuses io_uring here)\n",
-        report.same, report.known, report.skipped
+        "differential: {} cases alike, {} known differences, unsteady: {:?}, skipped: {} (the kernel refuses io_uring here)\n",
+        report.same, report.known, report.unsteady, report.skipped
     );
     // Past the test harness's capture: a skip is always seen.
     std::io::stderr().write_all(summary.as_bytes()).expect("standard error is open");

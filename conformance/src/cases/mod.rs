@@ -18,6 +18,7 @@ mod nop;
 mod open_close;
 mod overflow;
 mod paths;
+mod personality;
 mod poll;
 mod provided_buffers;
 mod register_buffers;
@@ -35,6 +36,7 @@ mod socket_command;
 mod splice;
 mod statx;
 mod timeout;
+mod waitid;
 mod xattr;
 mod zero_copy;
 
@@ -111,6 +113,8 @@ pub fn all() -> Vec<Case> {
         provided_buffers::cases,
         descriptors::cases,
         zero_copy::cases,
+        waitid::cases,
+        personality::cases,
         socket_command::cases,
     ] {
         all.extend(family());

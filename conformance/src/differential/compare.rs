@@ -1,6 +1,6 @@
 //! Judges what the kernel and Ringer did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::case::Case;
@@ -15,6 +15,10 @@ pub struct Report {
     pub skipped: usize,
     /// Known differences that were seen.
     pub known: usize,
+    /// The names of the cases that failed.
+    pub failed: BTreeSet<String>,
+    /// Cases that failed once and then did not.
+    pub unsteady: Vec<String>,
     /// One text per failure.
     pub failures: Vec<String>,
 }
@@ -40,6 +44,7 @@ pub fn compare(cases: &[Case], oracle: &Rounds, ringer: &Rounds, known: &BTreeMa
                 && first != other
             {
                 let table = side_by_side(first, other, ["kernel", "kernel again"]);
+                report.failed.insert(name.clone());
                 report.failures.push(format!("{name}: not deterministic natively\n{table}"));
             }
         }
@@ -57,11 +62,15 @@ pub fn compare(cases: &[Case], oracle: &Rounds, ringer: &Rounds, known: &BTreeMa
             (false, Some(_)) => report.known += 1,
             (false, None) => {
                 let what = if differs { "differs" } else { "fails" };
+                report.failed.insert(name.clone());
                 report.failures.push(format!("{name}: {what}\n{}", trouble.join("\n")));
             }
-            (true, Some(_)) if natively.is_some() => report
-                .failures
-                .push(format!("{name}: listed in differences.toml, but no longer differs: remove it")),
+            (true, Some(_)) if natively.is_some() => {
+                report.failed.insert(name.clone());
+                report
+                    .failures
+                    .push(format!("{name}: listed in differences.toml, but no longer differs: remove it"));
+            }
             (true, _) if natively.is_none() => {
                 report.skipped += 1;
             }

@@ -37,9 +37,11 @@ impl Turn<'_> {
             if Some(id) == except || !self.matches(id, wanted, &file) {
                 continue;
             }
+            let is_waitid = self.ring.inflight.lock().describe(id).1 == Opcode::Waitid.number();
             let result = self.cancel_one(id);
             if !wanted.wants_all() {
-                return result.map(|()| 0);
+                // Linux says how many for a WAITID, though there is only one.
+                return result.map(|()| i32::from(is_waitid));
             }
             // One that runs counts, too: it was found. One that finished meanwhile does not.
             if result != Err(Errno::NOENT) {

@@ -47,6 +47,7 @@ pub mod statx;
 pub mod symlink;
 pub mod timeout;
 pub mod unlink;
+pub mod waitid;
 pub mod xattr;
 pub mod zero_copy;
 

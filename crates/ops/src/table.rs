@@ -119,6 +119,7 @@ operations! {
     Fgetxattr => xattr::FileGetxattr, (5, 19), [Inline, Worker];
     Getxattr => xattr::PathGetxattr, (5, 19), [Inline, Worker];
     ReadMultishot => read_multishot::ReadMultishot, (6, 7), [Inline, Poll, Worker];
+    Waitid => waitid::Waitid, (6, 7), [Inline, Poll, Worker];
     FixedFdInstall => fixed_fd_install::FixedFdInstall, (6, 8), [Inline];
     Ftruncate => ftruncate::Ftruncate, (6, 9), [Inline, Worker];
     EpollWait => epoll::EpollWait, (6, 15), [Inline, Poll];

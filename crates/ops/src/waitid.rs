@@ -88,7 +88,7 @@ impl Waitid {
         }
         if self.pidfd.is_none() {
             // Without pidfds, as before Linux 5.3, or without room for one, a worker waits.
-            self.pidfd = call::pidfd_open(self.id, 0).and_then(descriptor::into_engine_range).ok();
+            self.pidfd = open_pidfd(self.id);
         }
         self.waits = self.pidfd.is_some();
         Ok(if self.waits { Outcome::WaitFor { events: POLLIN, edge: false } } else { Outcome::Punt })
@@ -102,4 +102,10 @@ impl Waitid {
         self.info.write([info[0], info[1], info[2]])?;
         self.info.add(4 * PID_AT as u64).write([info[4], info[5], info[6]])
     }
+}
+
+fn open_pidfd(id: i32) -> Option<OwnedFd> {
+    let process = rustix::process::Pid::from_raw(id)?;
+    let pidfd = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()?;
+    descriptor::into_engine_range(pidfd).ok()
 }

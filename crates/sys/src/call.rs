@@ -134,6 +134,8 @@ calls! {
     setresuid = __NR_setresuid(real: u32, effective: u32, saved: u32);
     /// `setresgid.2`, of the calling thread alone.
     setresgid = __NR_setresgid(real: u32, effective: u32, saved: u32);
+    /// `waitid.2`.
+    waitid = __NR_waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress);
     /// `madvise.2`.
     madvise = __NR_madvise(address: UserAddress, bytes: u64, advice: u32);
     /// `statx.2`.

@@ -1,0 +1,100 @@
+//! WAITID.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use ringer_abi::{Opcode, Sqe, SqeFlags};
+
+use crate::differential::{Case, prep};
+
+const P_ALL: u32 = 0;
+const P_PID: u32 = 1;
+const WNOHANG: u32 = 1;
+const WEXITED: u32 = 4;
+const WNOWAIT: u32 = 0x0100_0000;
+
+/// `fd` is the id, `len` its kind, `file_index` the options, `off` where the result goes.
+fn waitid(kind: u32, id: i32, options: u32, info: u64) -> Sqe {
+    prep::op(Opcode::Waitid, id).with_len(kind).with_file_index(options).with_off(info)
+}
+
+/// A child that ends, with this status, once its standard input is closed.
+fn child(status: u8) -> Child {
+    Command::new("sh")
+        .args(["-c", &format!("read -r line; exit {status}")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("there is a shell")
+}
+
+/// The cases of WAITID.
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new("waitid/child-that-ends-later", Opcode::Waitid, |session| {
+            for (label, flags) in [("plain", SqeFlags::empty()), ("async", SqeFlags::ASYNC)] {
+                let ring = session.ring(8);
+                let info = session.memory(128);
+                let mut child = child(7);
+                let id = child.id() as i32;
+                ring.push(waitid(P_PID, id, WEXITED, info.addr()).with_flags(flags).with_user_data(1));
+                session.outcome(format!("{label}: submit"), ring.submit());
+                session.quiet(format!("{label}: while it lives"), &ring);
+                drop(child.stdin.take());
+                session.cqes(format!("{label}: completion"), &ring.collect(1));
+                let [signal, errno, code] = [0, 4, 8].map(|at| info.get::<i32>(at));
+                let own = info.get::<i32>(12 + 4) == id || info.get::<i32>(12) == id;
+                session.record(format!("{label}: info"), format!("{signal} {errno} {code} {own}"));
+                session.record(format!("{label}: status"), info.get::<i32>(24));
+                // Its end was collected: there is no such child any more.
+                session.one_recorded(
+                    format!("{label}: again"),
+                    &ring,
+                    waitid(P_PID, id, WEXITED, info.addr()),
+                );
+                let _ = child.wait();
+            }
+        }),
+        Case::new("waitid/child-that-ended", Opcode::Waitid, |session| {
+            let ring = session.ring(8);
+            let info = session.memory(128);
+            let mut child = child(3);
+            let id = child.id() as i32;
+            session.one_recorded("no hang", &ring, waitid(P_PID, id, WEXITED | WNOHANG, info.addr()));
+            session.record("pid", info.get::<i32>(12));
+            drop(child.stdin.take());
+            let stays = waitid(P_PID, id, WEXITED | WNOWAIT, info.addr());
+            session.one_recorded("left to be collected", &ring, stays);
+            session.one_recorded("without info", &ring, waitid(P_PID, id, WEXITED, 0));
+            let _ = child.wait();
+        }),
+        Case::new("waitid/cancelled", Opcode::Waitid, |session| {
+            let ring = session.ring(8);
+            let mut child = child(0);
+            let id = child.id() as i32;
+            ring.push(waitid(P_PID, id, WEXITED, 0).with_user_data(1));
+            session.outcome("submit", ring.submit());
+            ring.push(prep::cancel(1, 0).with_user_data(2));
+            session.outcome("cancel", ring.submit());
+            let mut seen = ring.collect_until(Duration::from_secs(2), |seen| seen.len() >= 2);
+            seen.sort_by_key(|cqe| cqe.user_data);
+            session.cqes("all", &seen);
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }),
+        Case::new("waitid/refused", Opcode::Waitid, |session| {
+            let ring = session.ring(8);
+            let info = session.memory(128);
+            let good = waitid(P_PID, i32::MAX, WEXITED, info.addr());
+            session.one_recorded("no such child", &ring, good);
+            session.one_recorded("no options", &ring, good.with_file_index(0));
+            session.one_recorded("unknown options", &ring, good.with_file_index(WEXITED | 1 << 10));
+            session.one_recorded("unknown kind", &ring, good.with_len(9));
+            session.one_recorded("negative id", &ring, good.with_fd(-1));
+            session.one_recorded("addr", &ring, good.with_addr(1));
+            session.one_recorded("op_flags", &ring, good.with_op_flags(1));
+            session.one_recorded("buf_index", &ring, good.with_buf_index(1));
+            session.one_recorded("addr3", &ring, good.with_addr3(1));
+            session.one_recorded("no child at all", &ring, waitid(P_ALL, 0, WEXITED, info.addr()));
+        }),
+    ]
+}
