@@ -43,7 +43,9 @@ impl Completions {
 impl Ring {
     /// Whether one more CQE fits into the CQ behind those that wait for it.
     pub(crate) fn has_room_for_completion(&self) -> bool {
-        // Relaxed: a multishot request ends one completion later if this is stale.
+        // Under the lock, or the tail could be older than the head and the CQ look full.
+        let _guard = self.shared.completion_lock().lock();
+        // Relaxed: only written under the completion lock.
         !self.completions.has_backlog.load(Ordering::Relaxed)
             && self.shared.cq_ready().saturating_add(self.deferred_count()) < self.shared.shape().cq_entries
     }

@@ -108,6 +108,11 @@ fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Er
         return wait::wait(ring, 0, &argument.limits, None);
     }
     if wanted > 0 && ring.shared.cq_ready() >= wanted {
+        if ring.reactor.may_have_work() {
+            // What became ready meanwhile is done all the same, as task work is in the kernel.
+            wait::drive(ring);
+            ring.run_deferred();
+        }
         // Like the kernel, which looks at the signal mask only when it is to wait.
         return Ok(());
     }
