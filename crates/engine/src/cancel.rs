@@ -83,7 +83,7 @@ impl Turn<'_> {
         if wanted.by_opcode() && opcode != wanted.opcode {
             return false;
         }
-        let owned = inflight.request(id).map(|request| request.file.raw());
+        let owned = inflight.request(id).map(|request| request.held.file.raw());
         match file {
             Wanted::Any => true,
             Wanted::Number(number) => match owned {

@@ -1,7 +1,7 @@
 //! Completion: CQEs into the CQ, the backlog behind a full one, and who is told.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ringer_abi::{Cqe, SetupFlags, SqRingFlags};
 use ringer_sys::thread::Lock;
@@ -41,44 +41,47 @@ impl Completions {
 }
 
 impl Ring {
-    /// Whether one more CQE fits into the CQ behind those that wait for it.
-    pub(crate) fn has_room_for_completion(&self) -> bool {
+    /// Whether one more CQE fits into the CQ behind those that wait for it, `unpublished` included.
+    pub(crate) fn has_room_for_completion(&self, unpublished: usize) -> bool {
         // Under the lock, or the tail could be older than the head and the CQ look full.
         let _guard = self.shared.completion_lock().lock();
         // Relaxed: only written under the completion lock.
         !self.completions.has_backlog.load(Ordering::Relaxed)
-            && self.shared.cq_ready().saturating_add(self.deferred_count()) < self.shared.shape().cq_entries
+            && self.shared.cq_ready().saturating_add(self.deferred_count()).saturating_add(unpublished as u32)
+                < self.shared.shape().cq_entries
     }
 
-    /// Posts a CQE. `asynchronous`: not from within the submission of the request.
-    pub(crate) fn post(&self, cqe: &Cqe, asynchronous: bool) {
+    /// Posts CQEs. `asynchronous`: not from within the submission of their requests.
+    pub(crate) fn post(&self, cqes: &[Cqe], asynchronous: bool) {
         if asynchronous && self.defers_completions() {
-            self.completions.deferred.lock().push(*cqe);
+            self.completions.deferred.lock().extend_from_slice(cqes);
             // Release, with the Acquire in `run_deferred`.
             self.completions.has_deferred.store(true, Ordering::Release);
             if self.setup.contains(SetupFlags::TASKRUN_FLAG) {
                 self.shared.sq_set_flags(SqRingFlags::TASKRUN);
             }
         } else {
-            self.post_now(cqe);
+            self.post_now(cqes);
         }
     }
 
-    fn post_now(&self, cqe: &Cqe) {
+    fn post_now(&self, cqes: &[Cqe]) {
         let completions = &self.completions;
         let _guard = self.shared.completion_lock().lock();
-        // Relaxed: only written under the completion lock.
-        if completions.has_backlog.load(Ordering::Relaxed) || self.shared.cq_push(cqe).is_err() {
-            // Posting directly now would overtake the backlog.
-            completions.backlog.lock().push_back(*cqe);
-            completions.has_backlog.store(true, Ordering::Relaxed);
-            self.shared.sq_set_flags(SqRingFlags::CQ_OVERFLOW);
+        for cqe in cqes {
+            // Relaxed: only written under the completion lock.
+            if completions.has_backlog.load(Ordering::Relaxed) || self.shared.cq_push(cqe).is_err() {
+                // Posting directly now would overtake the backlog.
+                completions.backlog.lock().push_back(*cqe);
+                completions.has_backlog.store(true, Ordering::Relaxed);
+                self.shared.sq_set_flags(SqRingFlags::CQ_OVERFLOW);
+            }
         }
     }
 
-    /// Counts a posted CQE for the timeouts that wait for a number of them.
-    pub(crate) fn count_posted(&self) -> u32 {
-        self.completions.posted.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    /// Counts posted CQEs for the timeouts that wait for a number of them. Returns how many there were so far.
+    pub(crate) fn count_posted(&self, count: u32) -> u32 {
+        self.completions.posted.fetch_add(count, Ordering::Relaxed).wrapping_add(count)
     }
 
     /// How many CQEs were posted that count.
@@ -88,15 +91,17 @@ impl Ring {
 
     /// Moves deferred completions into the CQ. Called by the submitter when it asks for events.
     pub(crate) fn run_deferred(&self) {
+        // Relaxed: completions of this thread are seen, and those of others belong to a later call.
+        if !self.completions.has_deferred.load(Ordering::Relaxed) {
+            return;
+        }
         // Acquire, with the Release in `post`.
         if !self.completions.has_deferred.swap(false, Ordering::AcqRel) {
             return;
         }
         let deferred = std::mem::take(&mut *self.completions.deferred.lock());
         self.shared.sq_clear_flags(SqRingFlags::TASKRUN);
-        for cqe in &deferred {
-            self.post_now(cqe);
-        }
+        self.post_now(&deferred);
     }
 
     /// Tells a program that leaves its task work to `enter` whether there may be some (`IORING_SQ_TASKRUN`).
@@ -147,8 +152,6 @@ impl Ring {
 
     /// Tells whoever waits that CQEs were posted: threads in `enter`, and those that poll the descriptor.
     pub(crate) fn announce_completions(&self) {
-        // The fence pairs with the waiter's between announcing itself and looking at the CQ.
-        fence(Ordering::SeqCst);
         let waiters = self.shared.waiters();
         if waiters > 0 {
             self.reactor.kick(waiters);

@@ -40,7 +40,72 @@ pub struct Counters {
     /// Call sites that stay trapping.
     pub unpatched_sites: AtomicU64,
     /// Finished requests by opcode and by [`Served`].
-    pub served: [[AtomicU64; 5]; 64],
+    pub served: ServedCounts,
+    /// What the owners of shares counted by themselves: to be added to the above.
+    pub shares: [Share; SHARES],
+}
+
+/// Finished requests by opcode and by [`Served`].
+pub type ServedCounts = [[AtomicU64; 5]; 64];
+
+/// Rings that count without atomic additions, at a time.
+pub const SHARES: usize = 32;
+
+/// The counters of one ring's submitter. Whoever holds the ring's submission lock is the only one to count here, which
+/// spares the atomic additions of the hot path.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Share {
+    taken: AtomicU64,
+    /// Calls of `io_uring_enter` that submitted.
+    pub enters: AtomicU64,
+    /// Finished requests by opcode and by [`Served`].
+    pub served: ServedCounts,
+}
+
+const NO_COUNTS: ServedCounts = [const { [const { AtomicU64::new(0) }; 5] }; 64];
+
+impl Share {
+    const fn new() -> Self {
+        Self { taken: AtomicU64::new(0), enters: AtomicU64::new(0), served: NO_COUNTS }
+    }
+
+    /// Counts one finished request. For the holder of the submission lock.
+    #[inline]
+    pub(crate) fn count(&self, opcode: u8, served: Served) {
+        add(&self.served[usize::from(opcode) % 64][served as usize]);
+    }
+
+    /// Counts a call. For the holder of the submission lock.
+    #[inline]
+    pub(crate) fn count_enter(&self) {
+        add(&self.enters);
+    }
+}
+
+/// Adds one where nobody else does.
+#[inline]
+fn add(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// The right to count in a share, until dropped.
+#[derive(Debug)]
+pub(crate) struct OwnShare(&'static Share);
+
+impl std::ops::Deref for OwnShare {
+    type Target = Share;
+
+    fn deref(&self) -> &Share {
+        self.0
+    }
+}
+
+impl Drop for OwnShare {
+    fn drop(&mut self) {
+        // Release, with the Acquire in `take_share`: the next owner goes on from our last numbers.
+        self.0.taken.store(0, Ordering::Release);
+    }
 }
 
 impl Counters {
@@ -52,8 +117,18 @@ impl Counters {
             traps: AtomicU64::new(0),
             patched_sites: AtomicU64::new(0),
             unpatched_sites: AtomicU64::new(0),
-            served: [const { [const { AtomicU64::new(0) }; 5] }; 64],
+            served: NO_COUNTS,
+            shares: [const { Share::new() }; SHARES],
         }
+    }
+
+    /// A share that nobody counts in, if there is one.
+    pub(crate) fn take_share(&'static self) -> Option<OwnShare> {
+        let is_free = |share: &&Share| {
+            // Acquire, with the Release of the owner before.
+            share.taken.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        };
+        self.shares.iter().find(is_free).map(OwnShare)
     }
 
     /// Counts one finished request.
@@ -63,7 +138,10 @@ impl Counters {
 
     /// Finished requests of all opcodes and ways.
     pub fn requests(&self) -> u64 {
-        self.served.iter().flatten().map(|counter| counter.load(Ordering::Relaxed)).sum()
+        let of = |served: &ServedCounts| -> u64 {
+            served.iter().flatten().map(|counter| counter.load(Ordering::Relaxed)).sum()
+        };
+        of(&self.served) + self.shares.iter().map(|share| of(&share.served)).sum::<u64>()
     }
 }
 

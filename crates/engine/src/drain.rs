@@ -1,5 +1,7 @@
 //! `IOSQE_IO_DRAIN`: a chain that starts when everything before it is done, and holds back what follows.
 
+use std::sync::atomic::Ordering;
+
 use crate::inflight::{Drained, Inflight, RequestId};
 use crate::request::Request;
 use crate::turn::Turn;
@@ -15,13 +17,17 @@ impl Turn<'_> {
             if drain {
                 inflight.draining = true;
                 head.drains = true;
+                self.note_drains(&inflight);
             }
             return Some(head);
         }
         drop(inflight);
         self.capture_chain(&mut head);
         head.drains = drain;
-        self.ring.inflight.lock().drained.push_back(Drained { head: Box::new(head), drain });
+        let mut inflight = self.ring.inflight.lock();
+        inflight.drained.push_back(Drained { head: Box::new(head), drain });
+        self.note_drains(&inflight);
+        drop(inflight);
         // What it waits for may have finished meanwhile.
         self.release_drained();
         None
@@ -52,7 +58,16 @@ impl Turn<'_> {
         }
         if !inflight.drained.is_empty() {
             self.start_drained(&mut inflight);
+        } else if drains {
+            self.note_drains(&inflight);
         }
+    }
+
+    /// Tells submissions whether they must look at the drain queue.
+    fn note_drains(&self, inflight: &Inflight) {
+        // Relaxed: set by the submission that brings the drain, under the submission lock. Cleared by whoever ends it; a
+        // submission that does not see that yet looks at the queue, and finds it empty.
+        self.ring.drains.store(inflight.draining || !inflight.drained.is_empty(), Ordering::Relaxed);
     }
 
     fn release_drained(&mut self) {
@@ -63,14 +78,15 @@ impl Turn<'_> {
     fn start_drained(&mut self, inflight: &mut Inflight) {
         while let Some(front) = inflight.drained.front() {
             if inflight.draining || (front.drain && inflight.len() > 0) {
-                return;
+                break;
             }
-            let Some(Drained { mut head, drain }) = inflight.drained.pop_front() else { return };
+            let Some(Drained { mut head, drain }) = inflight.drained.pop_front() else { break };
             inflight.draining = drain;
             // It counts as pending from now on, so that the next one waits for it.
             head.slot = Some(inflight.reserve(&head));
             self.ready.push_back(head);
         }
+        self.note_drains(inflight);
     }
 }
 

@@ -10,7 +10,7 @@ use ringer_sys::{Errno, UserAddress};
 use rustix::thread::gettid;
 
 use crate::ring::Ring;
-use crate::system::Caller;
+use crate::system::{Caller, System};
 use crate::wait::{WaitLimit, WaitLimits};
 use crate::{background, submit, timer, wait};
 
@@ -41,6 +41,10 @@ pub(crate) const SERVED: EnterFlags = EnterFlags::GETEVENTS
 pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<i32, Errno> {
     if ring.disabled.load(Ordering::Relaxed) {
         return Err(Errno::BADFD);
+    }
+    if enter.to_submit == 0 || ring.share.is_none() || ring.poll_thread.get().is_some() {
+        // Else it is counted with the submission.
+        System::global().counters().enters.fetch_add(1, Ordering::Relaxed);
     }
     let submitted = if let Some(thread) = ring.poll_thread.get() {
         if enter.flags.contains(EnterFlags::SQ_WAKEUP) {

@@ -60,6 +60,11 @@ impl RegisteredFile {
         self.status_flags
     }
 
+    /// Whether its end is told by a CQE.
+    pub(crate) fn is_tagged(&self) -> bool {
+        self.release.is_tagged()
+    }
+
     /// Its tag will not be posted.
     pub(crate) fn silence(&mut self) {
         self.release.silence();
@@ -77,6 +82,11 @@ impl Release {
     /// Nothing to be told.
     pub(crate) const fn silent() -> Self {
         Self { tag: 0, ring: Weak::new() }
+    }
+
+    /// Whether there is something to be told.
+    pub(crate) fn is_tagged(&self) -> bool {
+        self.tag != 0
     }
 
     /// Nothing to be told after all.

@@ -5,6 +5,7 @@
 //! hold it while it waits, `complete` posts its CQE, `wait` is the thread that waits for it.
 #![forbid(unsafe_code)]
 
+mod attempt;
 mod background;
 mod buffers;
 mod cancel;
@@ -20,6 +21,7 @@ mod message;
 mod operations;
 mod provided;
 mod reactor;
+mod recent;
 mod register;
 mod request;
 mod ring;
@@ -33,5 +35,5 @@ mod turn;
 mod wait;
 mod worker;
 
-pub use counters::{Counters, Served};
+pub use counters::{Counters, SHARES, Served, Share};
 pub use system::{Caller, Mapping, System};

@@ -7,7 +7,6 @@ use ringer_sys::Errno;
 use crate::Served;
 use crate::inflight::{Inflight, RequestId, Stage};
 use crate::request::Request;
-use crate::system::System;
 use crate::timer;
 use crate::turn::Turn;
 
@@ -53,10 +52,10 @@ impl Turn<'_> {
     }
 
     fn finish_limit(&mut self, limit: &Request, errno: Errno) {
-        System::global().counters().count(limit.opcode, Served::Engine);
+        self.count(limit.opcode, Served::Engine);
         // Neither expiry nor cancellation is a failure of the limit itself.
         if !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS) {
-            self.post_uncounted(&Cqe::new(limit.user_data, -errno.raw_os_error(), 0));
+            self.post_uncounted(Cqe::new(limit.user_data, -errno.raw_os_error(), 0));
         }
     }
 }

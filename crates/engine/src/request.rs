@@ -27,9 +27,7 @@ pub(crate) struct Request {
     /// `addr` and `len`, which a registered buffer must contain.
     pub(crate) range: (u64, u32),
     pub(crate) operation: Operation,
-    pub(crate) file: FileRef,
-    /// The registered buffer it uses, so that it stays registered until the request is done.
-    pub(crate) buffer: Option<(Arc<RegisteredBuffer>, Buffer)>,
+    pub(crate) held: Held,
     /// The rest of its chain.
     pub(crate) next: Option<Box<Request>>,
     /// The armed LINK_TIMEOUT that limits it.
@@ -42,8 +40,6 @@ pub(crate) struct Request {
     pub(crate) waits_for_other: bool,
     /// Who it is done as (`IORING_REGISTER_PERSONALITY`), when that is not the process.
     pub(crate) personality: Option<Arc<Credentials>>,
-    /// A provided buffer that is partly used, and stays with the request.
-    pub(crate) selected: Option<Selected>,
     pub(crate) captured: bool,
     /// Its chain was submitted with `IOSQE_IO_DRAIN`: what came later waits for its end.
     pub(crate) drains: bool,
@@ -52,10 +48,56 @@ pub(crate) struct Request {
     pub(crate) served: Served,
 }
 
+/// What the engine looks at in an SQE whose operation is prepared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) opcode: u8,
+    pub(crate) flags: SqeFlags,
+    /// `fd` as the SQE has it: a descriptor or an index.
+    pub(crate) fd: RawFd,
+    /// `buf_index`, also `buf_group`.
+    pub(crate) buffer_index: u16,
+    /// `addr` and `len`, which a registered buffer must contain.
+    pub(crate) range: (u64, u32),
+}
+
+impl Facts {
+    pub(crate) fn of(sqe: &Sqe) -> Self {
+        Self {
+            opcode: sqe.opcode(),
+            flags: sqe.flags(),
+            fd: sqe.fd(),
+            buffer_index: sqe.buf_index(),
+            range: (sqe.addr(), sqe.len()),
+        }
+    }
+}
+
+/// What a request holds on to, from its first attempt until it is done.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) file: FileRef,
+    /// The registered buffer it uses, so that it stays registered until the request is done.
+    pub(crate) buffer: Option<(Arc<RegisteredBuffer>, Buffer)>,
+    /// A provided buffer that is partly used, and stays with the request.
+    pub(crate) selected: Option<Selected>,
+    /// The second half of a 32-byte CQE, as the last attempt left it.
+    pub(crate) extra: [u64; 2],
+}
+
+impl Held {
+    /// Whether its end is told by a CQE of its own: that of a registered resource's tag.
+    pub(crate) fn is_tagged(&self) -> bool {
+        matches!(&self.file, FileRef::Registered(file) if file.is_tagged())
+            || self.buffer.as_ref().is_some_and(|(buffer, _)| buffer.release.is_tagged())
+    }
+}
+
 /// The file of a request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum FileRef {
     /// Not looked up yet, or not needed.
+    #[default]
     None,
     /// The program's descriptor; only while the program waits in the call that submitted it.
     Program(RawFd),
@@ -96,19 +138,27 @@ impl Request {
             buffer_index: sqe.buf_index(),
             range: (sqe.addr(), sqe.len()),
             operation,
-            file: FileRef::None,
-            buffer: None,
+            held: Held::default(),
             next: None,
             link_timeout: None,
             slot: None,
             watch: None,
             waits_for_other: false,
             personality: None,
-            selected: None,
             captured: false,
             drains: false,
             early_result: None,
             served: Served::Inline,
+        }
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        Facts {
+            opcode: self.opcode,
+            flags: self.flags,
+            fd: self.fd,
+            buffer_index: self.buffer_index,
+            range: self.range,
         }
     }
 
@@ -124,7 +174,7 @@ impl Request {
 
     /// The descriptor that is registered with the reactor.
     pub(crate) fn watched_fd(&self) -> Option<&OwnedFd> {
-        let own = match &self.file {
+        let own = match &self.held.file {
             FileRef::Owned(fd) => Some(fd),
             _ => None,
         };

@@ -12,6 +12,7 @@ use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::buffers::BufferTable;
 use crate::complete::Completions;
+use crate::counters::OwnShare;
 use crate::files::{FileTable, RegisteredFile, Release};
 use crate::inflight::Inflight;
 use crate::latency::LatencyGuard;
@@ -32,6 +33,10 @@ pub(crate) struct Ring {
     /// The thread that may submit (`IORING_SETUP_SINGLE_ISSUER`); 0 while not decided.
     pub(crate) submitter: AtomicU32,
     pub(crate) inflight: Lock<Inflight>,
+    /// Something drains, or waits for something that does. Set under the submission lock, by the submission that brings it.
+    pub(crate) drains: AtomicBool,
+    /// Where the holder of the submission lock counts. `None`: in the process's counters, like everybody else.
+    pub(crate) share: Option<OwnShare>,
     pub(crate) completions: Completions,
     pub(crate) files: Lock<FileTable>,
     pub(crate) buffers: Lock<BufferTable>,
@@ -63,6 +68,8 @@ impl Ring {
             skips_completions: AtomicBool::new(false),
             submitter: AtomicU32::new(first_submitter(setup)),
             inflight: Lock::default(),
+            drains: AtomicBool::new(false),
+            share: None,
             completions: Completions::default(),
             files: Lock::default(),
             buffers: Lock::default(),
@@ -99,7 +106,7 @@ impl Ring {
 
     /// Posts the tag of a registered resource that nobody uses any more.
     pub(crate) fn post_tag(&self, tag: u64) {
-        self.post(&Cqe::new(tag, 0, 0), true);
+        self.post(&[Cqe::new(tag, 0, 0)], true);
         self.announce_completions();
     }
 }

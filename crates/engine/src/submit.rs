@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
-use ringer_ops::{Operation, Prepare, row};
+use ringer_ops::{Operation, Prepare, Row, row};
 use ringer_ring::Taken;
 use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
@@ -19,6 +19,9 @@ use crate::{drain, wait};
 pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     // Held while the requests are started: one consumer of the SQ at a time.
     let _guard = ring.shared.submission_lock().lock();
+    if let Some(share) = ring.share.as_ref().filter(|_| ring.poll_thread.get().is_none()) {
+        share.count_enter();
+    }
     let available = ring.shared.sq_available().min(most);
     if available == 0 {
         return 0;
@@ -26,9 +29,9 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     let mut batch = Batch { turn: Turn::new(ring, Place::Submitter), chain: Vec::new(), drain_next: false };
     let mut submitted = 0;
     while submitted < available {
-        let Some(Taken::Sqe { sqe, second_half }) = ring.shared.sq_take() else { break };
+        let Some(Taken::Sqe { sqe }) = ring.shared.sq_take() else { break };
         submitted += 1;
-        let goes_on = batch.accept(&sqe, second_half);
+        let goes_on = batch.accept(&sqe);
         if !goes_on && !ring.setup.contains(SetupFlags::SUBMIT_ALL) {
             break;
         }
@@ -54,11 +57,19 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     /// Takes one SQE. Returns false if it was refused and is not followed by more of its chain.
-    fn accept(&mut self, sqe: &Sqe, second_half: [u64; 8]) -> bool {
-        let prepared = self.check(sqe).and_then(|personality| {
-            let context = Prepare { setup: self.turn.ring.setup, second_half };
-            Operation::prepare(sqe, &context).map(|operation| (operation, personality))
-        });
+    fn accept(&mut self, sqe: &Sqe) -> bool {
+        let context = Prepare { setup: self.turn.ring.setup };
+        let checked = self.check(sqe);
+        let prepared = match checked {
+            Ok((row, None)) if self.stands_alone(sqe) => match self.turn.start(sqe, &context, row) {
+                Ok(()) => return true,
+                Err(errno) => Err(errno),
+            },
+            Ok((_, personality)) => {
+                Operation::prepare(sqe, &context).map(|operation| (operation, personality))
+            }
+            Err(errno) => Err(errno),
+        };
         let (request, goes_on) = match prepared {
             Ok((operation, personality)) => (Request { personality, ..Request::new(sqe, operation) }, true),
             Err(errno) => {
@@ -81,8 +92,8 @@ impl Batch<'_> {
         goes_on
     }
 
-    /// What is checked of every SQE before its operation looks at it. Returns who it is to be done as.
-    fn check(&self, sqe: &Sqe) -> Result<Option<Arc<Credentials>>, Errno> {
+    /// What is checked of every SQE before its operation looks at it. Returns its row, and who it is to be done as.
+    fn check(&self, sqe: &Sqe) -> Result<(&'static Row, Option<Arc<Credentials>>), Errno> {
         let flags = sqe.flags();
         let row = row(sqe.opcode()).ok_or(Errno::INVAL)?;
         if SqeFlags::from_bits(flags.bits()).is_none() {
@@ -116,7 +127,17 @@ impl Batch<'_> {
                 return Err(Errno::INVAL);
             }
         }
-        Ok(personality)
+        Ok((row, personality))
+    }
+
+    /// Whether nothing but the SQE itself says when it starts.
+    fn stands_alone(&self, sqe: &Sqe) -> bool {
+        const OTHERS: SqeFlags =
+            SqeFlags::IO_LINK.union(SqeFlags::IO_HARDLINK).union(SqeFlags::IO_DRAIN).union(SqeFlags::ASYNC);
+        !sqe.flags().intersects(OTHERS)
+            && self.chain.is_empty()
+            && !self.drain_next
+            && !self.turn.ring.drains.load(Ordering::Relaxed)
     }
 
     fn start(&mut self, request: Request) {

@@ -12,6 +12,7 @@ use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::background::Background;
 use crate::enter::{self, Enter};
+use crate::recent;
 use crate::ring::Ring;
 use crate::sqpoll::PollThread;
 use crate::worker::WorkerPool;
@@ -147,7 +148,10 @@ impl System {
     /// `EFAULT` for a bad address, `EINVAL` for bad parameters, `EMFILE` and `ENOMEM` without room.
     pub fn setup(&self, entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
         let mut filled = params.read::<Params>()?;
-        let ring = Arc::new(setup::make_ring(entries, &mut filled)?);
+        let mut ring = setup::make_ring(entries, &mut filled)?;
+        self.counters().rings.fetch_add(1, Ordering::Relaxed);
+        ring.share = self.counters().take_share();
+        let ring = Arc::new(ring);
         if ring.setup.contains(SetupFlags::ATTACH_WQ) {
             let other = self.ring(filled.wq_fd as RawFd).map_err(|errno| match errno {
                 Errno::OPNOTSUPP => Errno::INVAL,
@@ -167,7 +171,6 @@ impl System {
             return Err(errno);
         }
         let fd = handle._descriptor.as_raw_fd();
-        self.counters().rings.fetch_add(1, Ordering::Relaxed);
         USES_RINGS.set(true);
         self.write().insert(fd, handle);
         Ok(fd)
@@ -191,13 +194,18 @@ impl System {
         let flags = EnterFlags::from_bits(flags)
             .filter(|flags| enter::SERVED.contains(*flags))
             .ok_or(Errno::INVAL)?;
-        let ring = if flags.contains(EnterFlags::REGISTERED_RING) {
-            Self::registered_ring(fd)?
-        } else {
-            self.ring(fd)?
+        let arguments = Enter { to_submit, min_complete, flags, argument, argument_size };
+        if flags.contains(EnterFlags::REGISTERED_RING) {
+            return enter::enter(&Self::registered_ring(fd)?, &arguments, caller);
+        }
+        let changes = recent::changes();
+        let ring = match recent::take(fd, changes) {
+            Some(ring) => ring,
+            None => self.ring(fd)?,
         };
-        self.counters().enters.fetch_add(1, Ordering::Relaxed);
-        enter::enter(&ring, &Enter { to_submit, min_complete, flags, argument, argument_size }, caller)
+        let result = enter::enter(&ring, &arguments, caller);
+        recent::keep(fd, changes, ring);
+        result
     }
 
     /// `io_uring_register.2`.
@@ -315,6 +323,7 @@ impl System {
         let (handle, last) = {
             let mut rings = self.write();
             let handle = rings.remove(&fd).ok_or(Errno::BADF)?;
+            recent::forget_all();
             let last = !rings.values().any(|other| Arc::ptr_eq(&other.ring, &handle.ring));
             (handle, last)
         };
@@ -358,6 +367,7 @@ impl System {
         let Ok(mut threads) = self.threads.try_write() else { return };
         std::mem::forget(std::mem::take(&mut *threads));
         drop(threads);
+        recent::forget_all();
         let Ok(mut rings) = self.rings.try_write() else { return };
         for handle in rings.values_mut() {
             if let Some(inherited) = handle.ring.inherited() {
@@ -374,5 +384,8 @@ fn close_ring(ring: &Arc<Ring>) {
         thread.stop();
     }
     cancel::cancel_all(ring);
-    // Registered resources hold the ring by weak references only; they go with it.
+    // A thread may keep the ring for its next call: what the program registered goes now. An error means that there is nothing.
+    let files = ring.files.lock().unregister();
+    let buffers = ring.buffers.lock().unregister();
+    drop((files, buffers));
 }

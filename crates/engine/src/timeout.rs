@@ -84,7 +84,7 @@ impl Turn<'_> {
             timeout.count -= 1;
         }
         let expired = Completion::error(Errno::TIME);
-        let next = if again && self.ring.has_room_for_completion() {
+        let next = if again && self.has_room_for_completion() {
             self.ring.completions.count_timeout();
             self.post_more(&request, &expired);
             self.start_timeout(request)

@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
+use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
-use ringer_ops::{Completion, Issue, Operation, Outcome, Patience, row};
+use ringer_ops::{Completion, Operation, Outcome, row};
 use ringer_sys::credentials::Credentials;
 use ringer_sys::{Errno, descriptor};
 
@@ -34,6 +34,9 @@ pub(crate) enum Place {
 /// A multishot request gives way to others after this many results in a row.
 const MOST_IN_A_ROW: u32 = 32;
 
+/// CQEs that a turn keeps to publish them together.
+const UNPUBLISHED: usize = 32;
+
 pub(crate) struct Turn<'a> {
     pub(crate) ring: &'a Arc<Ring>,
     pub(crate) place: Place,
@@ -44,12 +47,18 @@ pub(crate) struct Turn<'a> {
     punts: Vec<RequestId>,
     /// What chains go on with after the submission is through, as task work does in the kernel.
     later: VecDeque<Later>,
+    /// CQEs that are posted together: the completion lock is taken once for all.
+    unpublished: ArrayVec<Cqe, UNPUBLISHED>,
+    /// How many of them timeouts with a count look at.
+    counted: u32,
     posted: bool,
     /// An edge-triggered watch was set up: it reports the present state, too.
     pub(crate) armed_edge: bool,
 }
 
 impl<'a> Turn<'a> {
+    // Inlined, as a turn is too large to be moved.
+    #[inline(always)]
     pub(crate) fn new(ring: &'a Arc<Ring>, place: Place) -> Self {
         Self {
             ring,
@@ -58,6 +67,8 @@ impl<'a> Turn<'a> {
             personality: None,
             punts: Vec::new(),
             later: VecDeque::new(),
+            unpublished: ArrayVec::new(),
+            counted: 0,
             posted: false,
             armed_edge: false,
         }
@@ -65,7 +76,10 @@ impl<'a> Turn<'a> {
 
     /// Runs a request, and everything that becomes ready by it.
     pub(crate) fn run(&mut self, first: Request) {
-        let mut next = Some(first);
+        self.run_from(Some(first));
+    }
+
+    pub(crate) fn run_from(&mut self, mut next: Option<Request>) {
         loop {
             let Some(request) = next.take().or_else(|| self.ready.pop_front().map(|request| *request)) else {
                 return;
@@ -85,18 +99,15 @@ impl<'a> Turn<'a> {
     }
 
     /// Ends the turn: hands over what was punted, tells who waits.
-    pub(crate) fn finish(mut self) {
-        self.flush();
-    }
-
-    /// Hands over what was punted and tells who waits, and goes on.
-    pub(crate) fn flush(&mut self) {
+    pub(crate) fn finish(&mut self) {
+        self.publish();
         while let Some(later) = self.later.pop_front() {
             match later {
                 Later::Cancel(broken) => self.cancel_broken(broken),
                 Later::Run(request) => self.run(*request),
             }
             self.run_ready();
+            self.publish();
         }
         if !self.punts.is_empty() {
             System::global().workers().submit(self.ring, self.punts.drain(..));
@@ -118,17 +129,28 @@ impl<'a> Turn<'a> {
             && !is_engine_operation(&request)
             || !self.may_run_as(&request)
         {
-            return match self.resolve(&mut request) {
+            let facts = request.facts();
+            let resolved = match row(facts.opcode) {
+                Some(row) => self.resolve(&facts, row, &mut request.held),
+                None => Err(Errno::INVAL),
+            };
+            return match resolved {
                 Ok(()) => self.punt(request),
                 Err(errno) => self.complete(request, Completion::error(errno)),
             };
         }
+        let outcome = self.attempt_request(&mut request);
+        self.go_on(request, outcome)
+    }
+
+    /// What follows from an attempt. Returns the request that follows in its chain, to be run next.
+    pub(crate) fn go_on(&mut self, mut request: Request, mut outcome: Outcome) -> Option<Request> {
         let mut in_a_row = 0;
         loop {
-            match self.attempt(&mut request) {
+            match outcome {
                 Outcome::Done(completion) => return self.complete(request, completion),
                 // A result that does not fit into the CQ is the last one of its request.
-                Outcome::More(completion) if !self.ring.has_room_for_completion() => {
+                Outcome::More(completion) if !self.has_room_for_completion() => {
                     return self.complete(request, completion);
                 }
                 Outcome::More(completion) => {
@@ -146,7 +168,12 @@ impl<'a> Turn<'a> {
                 Outcome::Punt => return self.punt(request),
                 Outcome::Engine => return self.run_engine_operation(request),
             }
+            outcome = self.attempt_request(&mut request);
         }
+    }
+
+    pub(crate) fn has_room_for_completion(&self) -> bool {
+        self.ring.has_room_for_completion(self.unpublished.len())
     }
 
     /// Whether this thread has the credentials that the request is to be done with.
@@ -158,94 +185,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn attempt(&mut self, request: &mut Request) -> Outcome {
-        if let Err(errno) = self.resolve(request) {
-            return request.operation.refuse(errno);
-        }
-        let patience = match self.place {
-            Place::Worker => Patience::Unlimited,
-            Place::Submitter | Place::Reactor => self.ring.latency.patience(),
-        };
-        let status_flags = match &request.file {
-            FileRef::Registered(file) => Some(file.status_flags()),
-            _ => None,
-        };
-        let selected = if let Some(selected) = request.selected.take() {
-            Some(selected)
-        } else if request.flags.contains(SqeFlags::BUFFER_SELECT) && request.operation.wants_buffer() {
-            let mut provided = self.ring.provided.lock();
-            match provided.select(request.buffer_index) {
-                Ok(selected) => Some(selected),
-                Err(_) if is_send(request) && !provided.has_group(request.buffer_index) => {
-                    return Outcome::failed(Errno::NOENT);
-                }
-                Err(errno) => return Outcome::failed(errno),
-            }
-        } else {
-            None
-        };
-        let registered = request.buffer.as_ref().map(|(_, buffer)| *buffer);
-        let buffer = selected.map(|selected| selected.buffer).or(registered);
-        let mut context = Issue {
-            fd: request.file.raw(),
-            patience,
-            status_flags,
-            buffer,
-            buffer_used: false,
-            resources: &**self.ring,
-        };
-        let mut outcome = if patience == Patience::Brief && may_be_slow(request) {
-            let started = Instant::now();
-            let outcome = request.operation.issue(&mut context);
-            self.ring.latency.record(started);
-            outcome
-        } else {
-            request.operation.issue(&mut context)
-        };
-        if let Some(selected) = selected {
-            let used = context.buffer_used;
-            match &mut outcome {
-                Outcome::Done(completion) | Outcome::More(completion) if completion.result > 0 || used => {
-                    completion.flags |= selected.cqe_flags();
-                }
-                // It holds a part of the data, or gives the rest of it, at the next attempt.
-                Outcome::WaitFor { .. } | Outcome::Punt if used => request.selected = Some(selected),
-                _ => self.ring.provided.lock().put_back(selected),
-            }
-        }
-        outcome
-    }
-
-    /// Looks up the file and the registered buffer of a request, when it starts (`IORING_FEAT_LINKED_FILE`).
-    fn resolve(&self, request: &mut Request) -> Result<(), Errno> {
-        // Every request has a row: preparation refuses the others.
-        let Some(row) = row(request.opcode) else { return Err(Errno::INVAL) };
-        if row.traits.needs_file && matches!(request.file, FileRef::None) {
-            request.file = if request.flags.contains(SqeFlags::FIXED_FILE) {
-                let file = u32::try_from(request.fd).ok().and_then(|index| self.ring.files.lock().get(index));
-                FileRef::Registered(file.ok_or(Errno::BADF)?)
-            } else if request.fd < 0 || descriptor::reserved().engine.contains(&request.fd) {
-                return Err(Errno::BADF);
-            } else {
-                FileRef::Program(request.fd)
-            };
-        }
-        if row.traits.fixed_buffer && request.buffer.is_none() {
-            let buffer = self.ring.buffers.lock().get(request.buffer_index).ok_or(Errno::FAULT)?;
-            let range = buffer.range(request.range.0, request.range.1)?;
-            request.buffer = Some((buffer, range));
-        }
-        Ok(())
-    }
-
     /// Makes the request independent of the call that submitted it: it owns its file and what its SQE points to.
     pub(crate) fn detach(&self, request: &mut Request) -> Result<(), Errno> {
         if !request.captured {
             request.operation.capture()?;
             request.captured = true;
         }
-        if let FileRef::Program(fd) = request.file {
-            request.file = FileRef::Owned(descriptor::duplicate_for_engine(fd)?);
+        if let FileRef::Program(fd) = request.held.file {
+            request.held.file = FileRef::Owned(descriptor::duplicate_for_engine(fd)?);
         }
         Ok(())
     }
@@ -266,7 +213,7 @@ impl<'a> Turn<'a> {
             self.unwatch(&mut request);
         }
         // Several requests may wait for one registered file: each watches a duplicate of its own.
-        let duplicate = match (&request.watch, &request.file) {
+        let duplicate = match (&request.watch, &request.held.file) {
             (None, FileRef::Registered(file)) => descriptor::duplicate_for_engine(file.fd()).map(Some),
             _ => Ok(None),
         };
@@ -385,30 +332,49 @@ impl<'a> Turn<'a> {
 
     /// Posts one of several results.
     pub(crate) fn post_more(&mut self, request: &Request, completion: &Completion) {
-        let flags = completion.flags | CqeFlags::MORE.bits();
-        self.post(&Cqe {
-            user_data: request.user_data,
-            res: completion.result,
-            flags,
-            extra: completion.extra,
-        });
+        let more = completion.with_flags(CqeFlags::MORE.bits());
+        self.post(cqe_of(request.user_data, &more, request.held.extra));
     }
 
     /// Posts a CQE in this turn.
-    pub(crate) fn post(&mut self, cqe: &Cqe) {
-        self.ring.post(cqe, self.place != Place::Submitter);
-        self.posted = true;
-        let posted = self.ring.count_posted();
-        // Relaxed: set under the inflight lock by the submission that came before this completion, or a race.
-        if self.ring.completions.is_counted.load(Ordering::Relaxed) {
-            self.expire_counts(posted);
-        }
+    #[inline]
+    pub(crate) fn post(&mut self, cqe: Cqe) {
+        self.counted += 1;
+        self.post_uncounted(cqe);
     }
 
     /// Posts a CQE that timeouts with a count do not count: that of another timeout.
-    pub(crate) fn post_uncounted(&mut self, cqe: &Cqe) {
-        self.ring.post(cqe, self.place != Place::Submitter);
-        self.posted = true;
+    #[inline]
+    pub(crate) fn post_uncounted(&mut self, cqe: Cqe) {
+        self.unpublished.push(cqe);
+        // What a worker does next may take its time.
+        if self.unpublished.is_full() || self.place == Place::Worker {
+            self.publish();
+        }
+    }
+
+    /// Puts the CQEs of this turn so far into the CQ.
+    pub(crate) fn publish(&mut self) {
+        while !self.unpublished.is_empty() {
+            self.ring.post(&self.unpublished, self.place != Place::Submitter);
+            self.unpublished.clear();
+            self.posted = true;
+            let posted = self.ring.count_posted(std::mem::take(&mut self.counted));
+            // Relaxed: set under the inflight lock by the submission that came before these completions, or a race.
+            if self.ring.completions.is_counted.load(Ordering::Relaxed) {
+                self.expire_counts(posted);
+            }
+        }
+    }
+
+    /// Counts a finished request.
+    #[inline]
+    pub(crate) fn count(&self, opcode: u8, served: Served) {
+        match &self.ring.share {
+            // The submitter holds the submission lock.
+            Some(share) if self.place == Place::Submitter => share.count(opcode, served),
+            _ => System::global().counters().count(opcode, served),
+        }
     }
 
     /// Finishes a request. Returns the one that follows in its chain.
@@ -417,21 +383,19 @@ impl<'a> Turn<'a> {
         if let Some(limit) = request.link_timeout.take() {
             self.drop_limit(limit);
         }
-        System::global().counters().count(request.opcode, request.served);
+        self.count(request.opcode, request.served);
         let skip = request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
         if !skip || completion.fails_link {
-            let cqe = Cqe {
-                user_data: request.user_data,
-                res: completion.result,
-                flags: completion.flags,
-                extra: completion.extra,
-            };
+            let cqe = cqe_of(request.user_data, &completion, request.held.extra);
             if matches!(request.operation, Operation::Timeout(_)) {
                 self.ring.completions.count_timeout();
-                self.post_uncounted(&cqe)
+                self.post_uncounted(cqe)
             } else {
-                self.post(&cqe)
+                self.post(cqe)
             }
+        }
+        if request.held.is_tagged() {
+            self.publish();
         }
         let mut next = request.next.take();
         // A LINK_TIMEOUT that was not armed yet limits nothing any more.
@@ -486,12 +450,16 @@ impl<'a> Turn<'a> {
     }
 
     fn post_cancelled(&mut self, request: &Request, silently: bool) {
-        System::global().counters().count(request.opcode, Served::Engine);
+        self.count(request.opcode, Served::Engine);
         if !silently {
             let result = -Errno::CANCELED.raw_os_error();
-            self.post(&Cqe::new(request.user_data, request.early_result.unwrap_or(result), 0));
+            self.post(Cqe::new(request.user_data, request.early_result.unwrap_or(result), 0));
         }
     }
+}
+
+pub(crate) fn cqe_of(user_data: u64, completion: &Completion, extra: [u64; 2]) -> Cqe {
+    Cqe { user_data, res: completion.result, flags: completion.flags, extra }
 }
 
 /// How a chain goes on.
@@ -529,26 +497,4 @@ pub(crate) fn take_limit(request: &mut Request) -> Option<Box<Request>> {
 /// Operations that the engine carries out itself, and that no worker could.
 fn is_engine_operation(request: &Request) -> bool {
     row(request.opcode).is_some_and(|row| row.ways == [ringer_ops::Way::Engine])
-}
-
-/// SEND names a buffer group that does not exist by another errno than the others.
-fn is_send(request: &Request) -> bool {
-    matches!(request.operation, Operation::Send(_))
-}
-
-/// Operations that may touch a device when given brief patience.
-fn may_be_slow(request: &Request) -> bool {
-    use ringer_abi::Opcode;
-    let Some(row) = row(request.opcode) else { return false };
-    row.ways.contains(&ringer_ops::Way::Worker)
-        && !matches!(
-            row.opcode,
-            Opcode::Read
-                | Opcode::Readv
-                | Opcode::ReadFixed
-                | Opcode::Recv
-                | Opcode::Recvmsg
-                | Opcode::Send
-                | Opcode::Sendmsg
-        )
 }

@@ -1,7 +1,6 @@
 //! Waiting: the thread that waits in `enter` is the reactor while it does.
 
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use ringer_ops::timeout::Clock;
@@ -95,6 +94,9 @@ fn wait_joined(
             return Err(Errno::TIME);
         }
         let left = batch.map(|batch| batch.left()).or(left);
+        ring.reactor.prepare()?;
+        ring.shared.announce_waiter();
+        // After the announcement: a timer that is queued later finds a waiter to wake.
         let timers = ring.inflight.lock().timers.time_left();
         let timeout = match (wanted, left, timers) {
             (0, ..) => Some(Duration::ZERO),
@@ -102,11 +104,7 @@ fn wait_joined(
             (_, left, timers) => left.or(timers),
         };
         looked = true;
-        ring.reactor.prepare()?;
         let mut reports = [Report::default(); REPORTS];
-        ring.shared.announce_waiter();
-        // Pairs with the fence of whoever posts, between posting and looking for waiters.
-        fence(Ordering::SeqCst);
         let waited = if wanted > 0 && (is_enough(batch) || ring.deferred_count() > 0) {
             Ok(0)
         } else {

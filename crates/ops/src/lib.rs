@@ -54,4 +54,4 @@ pub mod zero_copy;
 pub use operation::{
     Buffer, Completion, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits, Way,
 };
-pub use table::{Operation, Row, row};
+pub use table::{Attempt, Operation, Row, row};

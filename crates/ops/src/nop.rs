@@ -23,7 +23,8 @@ const KNOWN_FLAGS: u32 = uapi::IORING_NOP_INJECT_RESULT
 impl Op for Nop {
     const TRAITS: Traits = Traits { iopoll: true, ..Traits::NONE };
 
-    #[inline]
+    // Inlined, as moving the result would be most of the work.
+    #[inline(always)]
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let flags = sqe.op_flags();
         if flags & !KNOWN_FLAGS != 0 {

@@ -79,8 +79,6 @@ impl Traits {
 pub struct Prepare {
     /// The ring's setup flags.
     pub setup: SetupFlags,
-    /// The second half of a 128-byte SQE; zero on other rings.
-    pub second_half: [u64; 8],
 }
 
 /// How long an attempt may take.
@@ -117,11 +115,19 @@ pub struct Issue<'a> {
     /// Set by the operation when it used up the selected buffer though the result is not positive. With
     /// [`Outcome::WaitFor`]: the buffer is partly used, and stays the request's for its later attempts.
     pub buffer_used: bool,
+    /// The second half of the result's CQE, on a ring with 32-byte CQEs. Zero unless the operation sets it.
+    pub extra: [u64; 2],
     /// The ring's registered files.
     pub resources: &'a dyn Resources,
 }
 
-impl Issue<'_> {
+impl<'a> Issue<'a> {
+    /// An attempt without a buffer.
+    #[inline]
+    pub fn new(fd: RawFd, patience: Patience, resources: &'a dyn Resources) -> Self {
+        Self { fd, patience, status_flags: None, buffer: None, buffer_used: false, extra: [0; 2], resources }
+    }
+
     /// The open file's status flags, asked for if not known.
     ///
     /// # Errors
@@ -196,7 +202,7 @@ pub trait Resources {
     }
 }
 
-/// What became of one attempt.
+/// What became of one attempt. Small enough to be returned in registers.
 #[derive(Debug)]
 pub enum Outcome {
     /// The request is finished.
@@ -241,8 +247,6 @@ pub struct Completion {
     pub result: i32,
     /// `IORING_CQE_F_` bits.
     pub flags: u32,
-    /// The second half of a 32-byte CQE.
-    pub extra: [u64; 2],
     /// The rest of a soft link is cancelled. An error, or less than was asked for.
     pub fails_link: bool,
 }
@@ -250,7 +254,7 @@ pub struct Completion {
 impl Completion {
     /// A result; a negative one fails the link.
     pub const fn new(result: i32) -> Self {
-        Self { result, flags: 0, extra: [0; 2], fails_link: result < 0 }
+        Self { result, flags: 0, fails_link: result < 0 }
     }
 
     /// An error.

@@ -5,6 +5,32 @@ use ringer_sys::Errno;
 
 use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Way};
 
+/// An operation of any kind, for the length of one attempt.
+pub trait Attempt {
+    /// See [`Op::wants_buffer`].
+    fn wants_buffer(&self) -> bool;
+
+    /// See [`Op::refuse`].
+    fn refuse(&mut self, errno: Errno) -> Outcome;
+
+    /// See [`Op::issue`].
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome;
+}
+
+impl<T: Op> Attempt for T {
+    fn wants_buffer(&self) -> bool {
+        Op::wants_buffer(self)
+    }
+
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        Op::refuse(self, errno)
+    }
+
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        Op::issue(self, context)
+    }
+}
+
 /// What the table says of one opcode.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -16,6 +42,29 @@ pub struct Row {
     pub traits: Traits,
     /// How its requests may be served.
     pub ways: &'static [Way],
+    /// An attempt with [`Patience::Brief`](crate::Patience::Brief) may touch a device: the engine takes its time.
+    pub may_be_slow: bool,
+}
+
+impl Row {
+    /// Whether its operations use no file and no registered buffer of the engine's.
+    #[inline]
+    pub const fn needs_nothing(&self) -> bool {
+        !self.traits.needs_file && !self.traits.fixed_buffer
+    }
+}
+
+/// What a worker may have to do can also be slow when it is tried with brief patience. Reads are not: they ask the
+/// kernel not to wait.
+const fn may_be_slow(opcode: Opcode, ways: &[Way]) -> bool {
+    let mut index = 0;
+    while index < ways.len() {
+        if matches!(ways[index], Way::Worker) {
+            return !matches!(opcode, Opcode::Read | Opcode::Readv | Opcode::ReadFixed | Opcode::ReadvFixed);
+        }
+        index += 1;
+    }
+    false
 }
 
 macro_rules! operations {
@@ -30,6 +79,7 @@ macro_rules! operations {
             since: ($major, $minor),
             traits: <crate::$module::$type as Op>::TRAITS,
             ways: &[$(Way::$way),*],
+            may_be_slow: may_be_slow(Opcode::$opcode, &[$(Way::$way),*]),
         },)*];
 
         impl Operation {
@@ -40,6 +90,27 @@ macro_rules! operations {
             pub fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
                 match Opcode::from_number(sqe.opcode()) {
                     $(Some(Opcode::$opcode) => Op::prepare(sqe, context).map(Self::$opcode),)*
+                    #[allow(unreachable_patterns, reason = "reached while the table is not complete")]
+                    _ => Err(Errno::INVAL),
+                }
+            }
+
+            /// Prepares an SQE and makes the first attempt in one go, so that an operation that is done by it is never
+            /// moved. `attempt` returns the outcome if it goes on. Returns what goes on.
+            ///
+            /// # Errors
+            /// As for [`prepare`](Self::prepare).
+            pub fn start(
+                sqe: &Sqe,
+                context: &Prepare,
+                attempt: &mut dyn FnMut(&mut dyn Attempt) -> Option<Outcome>,
+            ) -> Result<Option<Box<(Self, Outcome)>>, Errno> {
+                match Opcode::from_number(sqe.opcode()) {
+                    $(Some(Opcode::$opcode) => {
+                        let mut operation = <crate::$module::$type as Op>::prepare(sqe, context)?;
+                        let outcome = attempt(&mut operation);
+                        Ok(outcome.map(|outcome| Box::new((Self::$opcode(operation), outcome))))
+                    })*
                     #[allow(unreachable_patterns, reason = "reached while the table is not complete")]
                     _ => Err(Errno::INVAL),
                 }
@@ -63,19 +134,19 @@ macro_rules! operations {
                 match self { $(Self::$opcode(operation) => operation.waits_for(),)* }
             }
 
-            /// See [`Op::wants_buffer`].
-            pub fn wants_buffer(&self) -> bool {
-                match self { $(Self::$opcode(operation) => operation.wants_buffer(),)* }
+        }
+
+        impl Attempt for Operation {
+            fn wants_buffer(&self) -> bool {
+                match self { $(Self::$opcode(operation) => Op::wants_buffer(operation),)* }
             }
 
-            /// See [`Op::refuse`].
-            pub fn refuse(&mut self, errno: Errno) -> Outcome {
-                match self { $(Self::$opcode(operation) => operation.refuse(errno),)* }
+            fn refuse(&mut self, errno: Errno) -> Outcome {
+                match self { $(Self::$opcode(operation) => Op::refuse(operation, errno),)* }
             }
 
-            /// See [`Op::issue`].
-            pub fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-                match self { $(Self::$opcode(operation) => operation.issue(context),)* }
+            fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+                match self { $(Self::$opcode(operation) => Op::issue(operation, context),)* }
             }
         }
     };

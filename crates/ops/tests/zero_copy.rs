@@ -10,7 +10,7 @@ use net_support::{
     Header, MSG_DONTWAIT, POLLOUT, assert_waits, more, read, refusal, tcp_pair, unix_pair, wait_until_ready,
 };
 use ringer_abi::{Opcode, Sqe, SqeFlags, uapi};
-use ringer_ops::{Completion, Outcome, Patience};
+use ringer_ops::{Attempt, Completion, Outcome, Patience};
 use ringer_sys::Errno;
 
 const NOTIF: u32 = uapi::IORING_CQE_F_NOTIF;

@@ -44,9 +44,6 @@ impl SharedWord {
     pub const COUNT: usize = 8;
 }
 
-/// An SQE as it stands in its slot: the second half is zero unless the ring has 128-byte entries.
-pub(crate) type SqeSlot = (Sqe, [u64; 8]);
-
 /// What both sides share.
 ///
 /// Positions and slots count freely and are reduced to the ring's size by the implementation, with its
@@ -63,8 +60,8 @@ pub trait Memory {
     fn load_index(&self, position: u32) -> u32;
     /// Writes the index array at an SQ position. Nothing on a ring without the array.
     fn store_index(&self, position: u32, index: u32);
-    /// One snapshot of an SQE slot.
-    fn load_sqe(&self, slot: u32) -> SqeSlot;
+    /// One snapshot of an SQE slot, without the second half of a 128-byte one.
+    fn load_sqe(&self, slot: u32) -> Sqe;
     /// Fills an SQE slot.
     fn store_sqe(&self, slot: u32, sqe: &Sqe, second_half: &[u64; 8]);
     /// One snapshot of the CQE slot at a CQ position.

@@ -168,7 +168,7 @@ impl Memory for SharedPages {
     }
 
     #[inline]
-    fn load_sqe(&self, slot: u32) -> (Sqe, [u64; 8]) {
+    fn load_sqe(&self, slot: u32) -> Sqe {
         self.memory.load_sqe(slot)
     }
 

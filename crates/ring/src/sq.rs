@@ -21,10 +21,8 @@ use ringer_abi::{SqRingFlags, Sqe};
 pub enum Taken {
     /// A snapshot of the SQE. The slot may change from now on without any effect.
     Sqe {
-        /// The entry, or the first half of a 128-byte one.
+        /// The entry, or the first half of a 128-byte one: no operation that is served looks at the second.
         sqe: Sqe,
-        /// The second half of a 128-byte entry, zero on other rings.
-        second_half: [u64; 8],
     },
     /// The index was beyond the SQE array: counted in `dropped`, nothing to serve.
     Dropped,
@@ -59,8 +57,7 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
             dropped.store(dropped.load(Relaxed).wrapping_add(1), Relaxed);
             return Some(Taken::Dropped);
         }
-        let (sqe, second_half) = self.memory.load_sqe(index);
-        Some(Taken::Sqe { sqe, second_half })
+        Some(Taken::Sqe { sqe: self.memory.load_sqe(index) })
     }
 
     /// Gives the slots of all taken entries back to the program.

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ringer_abi::Opcode;
-use ringer_engine::{Counters, Served};
+use ringer_engine::{Counters, SHARES, Served, Share};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use serde::Serialize;
 
@@ -93,9 +93,13 @@ impl Summary {
     /// Makes sense of the counters.
     pub fn new(served_by: ServedBy, words: &Words, exit_status: u8) -> Self {
         let word = |offset: usize| words[offset / size_of::<u64>()];
+        let shared = |offset: usize| -> u64 {
+            let shares = offset_of!(Counters, shares);
+            (0..SHARES).map(|share| word(shares + share * size_of::<Share>() + offset)).sum()
+        };
         let of = |opcode: usize, way: Served| {
-            let index = opcode * WAYS.len() + way as usize;
-            words[offset_of!(Counters, served) / size_of::<u64>() + index]
+            let offset = (opcode * WAYS.len() + way as usize) * size_of::<u64>();
+            word(offset_of!(Counters, served) + offset) + shared(offset_of!(Share, served) + offset)
         };
         let mut opcodes = BTreeMap::new();
         for opcode in 0..=u8::MAX {
@@ -110,7 +114,7 @@ impl Summary {
             served_by,
             exit_status,
             rings: word(offset_of!(Counters, rings)),
-            enters: word(offset_of!(Counters, enters)),
+            enters: word(offset_of!(Counters, enters)) + shared(offset_of!(Share, enters)),
             traps: word(offset_of!(Counters, traps)),
             patched_sites: word(offset_of!(Counters, patched_sites)),
             unpatched_sites: word(offset_of!(Counters, unpatched_sites)),

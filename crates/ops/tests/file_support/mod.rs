@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringer_abi::{Opcode, SetupFlags, Sqe};
-use ringer_ops::{Buffer, Completion, FileSlot, Issue, Operation, Outcome, Patience, Prepare, Resources};
+use ringer_ops::{
+    Attempt, Buffer, Completion, FileSlot, Issue, Operation, Outcome, Patience, Prepare, Resources,
+};
 use ringer_sys::{Errno, UserAddress};
 
 /// `AT_FDCWD`.
@@ -114,7 +116,7 @@ pub fn sqe(opcode: Opcode) -> Sqe {
 }
 
 pub fn prepare(sqe: &Sqe) -> Result<Operation, Errno> {
-    Operation::prepare(sqe, &Prepare { setup: SetupFlags::empty(), second_half: [0; 8] })
+    Operation::prepare(sqe, &Prepare { setup: SetupFlags::empty() })
 }
 
 /// One attempt on a file.
@@ -129,7 +131,8 @@ pub fn attempt_with(
     resources: &Registered,
     buffer: Option<Buffer>,
 ) -> Outcome {
-    let mut context = Issue { fd, patience, status_flags: None, buffer, buffer_used: false, resources };
+    let mut context = Issue::new(fd, patience, resources);
+    context.buffer = buffer;
     operation.issue(&mut context)
 }
 

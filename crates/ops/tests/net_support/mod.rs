@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use ringer_abi::{Opcode, Sqe};
-use ringer_ops::{Buffer, Completion, Issue, Operation, Outcome, Patience};
+use ringer_ops::{Attempt, Buffer, Completion, Issue, Operation, Outcome, Patience};
 use ringer_sys::{Errno, call};
 
 use crate::file_support::{LIMIT, Registered, address, prepare, result_of, serve, sqe};
@@ -55,14 +55,8 @@ pub fn read(mut socket: impl Read, count: usize) -> Vec<u8> {
 /// One attempt; also whether it used up the buffer.
 pub fn attempt_buffered(operation: &mut Operation, fd: RawFd, buffer: Option<Buffer>) -> (Outcome, bool) {
     let resources = Registered::default();
-    let mut context = Issue {
-        fd,
-        patience: Patience::None,
-        status_flags: None,
-        buffer,
-        buffer_used: false,
-        resources: &resources,
-    };
+    let mut context = Issue::new(fd, Patience::None, &resources);
+    context.buffer = buffer;
     let outcome = operation.issue(&mut context);
     (outcome, context.buffer_used)
 }
@@ -86,8 +80,7 @@ pub fn finish(sqe: &Sqe) -> Completion {
 pub fn finish_operation(operation: &mut Operation, fd: RawFd, resources: &Registered) -> Completion {
     let mut patience = Patience::None;
     loop {
-        let mut context =
-            Issue { fd, patience, status_flags: None, buffer: None, buffer_used: false, resources };
+        let mut context = Issue::new(fd, patience, resources);
         match operation.issue(&mut context) {
             Outcome::Done(completion) => return completion,
             Outcome::WaitFor { events, .. } => wait_until_ready(fd, events),

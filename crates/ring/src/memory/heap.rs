@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
 
-use super::{Control, Memory, ServingMemory, SharedWord, SqeSlot};
+use super::{Control, Memory, ServingMemory, SharedWord};
 use crate::primitive::AtomicU32;
 use crate::shape::RingShape;
 use ringer_abi::{Cqe, Sqe};
@@ -23,7 +23,7 @@ struct Contents {
     shape: RingShape,
     words: [AtomicU32; SharedWord::COUNT],
     array: Vec<Slot<u32>>,
-    sqes: Vec<Slot<SqeSlot>>,
+    sqes: Vec<Slot<(Sqe, [u64; 8])>>,
     cqes: Vec<Slot<Cqe>>,
     control: Control,
 }
@@ -106,8 +106,8 @@ impl Memory for HeapMemory {
         self.contents.array[self.sq_slot(position)].store(index);
     }
 
-    fn load_sqe(&self, slot: u32) -> SqeSlot {
-        self.contents.sqes[self.sq_slot(slot)].load()
+    fn load_sqe(&self, slot: u32) -> Sqe {
+        self.contents.sqes[self.sq_slot(slot)].load().0
     }
 
     fn store_sqe(&self, slot: u32, sqe: &Sqe, second_half: &[u64; 8]) {

@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::{Memory, SharedWord, SqeSlot};
+use super::{Memory, SharedWord};
 use crate::shape::RingShape;
 use ringer_abi::{CqRingOffsets, Cqe, SqRingOffsets, Sqe};
 
@@ -147,17 +147,9 @@ impl Memory for MappedMemory {
     }
 
     #[inline]
-    fn load_sqe(&self, slot: u32) -> SqeSlot {
-        let first = self.sqe(slot);
+    fn load_sqe(&self, slot: u32) -> Sqe {
         // SAFETY: the first half of a slot.
-        let sqe = Sqe::from_words(unsafe { load_words(first) });
-        let second_half = if self.shape.sqe128 {
-            // SAFETY: the second half of a slot of 16 words.
-            unsafe { load_words(first.add(8)) }
-        } else {
-            [0; 8]
-        };
-        (sqe, second_half)
+        Sqe::from_words(unsafe { load_words(self.sqe(slot)) })
     }
 
     #[inline]
