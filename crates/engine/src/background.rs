@@ -40,10 +40,14 @@ struct Shared {
 }
 
 /// Called by a thread that leaves a ring: makes sure that somebody drives what is armed there.
+#[inline]
 pub(crate) fn notice(ring: &Arc<Ring>) {
-    if !ring.reactor.may_have_work() {
-        return;
+    if ring.reactor.may_have_work() {
+        notice_work(ring);
     }
+}
+
+fn notice_work(ring: &Arc<Ring>) {
     let background = System::global().background();
     match ring.reactor.owner() {
         Owner::Noticed => {}

@@ -44,15 +44,18 @@ impl Ring {
     /// Whether one more CQE fits into the CQ behind those that wait for it, `unpublished` included.
     pub(crate) fn has_room_for_completion(&self, unpublished: usize) -> bool {
         // Under the lock, or the tail could be older than the head and the CQ look full.
-        let _guard = self.shared.completion_lock().lock();
+        let _guard = self.shared.lock_completions();
         // Relaxed: only written under the completion lock.
         !self.completions.has_backlog.load(Ordering::Relaxed)
             && self.shared.cq_ready().saturating_add(self.deferred_count()).saturating_add(unpublished as u32)
                 < self.shared.shape().cq_entries
     }
 
-    /// Posts CQEs. `asynchronous`: not from within the submission of their requests.
-    pub(crate) fn post(&self, cqes: &[Cqe], asynchronous: bool) {
+    /// Posts CQEs. `asynchronous`: not from within the submission of their requests. Returns how many threads wait for
+    /// some, to be given to [`announce_completions`](Self::announce_completions).
+    #[must_use]
+    pub(crate) fn post(&self, cqes: &[Cqe], asynchronous: bool) -> u32 {
+        let guard = self.shared.lock_completions();
         if asynchronous && self.defers_completions() {
             self.completions.deferred.lock().extend_from_slice(cqes);
             // Release, with the Acquire in `run_deferred`.
@@ -61,13 +64,14 @@ impl Ring {
                 self.shared.sq_set_flags(SqRingFlags::TASKRUN);
             }
         } else {
-            self.post_now(cqes);
+            self.push(cqes);
         }
+        guard.release()
     }
 
-    fn post_now(&self, cqes: &[Cqe]) {
+    /// Puts CQEs into the CQ or behind it. For the holder of the completion lock.
+    fn push(&self, cqes: &[Cqe]) {
         let completions = &self.completions;
-        let _guard = self.shared.completion_lock().lock();
         for cqe in cqes {
             // Relaxed: only written under the completion lock.
             if completions.has_backlog.load(Ordering::Relaxed) || self.shared.cq_push(cqe).is_err() {
@@ -90,28 +94,39 @@ impl Ring {
     }
 
     /// Moves deferred completions into the CQ. Called by the submitter when it asks for events.
+    #[inline]
     pub(crate) fn run_deferred(&self) {
         // Relaxed: completions of this thread are seen, and those of others belong to a later call.
-        if !self.completions.has_deferred.load(Ordering::Relaxed) {
-            return;
+        if self.completions.has_deferred.load(Ordering::Relaxed) {
+            self.take_deferred();
         }
+    }
+
+    #[cold]
+    fn take_deferred(&self) {
         // Acquire, with the Release in `post`.
         if !self.completions.has_deferred.swap(false, Ordering::AcqRel) {
             return;
         }
         let deferred = std::mem::take(&mut *self.completions.deferred.lock());
         self.shared.sq_clear_flags(SqRingFlags::TASKRUN);
-        self.post_now(&deferred);
+        // It is the submitter who waits for them, if anybody does: this thread.
+        let _guard = self.shared.lock_completions();
+        self.push(&deferred);
     }
 
     /// Tells a program that leaves its task work to `enter` whether there may be some (`IORING_SQ_TASKRUN`).
     ///
     /// The kernel sets the flag at the moment a file becomes ready. Here nobody may notice that moment, so the
     /// flag stays set as long as something is armed: the call that it asks for looks at the files.
+    #[inline]
     pub(crate) fn show_pending_work(&self) {
-        if !self.defers_completions() || !self.setup.contains(SetupFlags::TASKRUN_FLAG) {
-            return;
+        if self.defers_completions() && self.setup.contains(SetupFlags::TASKRUN_FLAG) {
+            self.show_taskrun();
         }
+    }
+
+    fn show_taskrun(&self) {
         let is_armed = self.inflight.lock().armed > 0;
         if is_armed || self.deferred_count() > 0 {
             self.shared.sq_set_flags(SqRingFlags::TASKRUN);
@@ -133,12 +148,17 @@ impl Ring {
     }
 
     /// Moves the backlog into the CQ as far as there is room.
+    #[inline]
     pub(crate) fn flush_backlog(&self) {
         // Relaxed: a backlog made by this thread is seen, one made just now by another is for the next call.
-        if !self.completions.has_backlog.load(Ordering::Relaxed) {
-            return;
+        if self.completions.has_backlog.load(Ordering::Relaxed) {
+            self.move_backlog();
         }
-        let _guard = self.shared.completion_lock().lock();
+    }
+
+    #[cold]
+    fn move_backlog(&self) {
+        let _guard = self.shared.lock_completions();
         let mut backlog = self.completions.backlog.lock();
         while let Some(cqe) = backlog.front() {
             if self.shared.cq_push(cqe).is_err() {
@@ -150,9 +170,9 @@ impl Ring {
         self.shared.sq_clear_flags(SqRingFlags::CQ_OVERFLOW);
     }
 
-    /// Tells whoever waits that CQEs were posted: threads in `enter`, and those that poll the descriptor.
-    pub(crate) fn announce_completions(&self) {
-        let waiters = self.shared.waiters();
+    /// Tells whoever waits that CQEs were posted: `waiters` in `enter`, and those that poll the descriptor.
+    #[inline]
+    pub(crate) fn announce_completions(&self, waiters: u32) {
         if waiters > 0 {
             self.reactor.kick(waiters);
         }

@@ -63,11 +63,13 @@ pub struct Share {
     pub served: ServedCounts,
 }
 
-const NO_COUNTS: ServedCounts = [const { [const { AtomicU64::new(0) }; 5] }; 64];
+const fn no_counts() -> ServedCounts {
+    [const { [const { AtomicU64::new(0) }; 5] }; 64]
+}
 
 impl Share {
     const fn new() -> Self {
-        Self { taken: AtomicU64::new(0), enters: AtomicU64::new(0), served: NO_COUNTS }
+        Self { taken: AtomicU64::new(0), enters: AtomicU64::new(0), served: no_counts() }
     }
 
     /// Counts one finished request. For the holder of the submission lock.
@@ -117,7 +119,7 @@ impl Counters {
             traps: AtomicU64::new(0),
             patched_sites: AtomicU64::new(0),
             unpatched_sites: AtomicU64::new(0),
-            served: NO_COUNTS,
+            served: no_counts(),
             shares: [const { Share::new() }; SHARES],
         }
     }

@@ -27,12 +27,15 @@ fn epoch() -> Instant {
 
 impl LatencyGuard {
     /// The patience for an attempt that waits for nobody but may be brief.
+    #[inline]
     pub(crate) fn patience(&self) -> Patience {
         // Relaxed: a late look only costs one more inline attempt.
         let until = self.withdrawn_until.load(Ordering::Relaxed);
-        if until == 0 {
-            return Patience::Brief;
-        }
+        if until == 0 { Patience::Brief } else { self.patience_until(until) }
+    }
+
+    #[cold]
+    fn patience_until(&self, until: u64) -> Patience {
         if (epoch().elapsed().as_nanos() as u64) < until {
             return Patience::None;
         }

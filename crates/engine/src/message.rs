@@ -43,9 +43,9 @@ pub(crate) fn deliver(from: &Arc<Ring>, fd: i32, message: &MsgRing) -> Result<i3
     };
     if !(message.skip_cqe && matches!(content, Message::File { .. })) {
         let foreign = !Arc::ptr_eq(from, &target);
-        target.post(&[Cqe::new(message.user_data, result, flags)], foreign);
+        let waiters = target.post(&[Cqe::new(message.user_data, result, flags)], foreign);
         target.completions.eventfd.signal(&target, foreign);
-        target.announce_completions();
+        target.announce_completions(waiters);
     }
     Ok(match content {
         Message::Data { .. } => 0,

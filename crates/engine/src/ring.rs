@@ -106,8 +106,8 @@ impl Ring {
 
     /// Posts the tag of a registered resource that nobody uses any more.
     pub(crate) fn post_tag(&self, tag: u64) {
-        self.post(&[Cqe::new(tag, 0, 0)], true);
-        self.announce_completions();
+        let waiters = self.post(&[Cqe::new(tag, 0, 0)], true);
+        self.announce_completions(waiters);
     }
 }
 
@@ -127,18 +127,22 @@ impl Readiness {
         Self { descriptor, watched: AtomicBool::new(false), shown: Lock::new(false) }
     }
 
-    /// Somebody waits for the descriptor from now on.
+    /// Somebody waits for the descriptor from now on. For the holder of the completion lock: either a later look at the CQ sees
+    /// a CQE, or its poster sees this.
     pub(crate) fn watch(&self) {
-        // SeqCst: either this thread's look at the CQ sees a CQE, or its poster sees `watched`.
-        self.watched.store(true, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
+        self.watched.store(true, Ordering::Relaxed);
     }
 
     /// Shows whether the CQ holds something. `ready` is asked under the lock, so that the last word is a true one.
+    #[inline]
     pub(crate) fn show(&self, ready: impl FnOnce() -> bool) {
-        if !self.watched.load(Ordering::SeqCst) {
-            return;
+        // Relaxed: a poster has had the completion lock, under which it is set.
+        if self.watched.load(Ordering::Relaxed) {
+            self.show_watched(ready);
         }
+    }
+
+    fn show_watched(&self, ready: impl FnOnce() -> bool) {
         let mut shown = self.shown.lock();
         let ready = ready();
         if ready && !*shown {

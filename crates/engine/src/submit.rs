@@ -18,7 +18,7 @@ use crate::{drain, wait};
 /// ring was made with `IORING_SETUP_SUBMIT_ALL`.
 pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     // Held while the requests are started: one consumer of the SQ at a time.
-    let _guard = ring.shared.submission_lock().lock();
+    let _guard = ring.shared.lock_submissions();
     if let Some(share) = ring.share.as_ref().filter(|_| ring.poll_thread.get().is_none()) {
         share.count_enter();
     }
@@ -36,7 +36,9 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
             break;
         }
     }
-    batch.start_chain();
+    if !batch.chain.is_empty() {
+        batch.start_chain();
+    }
     // Every SQE was read: the program may have its slots back.
     ring.shared.sq_publish_head();
     let armed_edge = batch.turn.armed_edge;

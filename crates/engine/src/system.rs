@@ -228,7 +228,7 @@ impl System {
             Some(RegisterOpcode::UnregisterRingFds) => Self::unregister_rings(argument, count),
             _ => {
                 let result = register::register(&ring, opcode, argument, count);
-                ring.announce_completions();
+                ring.announce_completions(0);
                 result
             }
         }
@@ -352,7 +352,9 @@ impl System {
     /// engine keeps the descriptor's readiness true from now on.
     pub fn watch(&self, fd: RawFd) {
         if let Ok(ring) = self.ring(fd) {
+            let guard = ring.shared.lock_completions();
             ring.readiness.watch();
+            drop(guard);
             ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
         }
     }

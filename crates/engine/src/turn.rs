@@ -52,6 +52,8 @@ pub(crate) struct Turn<'a> {
     /// How many of them timeouts with a count look at.
     counted: u32,
     posted: bool,
+    /// Threads that wait for CQEs, to be woken at the end of the turn.
+    waiters: u32,
     /// An edge-triggered watch was set up: it reports the present state, too.
     pub(crate) armed_edge: bool,
 }
@@ -70,6 +72,7 @@ impl<'a> Turn<'a> {
             unpublished: ArrayVec::new(),
             counted: 0,
             posted: false,
+            waiters: 0,
             armed_edge: false,
         }
     }
@@ -101,6 +104,20 @@ impl<'a> Turn<'a> {
     /// Ends the turn: hands over what was punted, tells who waits.
     pub(crate) fn finish(&mut self) {
         self.publish();
+        if !self.later.is_empty() {
+            self.run_later();
+        }
+        if !self.punts.is_empty() {
+            System::global().workers().submit(self.ring, self.punts.drain(..));
+        }
+        if std::mem::take(&mut self.posted) {
+            self.ring.completions.eventfd.signal(self.ring, self.place == Place::Worker);
+            self.ring.announce_completions(std::mem::take(&mut self.waiters));
+        }
+    }
+
+    /// Goes on with the chains that were put off.
+    fn run_later(&mut self) {
         while let Some(later) = self.later.pop_front() {
             match later {
                 Later::Cancel(broken) => self.cancel_broken(broken),
@@ -108,13 +125,6 @@ impl<'a> Turn<'a> {
             }
             self.run_ready();
             self.publish();
-        }
-        if !self.punts.is_empty() {
-            System::global().workers().submit(self.ring, self.punts.drain(..));
-        }
-        if std::mem::take(&mut self.posted) {
-            self.ring.completions.eventfd.signal(self.ring, self.place == Place::Worker);
-            self.ring.announce_completions();
         }
     }
 
@@ -356,7 +366,8 @@ impl<'a> Turn<'a> {
     /// Puts the CQEs of this turn so far into the CQ.
     pub(crate) fn publish(&mut self) {
         while !self.unpublished.is_empty() {
-            self.ring.post(&self.unpublished, self.place != Place::Submitter);
+            let waiters = self.ring.post(&self.unpublished, self.place != Place::Submitter);
+            self.waiters = self.waiters.max(waiters);
             self.unpublished.clear();
             self.posted = true;
             let posted = self.ring.count_posted(std::mem::take(&mut self.counted));

@@ -13,6 +13,7 @@ pub use heap::HeapMemory;
 #[cfg(not(loom))]
 pub use mapped::{Bases, MappedMemory};
 
+use crate::lock::SharedLock;
 use crate::primitive::AtomicU32;
 use crate::shape::RingShape;
 use ringer_abi::{Cqe, Sqe};
@@ -82,24 +83,27 @@ pub trait ServingMemory: Memory {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Control {
+    /// Guards the serving side of the submission queue.
+    pub(crate) submission_lock: SharedLock,
     /// Next SQ position to be taken. Changed by the holder of the submission lock.
     pub(crate) sq_head: AtomicU32,
     /// The submitting side and the completing side are often different threads: a cache line for each.
-    _own_line: [u32; 15],
+    _own_line: [u32; 14],
+    /// Guards the serving side of the completion queue, and counts those who wait for CQEs.
+    pub(crate) completion_lock: SharedLock,
     /// Next CQ position to be filled. Changed by the holder of the completion lock.
     pub(crate) cq_tail: AtomicU32,
-    /// Threads that wait for CQEs, or are about to.
-    pub(crate) waiters: AtomicU32,
 }
 
 impl Control {
     /// Private words for rings whose positions start at these values.
     pub fn starting_at(sq: u32, cq: u32) -> Self {
         Self {
+            submission_lock: SharedLock::default(),
             sq_head: AtomicU32::new(sq),
-            _own_line: [0; 15],
+            _own_line: [0; 14],
+            completion_lock: SharedLock::default(),
             cq_tail: AtomicU32::new(cq),
-            waiters: AtomicU32::new(0),
         }
     }
 }

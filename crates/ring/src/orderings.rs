@@ -43,8 +43,11 @@ pub trait Orderings {
 
     /// A thread of the serving side takes a lock. Partner: [`UNLOCK`](Self::UNLOCK).
     const LOCK: Ordering = Ordering::Acquire;
-    /// It gives the lock back: the next holder sees all that was done under it. Partner: [`LOCK`](Self::LOCK).
+    /// It gives the lock back: the next holder sees all that was done under it, and so does a waiter that announces itself
+    /// later. Partners: [`LOCK`](Self::LOCK), [`ANNOUNCE`](Self::ANNOUNCE).
     const UNLOCK: Ordering = Ordering::Release;
+    /// A waiter announces itself, before its last look at the CQ. Partner: [`UNLOCK`](Self::UNLOCK).
+    const ANNOUNCE: Ordering = Ordering::Acquire;
 
     /// The polling thread: between showing NEED_WAKEUP and the last look at the SQ tail.
     /// Partner: [`submitter_fence`](Self::submitter_fence).
@@ -56,19 +59,6 @@ pub trait Orderings {
     /// Partner: [`sleeper_fence`](Self::sleeper_fence).
     #[inline]
     fn submitter_fence() {
-        fence(Ordering::SeqCst);
-    }
-
-    /// A waiter: between announcing itself and the last look at the CQ.
-    /// Partner: [`poster_fence`](Self::poster_fence).
-    #[inline]
-    fn waiter_fence() {
-        fence(Ordering::SeqCst);
-    }
-    /// A poster: between publishing CQEs and looking for waiters.
-    /// Partner: [`waiter_fence`](Self::waiter_fence).
-    #[inline]
-    fn poster_fence() {
         fence(Ordering::SeqCst);
     }
 }

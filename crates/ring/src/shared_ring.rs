@@ -14,7 +14,6 @@ use core::ptr::{self, NonNull};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::lock::SharedLock;
 use crate::memory::{Bases, Control, MappedMemory, Memory, ServingMemory, SharedWord};
 use crate::orderings::{Orderings, Production};
 use crate::primitive::{AtomicU32, Ordering::Relaxed};
@@ -25,22 +24,6 @@ use ringer_abi::{Cqe, Sqe};
 
 /// The serving side of a ring in shared pages. Dropping it unmaps the engine's mapping only.
 pub type SharedRing = ServingRing<SharedPages, Production>;
-
-/// What stands in the control page.
-#[derive(Debug)]
-#[repr(C)]
-struct ControlPage {
-    control: Control,
-    submission_lock: OwnLine,
-    completion_lock: OwnLine,
-}
-
-/// A lock on a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(C, align(64))]
-struct OwnLine {
-    lock: SharedLock,
-}
 
 /// One area that a program maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,11 +70,7 @@ impl SharedPages {
         let memory = unsafe {
             let rings = base.add(page);
             let sqes = rings.add(shape.rings_bytes());
-            base.cast::<ControlPage>().write(ControlPage {
-                control: Control::starting_at(sq_start, cq_start),
-                submission_lock: OwnLine::default(),
-                completion_lock: OwnLine::default(),
-            });
+            base.cast::<Control>().write(Control::starting_at(sq_start, cq_start));
             let (sq, cq) = (shape.sq_offsets(), shape.cq_offsets());
             // For the program; we keep to the shape.
             for (offset, value) in [
@@ -111,11 +90,6 @@ impl SharedPages {
             memory.word(word).store(cq_start, Relaxed);
         }
         Ok(Self { base, length, memory })
-    }
-
-    fn control_page(&self) -> &ControlPage {
-        // SAFETY: written by `allocate`, mapped until drop; shared access, all of it through atomics.
-        unsafe { self.base.cast::<ControlPage>().as_ref() }
     }
 
     /// Start and bytes of an area in the engine's mapping.
@@ -142,7 +116,8 @@ impl Drop for SharedPages {
 impl ServingMemory for SharedPages {
     #[inline]
     fn control(&self) -> &Control {
-        &self.control_page().control
+        // SAFETY: written by `allocate`, mapped until drop; shared access, all of it through atomics.
+        unsafe { self.base.cast::<Control>().as_ref() }
     }
 }
 
@@ -210,16 +185,6 @@ impl SharedRing {
 }
 
 impl<O: Orderings> ServingRing<SharedPages, O> {
-    /// Guards the serving side of the submission queue. Process-shared.
-    pub fn submission_lock(&self) -> &SharedLock {
-        &self.memory.control_page().submission_lock.lock
-    }
-
-    /// Guards the serving side of the completion queue. Process-shared.
-    pub fn completion_lock(&self) -> &SharedLock {
-        &self.memory.control_page().completion_lock.lock
-    }
-
     /// Maps an area for the program, as `mmap.2` of a ring descriptor does. Returns the address.
     ///
     /// The program owns the mapping: it stays when the ring is dropped.

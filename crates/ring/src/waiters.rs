@@ -1,42 +1,52 @@
 //! The handshake of threads that wait for CQEs with threads that post them.
 //!
-//! Posting must not cost a system call when nobody waits. Same shape as the NEED_WAKEUP handshake:
-//! each side writes, fences fully, and reads what the other wrote.
+//! Posting must not cost a system call when nobody waits, nor a fence: CQEs are posted under the completion lock, and
+//! the waiters are counted in the word of that lock. Both sides change that one word, so that one of them comes first.
 //!
 //! ```text
-//! waiter                             poster
-//!   waiters += 1                       push CQEs
-//!   full fence                         full fence
-//!   enough CQEs? then return           waiters != 0? then wake them
+//! waiter                                  poster
+//!   announce: word += waiter (acquire)      lock, push CQEs
+//!   enough CQEs? then return                unlock (release): waiters in the word? then wake them
 //!   sleep
-//!   waiters -= 1
+//!   retire: word -= waiter
 //! ```
+//!
+//! The announcement first: the poster finds it in the word. The unlock first: the waiter's change of the word reads what
+//! the unlock wrote, and its look at the CQ sees the CQEs.
 
+use crate::lock::SharedGuard;
 use crate::memory::ServingMemory;
 use crate::orderings::Orderings;
-use crate::primitive::Ordering::Relaxed;
 use crate::sides::ServingRing;
 
 impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
+    /// Takes the lock of the submission queue's serving side. Process-shared.
+    #[inline]
+    pub fn lock_submissions(&self) -> SharedGuard<'_, O> {
+        self.memory.control().submission_lock.lock_as()
+    }
+
+    /// Takes the lock of the completion queue's serving side. Process-shared. Its release tells the poster whom to wake.
+    #[inline]
+    pub fn lock_completions(&self) -> SharedGuard<'_, O> {
+        self.memory.control().completion_lock.lock_as()
+    }
+
     /// The waiter, before its last look at [`cq_ready`](Self::cq_ready) and its sleep.
     #[inline]
     pub fn announce_waiter(&self) {
-        self.memory.control().waiters.fetch_add(1, Relaxed);
-        // Partner: poster_fence in waiters.
-        O::waiter_fence();
+        self.memory.control().completion_lock.announce::<O>();
     }
 
     /// The waiter, when it waits no more. Once for each [`announce_waiter`](Self::announce_waiter).
     #[inline]
     pub fn retire_waiter(&self) {
-        self.memory.control().waiters.fetch_sub(1, Relaxed);
+        self.memory.control().completion_lock.retire();
     }
 
-    /// The poster, after it has pushed: threads that must be woken. It costs a full fence, so ask once per batch.
+    /// Threads that are announced. For who shares another lock with them, taken after the announcement and before this.
     #[inline]
     pub fn waiters(&self) -> u32 {
-        // Partner: waiter_fence in announce_waiter.
-        O::poster_fence();
-        self.memory.control().waiters.load(Relaxed)
+        self.memory.control().completion_lock.announced()
     }
 }

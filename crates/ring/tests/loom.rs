@@ -11,6 +11,7 @@
 #![cfg(loom)]
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
@@ -179,8 +180,9 @@ fn waiter_and_poster<O: Orderings + 'static>() {
         let poster = thread::spawn({
             let (serving, bell) = (serving.clone(), bell.clone());
             move || {
+                let guard = serving.lock_completions();
                 serving.cq_push(&Cqe::new(7, 0, 0)).unwrap();
-                if serving.waiters() != 0 {
+                if guard.release() != 0 {
                     bell.ring();
                 }
             }
@@ -198,7 +200,8 @@ fn waiter_and_poster<O: Orderings + 'static>() {
 /// Three threads of the serving side, more than may wait at a time without sleeping.
 fn three_threads_take_the_lock<O: Orderings + 'static>() {
     struct Guarded<O> {
-        lock: SharedLock<O>,
+        lock: SharedLock,
+        orderings: PhantomData<fn() -> O>,
         visits: UnsafeCell<u32>,
     }
     // SAFETY: loom ends the execution before a second access happens that is not ordered with the first.
@@ -207,13 +210,17 @@ fn three_threads_take_the_lock<O: Orderings + 'static>() {
     unsafe impl<O> Send for Guarded<O> {}
 
     fn visit<O: Orderings>(guarded: &Guarded<O>) {
-        let _guard = guarded.lock.lock();
+        let _guard = guarded.lock.lock_as::<O>();
         // SAFETY: the pointer is valid inside the closure, and loom checks the access.
         guarded.visits.with_mut(|visits| unsafe { *visits += 1 });
     }
 
     check(|| {
-        let guarded = Arc::new(Guarded::<O> { lock: SharedLock::default(), visits: UnsafeCell::new(0) });
+        let guarded = Arc::new(Guarded::<O> {
+            lock: SharedLock::default(),
+            orderings: PhantomData,
+            visits: UnsafeCell::new(0),
+        });
         let others = [(); 2].map(|()| {
             let guarded = guarded.clone();
             thread::spawn(move || visit(&guarded))
@@ -374,8 +381,8 @@ mod need_wakeup {
 mod waiter {
     use super::*;
 
-    mutant!(NoWaiterFence, without waiter_fence);
-    mutant!(NoPosterFence, without poster_fence);
+    mutant!(RelaxedAnnounce, relaxed ANNOUNCE);
+    mutant!(RelaxedUnlock, relaxed UNLOCK);
     mutant!(RelaxedCountStore, relaxed CQ_COUNT_STORE);
     mutant!(RelaxedCountLoad, relaxed CQ_COUNT_LOAD);
 
@@ -386,14 +393,14 @@ mod waiter {
 
     #[test]
     #[should_panic(expected = "deadlock")]
-    fn waiter_without_fence_is_caught() {
-        waiter_and_poster::<NoWaiterFence>();
+    fn relaxed_announcement_is_caught() {
+        waiter_and_poster::<RelaxedAnnounce>();
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
-    fn poster_without_fence_is_caught() {
-        waiter_and_poster::<NoPosterFence>();
+    fn relaxed_unlock_is_caught() {
+        waiter_and_poster::<RelaxedUnlock>();
     }
 
     #[test]

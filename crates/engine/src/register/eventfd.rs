@@ -26,11 +26,15 @@ struct Registered {
 
 impl EventfdSignal {
     /// Signals that CQEs were posted; `asynchronous`: by a worker.
+    #[inline]
     pub(crate) fn signal(&self, ring: &Ring, asynchronous: bool) {
         // Relaxed: a signal may come just before or just after the registration.
-        if !self.present.load(Ordering::Relaxed) || ring.shared.cq_eventfd_disabled() {
-            return;
+        if self.present.load(Ordering::Relaxed) && !ring.shared.cq_eventfd_disabled() {
+            self.write(asynchronous);
         }
+    }
+
+    fn write(&self, asynchronous: bool) {
         if let Some(registered) = &*self.registered.lock()
             && (asynchronous || !registered.asynchronous_only)
         {
