@@ -106,12 +106,18 @@ impl Turn<'_> {
         let registered = held.buffer.as_ref().map(|(_, buffer)| *buffer);
         let mut issue = Issue::new(held.file.raw(), self.patience(), &**self.ring);
         issue.buffer = selected.map(|selected| selected.buffer).or(registered);
-        if let FileRef::Registered(file) = &held.file {
-            issue.status_flags = Some(file.status_flags());
+        match &held.file {
+            FileRef::Registered(file) => issue.status_flags = Some(file.status_flags()),
+            FileRef::Program(fd) => issue.is_direct = self.ring.beliefs.is_direct(*fd),
+            FileRef::Owned(_) | FileRef::None => {}
         }
+        let believed = issue.is_direct;
         let started = (issue.patience == Patience::Brief && row.may_be_slow).then(Instant::now);
         let outcome = operation.issue(&mut issue);
         held.extra = issue.extra;
+        if let (FileRef::Program(fd), None, Some(is_direct)) = (&held.file, believed, issue.is_direct) {
+            self.ring.beliefs.note(*fd, is_direct);
+        }
         let used = issue.buffer_used;
         if let Some(started) = started {
             self.ring.latency.record(started);

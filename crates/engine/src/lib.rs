@@ -7,6 +7,7 @@
 
 mod attempt;
 mod background;
+mod beliefs;
 mod buffers;
 mod cancel;
 mod complete;

@@ -10,6 +10,7 @@ use ringer_ring::SharedRing;
 use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, UserAddress, descriptor};
 
+use crate::beliefs::Beliefs;
 use crate::buffers::BufferTable;
 use crate::complete::Completions;
 use crate::counters::OwnShare;
@@ -44,6 +45,7 @@ pub(crate) struct Ring {
     pub(crate) registrations: Lock<Registrations>,
     pub(crate) reactor: Reactor,
     pub(crate) latency: LatencyGuard,
+    pub(crate) beliefs: Beliefs,
     pub(crate) poll_thread: OnceLock<Arc<PollThread>>,
     /// A duplicate of the ring's descriptor: an eventfd whose readiness is shown to the program.
     pub(crate) readiness: Readiness,
@@ -77,6 +79,7 @@ impl Ring {
             registrations: Lock::default(),
             reactor: Reactor::default(),
             latency: LatencyGuard::default(),
+            beliefs: Beliefs::default(),
             poll_thread: OnceLock::new(),
             readiness: Readiness::new(descriptor),
         }

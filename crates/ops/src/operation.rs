@@ -110,6 +110,9 @@ pub struct Issue<'a> {
     pub patience: Patience,
     /// The open file's status flags (`F_GETFL`) where the engine knows them without a call: registered files.
     pub status_flags: Option<u32>,
+    /// Whether the file is believed to be open for direct I/O, or found to be by this attempt. A wrong belief costs
+    /// time and does no harm: the file is transferred from or to as it is.
+    pub is_direct: Option<bool>,
     /// The provided buffer that the engine selected for this attempt.
     pub buffer: Option<Buffer>,
     /// Set by the operation when it used up the selected buffer though the result is not positive. With
@@ -125,7 +128,16 @@ impl<'a> Issue<'a> {
     /// An attempt without a buffer.
     #[inline]
     pub fn new(fd: RawFd, patience: Patience, resources: &'a dyn Resources) -> Self {
-        Self { fd, patience, status_flags: None, buffer: None, buffer_used: false, extra: [0; 2], resources }
+        Self {
+            fd,
+            patience,
+            status_flags: None,
+            is_direct: None,
+            buffer: None,
+            buffer_used: false,
+            extra: [0; 2],
+            resources,
+        }
     }
 
     /// The open file's status flags, asked for if not known.
@@ -142,6 +154,18 @@ impl<'a> Issue<'a> {
                 Ok(flags)
             }
         }
+    }
+
+    /// Whether the file is open for direct I/O, asked for if there is no belief.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn is_direct(&mut self) -> Result<bool, Errno> {
+        const O_DIRECT: u32 = 0o40000;
+        if self.is_direct.is_none() {
+            self.is_direct = Some(self.status_flags()? & O_DIRECT != 0);
+        }
+        Ok(self.is_direct == Some(true))
     }
 
     /// Whether the attempt may wait without a limit.

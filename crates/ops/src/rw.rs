@@ -113,8 +113,8 @@ impl Transfer {
     fn attempt(&mut self, context: &mut Issue<'_>) -> Step {
         // A device is waited for by a worker, or by whatever the engine has for direct I/O.
         if context.patience != Patience::Unlimited && self.may_be_direct() {
-            match context.status_flags() {
-                Ok(flags) if flags & O_DIRECT != 0 => return Step::Finish(Outcome::Punt),
+            match context.is_direct() {
+                Ok(true) => return Step::Finish(Outcome::Punt),
                 Ok(_) => {}
                 Err(errno) => return Step::Finish(Outcome::failed(errno)),
             }
