@@ -52,7 +52,8 @@ impl Beliefs {
 
     /// Notes an answer.
     pub(crate) fn note(&self, fd: RawFd, is_direct: bool) {
-        self.slot(fd).store(number(fd) | USES * ONE_USE | u64::from(is_direct), Ordering::Relaxed);
+        let belief = number(fd) | (USES * ONE_USE) | u64::from(is_direct);
+        self.slot(fd).store(belief, Ordering::Relaxed);
     }
 }
 

@@ -109,7 +109,7 @@ impl Turn<'_> {
         let request = {
             let mut inflight = self.ring.inflight.lock();
             match inflight.stage(id) {
-                None => return Err(Errno::NOENT),
+                None | Some(Stage::Device(_)) => return Err(Errno::NOENT),
                 Some(Stage::Running { cancelled, .. }) => {
                     *cancelled = true;
                     return Err(Errno::ALREADY);

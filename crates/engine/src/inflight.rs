@@ -35,6 +35,8 @@ pub(crate) enum Stage {
     Timer { request: Box<Request>, key: Option<TimerKey>, limits: Option<RequestId> },
     /// It waits for a worker.
     Queued(Box<Request>),
+    /// A device carries it out. Nobody can stop that, nor find it to cancel it.
+    Device(Box<Request>),
     /// A thread runs it. What happens meanwhile is noted here.
     Running { cancelled: bool, reported: bool },
 }
@@ -72,7 +74,7 @@ pub(crate) struct Inflight {
     pub(crate) counted: Vec<(u32, RequestId)>,
     /// A request with `IOSQE_IO_DRAIN` runs: what follows waits for it.
     pub(crate) draining: bool,
-    /// Requests whose stage is `Armed`.
+    /// Requests whose stage is `Armed` or `Device`.
     pub(crate) armed: usize,
     /// The ring is closed: nothing becomes pending any more.
     pub(crate) closed: bool,
@@ -99,7 +101,7 @@ impl Inflight {
         };
         request.slot = Some(id);
         let stage = stage(request);
-        self.armed += usize::from(matches!(stage, Stage::Armed(_)));
+        self.armed += usize::from(matches!(stage, Stage::Armed(_) | Stage::Device(_)));
         self.slots[id.index as usize].stage = Some(stage);
         id
     }
@@ -198,7 +200,23 @@ impl Inflight {
                 }
                 Some(request)
             }
-            stage @ Stage::Running { .. } => {
+            stage @ (Stage::Running { .. } | Stage::Device(_)) => {
+                slot.stage = Some(stage);
+                None
+            }
+        }
+    }
+
+    /// Takes a request that a device carried out.
+    pub(crate) fn take_transfer(&mut self, id: RequestId) -> Option<Box<Request>> {
+        let slot = self.slot(id)?;
+        let running = Stage::Running { cancelled: false, reported: false };
+        match slot.stage.replace(running)? {
+            Stage::Device(request) => {
+                self.armed -= 1;
+                Some(request)
+            }
+            stage => {
                 slot.stage = Some(stage);
                 None
             }
@@ -208,7 +226,7 @@ impl Inflight {
     /// The request in a slot, unless it runs.
     pub(crate) fn request(&mut self, id: RequestId) -> Option<&mut Request> {
         match self.stage(id)? {
-            Stage::Armed(request) | Stage::Queued(request) => Some(request),
+            Stage::Armed(request) | Stage::Queued(request) | Stage::Device(request) => Some(request),
             Stage::Timer { request, .. } => Some(request),
             Stage::Running { .. } => None,
         }

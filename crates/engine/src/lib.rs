@@ -12,6 +12,7 @@ mod buffers;
 mod cancel;
 mod complete;
 mod counters;
+mod device;
 mod drain;
 mod enter;
 mod files;

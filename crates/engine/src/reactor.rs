@@ -14,6 +14,9 @@ use crate::ring::Ring;
 /// The token of the kick; no request has it, as no slot has this number.
 pub(crate) const KICK: u64 = u64::MAX;
 
+/// The token of the device's completions, likewise.
+pub(crate) const DEVICE: u64 = u64::MAX - 1;
+
 #[derive(Debug)]
 struct Parts {
     epoll: Epoll,
@@ -24,6 +27,8 @@ struct Parts {
 #[derive(Debug, Default)]
 pub(crate) struct Reactor {
     parts: OnceLock<Parts>,
+    /// Descriptors of requests in the instance.
+    watches: AtomicU32,
     /// Something is armed or a timer runs. Cleared by the background thread when it finds nothing.
     work: AtomicBool,
     /// A timer was queued since the background thread last looked.
@@ -115,7 +120,24 @@ impl Reactor {
     /// `EPERM` for a file that is always ready, and those of epoll.
     pub(crate) fn add(&self, fd: &OwnedFd, events: u32, edge: bool, token: u64) -> Result<(), Errno> {
         let trigger = if edge { Trigger::Edge } else { Trigger::Once };
-        self.parts()?.epoll.add(fd, events, trigger, token)
+        self.parts()?.epoll.add(fd, events, trigger, token)?;
+        self.watches.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether any descriptor of a request is watched.
+    #[inline]
+    pub(crate) fn has_watches(&self) -> bool {
+        // Relaxed: what this thread watches is seen, and what others watch they drive.
+        self.watches.load(Ordering::Relaxed) > 0
+    }
+
+    /// Watches the eventfd of the ring's transfers.
+    ///
+    /// # Errors
+    /// Those of epoll.
+    pub(crate) fn watch_device(&self, eventfd: &OwnedFd) -> Result<(), Errno> {
+        self.parts()?.epoll.add(eventfd, 0x1, Trigger::Edge, DEVICE)
     }
 
     /// Watches it once more.
@@ -131,6 +153,7 @@ impl Reactor {
     pub(crate) fn remove(&self, fd: &OwnedFd) {
         if let Some(parts) = self.parts.get() {
             parts.epoll.remove(fd);
+            self.watches.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::beliefs::Beliefs;
 use crate::buffers::BufferTable;
 use crate::complete::Completions;
 use crate::counters::OwnShare;
+use crate::device::Device;
 use crate::files::{FileTable, RegisteredFile, Release};
 use crate::inflight::Inflight;
 use crate::latency::LatencyGuard;
@@ -44,6 +45,7 @@ pub(crate) struct Ring {
     pub(crate) provided: Lock<ProvidedBuffers>,
     pub(crate) registrations: Lock<Registrations>,
     pub(crate) reactor: Reactor,
+    pub(crate) device: Device,
     pub(crate) latency: LatencyGuard,
     pub(crate) beliefs: Beliefs,
     pub(crate) poll_thread: OnceLock<Arc<PollThread>>,
@@ -78,6 +80,7 @@ impl Ring {
             provided: Lock::default(),
             registrations: Lock::default(),
             reactor: Reactor::default(),
+            device: Device::default(),
             latency: LatencyGuard::default(),
             beliefs: Beliefs::default(),
             poll_thread: OnceLock::new(),

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
 use ringer_ops::{Completion, Operation, Outcome, row};
+use ringer_sys::aio::Transfer;
 use ringer_sys::credentials::Credentials;
 use ringer_sys::{Errno, descriptor};
 
@@ -45,6 +46,8 @@ pub(crate) struct Turn<'a> {
     /// The credentials of this thread, when they are not the process's.
     pub(crate) personality: Option<Arc<Credentials>>,
     punts: Vec<RequestId>,
+    /// Requests for the device, handed over in one batch.
+    pub(crate) transfers: Vec<Transfer>,
     /// What chains go on with after the submission is through, as task work does in the kernel.
     later: VecDeque<Later>,
     /// CQEs that are posted together: the completion lock is taken once for all.
@@ -68,6 +71,7 @@ impl<'a> Turn<'a> {
             ready: VecDeque::new(),
             personality: None,
             punts: Vec::new(),
+            transfers: Vec::new(),
             later: VecDeque::new(),
             unpublished: ArrayVec::new(),
             counted: 0,
@@ -106,6 +110,11 @@ impl<'a> Turn<'a> {
         self.publish();
         if !self.later.is_empty() {
             self.run_later();
+        }
+        while !self.transfers.is_empty() {
+            self.submit_transfers();
+            self.run_ready();
+            self.publish();
         }
         if !self.punts.is_empty() {
             System::global().workers().submit(self.ring, self.punts.drain(..));
@@ -175,7 +184,10 @@ impl<'a> Turn<'a> {
                     Err(Again::Run(back)) => request = *back,
                     Err(Again::Next(next)) => return next.map(|next| *next),
                 },
-                Outcome::Punt => return self.punt(request),
+                Outcome::Punt => {
+                    let left = self.start_transfer(Box::new(request));
+                    return left.and_then(|request| self.punt(*request));
+                }
                 Outcome::Engine => return self.run_engine_operation(request),
             }
             outcome = self.attempt_request(&mut request);
@@ -315,7 +327,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Queues the request for a worker.
-    fn punt(&mut self, mut request: Request) -> Option<Request> {
+    pub(crate) fn punt(&mut self, mut request: Request) -> Option<Request> {
         if let Err(errno) = self.detach(&mut request) {
             return self.complete(request, Completion::error(errno));
         }

@@ -8,7 +8,7 @@ use ringer_sys::Errno;
 use ringer_sys::ready::Report;
 
 use crate::inflight::{RequestId, Stage};
-use crate::reactor::{KICK, Kicks};
+use crate::reactor::{DEVICE, KICK, Kicks};
 use crate::ring::Ring;
 use crate::timer;
 use crate::turn::{Place, Turn};
@@ -105,11 +105,12 @@ fn wait_joined(
         };
         looked = true;
         let mut reports = [Report::default(); REPORTS];
-        let waited = if wanted > 0 && (is_enough(batch) || ring.deferred_count() > 0) {
-            Ok(0)
-        } else {
-            ring.reactor.wait(&mut reports, timeout, mask, &mut kicks)
-        };
+        let waited =
+            if wanted > 0 && (is_enough(batch) || ring.deferred_count() > 0 || ring.device.has_completed()) {
+                Ok(0)
+            } else {
+                ring.reactor.wait(&mut reports, timeout, mask, &mut kicks)
+            };
         ring.shared.retire_waiter();
         dispatch(ring, &reports[..waited?]);
     }
@@ -118,9 +119,13 @@ fn wait_joined(
 /// Drives readiness and timers once, without waiting.
 pub(crate) fn drive(ring: &Arc<Ring>) {
     let mut reports = [Report::default(); REPORTS];
-    // No signal can end a wait that does not wait; other errors leave nothing to dispatch.
-    let mut kicks = Kicks::of_visitor(ring);
-    let count = ring.reactor.wait(&mut reports, Some(Duration::ZERO), None, &mut kicks).unwrap_or(0);
+    let count = if ring.reactor.has_watches() {
+        // No signal can end a wait that does not wait; other errors leave nothing to dispatch.
+        let mut kicks = Kicks::of_visitor(ring);
+        ring.reactor.wait(&mut reports, Some(Duration::ZERO), None, &mut kicks).unwrap_or(0)
+    } else {
+        0
+    };
     dispatch(ring, &reports[..count]);
 }
 
@@ -130,7 +135,7 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report]) {
     let mut ids: Vec<RequestId> = reports
         .iter()
         .map(|report| report.token)
-        .filter(|token| *token != KICK)
+        .filter(|token| !matches!(*token, KICK | DEVICE))
         .map(RequestId::from_token)
         .collect();
     if ids.len() > 1 {
@@ -153,6 +158,9 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report]) {
         if let Some(request) = request {
             turn.run(*request);
         }
+    }
+    if ring.device.has_completed() {
+        turn.complete_transfers();
     }
     turn.expire_timers();
     turn.run_ready();

@@ -52,6 +52,7 @@ pub mod xattr;
 pub mod zero_copy;
 
 pub use operation::{
-    Buffer, Completion, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits, Way,
+    Buffer, Completion, DeviceTransfer, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits,
+    Way,
 };
 pub use table::{Attempt, Operation, Row, row};

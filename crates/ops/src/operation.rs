@@ -3,6 +3,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use ringer_abi::{SetupFlags, Sqe};
+use ringer_sys::aio::{Direction, Memory};
 use ringer_sys::{Errno, UserAddress};
 
 /// One operation: what is left of an SQE once it has been checked.
@@ -47,8 +48,29 @@ pub trait Op: Sized + Send {
         Outcome::failed(errno)
     }
 
+    /// The transfer that a device can carry out without a thread waiting for it, when the last outcome was
+    /// [`Outcome::Punt`] for that reason. The vectors that it names stay where they are for as long as the operation lives.
+    fn device_transfer(&self) -> Option<DeviceTransfer> {
+        None
+    }
+
     /// Makes one attempt with the patience that `context` allows.
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome;
+}
+
+/// A transfer to or from a device. See [`Op::device_transfer`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceTransfer {
+    /// What it does.
+    pub direction: Direction,
+    /// The program's memory.
+    pub memory: Memory,
+    /// Where in the file.
+    pub offset: i64,
+    /// The `RWF_` flags.
+    pub flags: u32,
+    /// Bytes that were asked for: less fail a link.
+    pub wanted: u64,
 }
 
 /// What holds for all SQEs of one opcode, before any of them is prepared.

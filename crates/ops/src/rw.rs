@@ -1,10 +1,11 @@
 //! READ, WRITE, READV, WRITEV and their fixed-buffer kin: one transfer, attempted without waiting first.
 
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
+use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::operation::{Completion, Issue, Op, Outcome, Patience, Prepare, Traits};
+use crate::operation::{Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits};
 
 /// `RWF_NOWAIT` of `preadv2.2`.
 pub(crate) const RWF_NOWAIT: u32 = 0x8;
@@ -48,6 +49,8 @@ pub struct Transfer {
     done: u64,
     /// On a ring made with `IORING_SETUP_IOPOLL`.
     iopoll: bool,
+    /// The file is open for direct I/O: nothing but its device is waited for.
+    is_direct: bool,
 }
 
 impl Op for Transfer {
@@ -72,7 +75,29 @@ impl Op for Transfer {
             Memory::Range([sqe.addr(), u64::from(sqe.len())])
         };
         let iopoll = context.setup.contains(SetupFlags::IOPOLL);
-        Ok(Self { memory, offset: sqe.off(), flags: sqe.op_flags(), is_write, kind: None, done: 0, iopoll })
+        Ok(Self {
+            memory,
+            offset: sqe.off(),
+            flags: sqe.op_flags(),
+            is_write,
+            kind: None,
+            done: 0,
+            iopoll,
+            is_direct: false,
+        })
+    }
+
+    fn device_transfer(&self) -> Option<DeviceTransfer> {
+        let offset = i64::try_from(self.offset).ok()?;
+        let memory = match &self.memory {
+            Memory::Range([address, length]) => aio::Memory::Range(UserAddress::new(*address), *length),
+            Memory::Vectors(vectors) => {
+                aio::Memory::Vectors(UserAddress::of(vectors.as_ptr()), vectors.len())
+            }
+        };
+        let direction = if self.is_write { Direction::Write } else { Direction::Read };
+        let transfer = DeviceTransfer { direction, memory, offset, flags: self.flags, wanted: self.wanted() };
+        (self.is_direct && self.done == 0).then_some(transfer)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
@@ -114,7 +139,10 @@ impl Transfer {
         // A device is waited for by a worker, or by whatever the engine has for direct I/O.
         if context.patience != Patience::Unlimited && self.may_be_direct() {
             match context.is_direct() {
-                Ok(true) => return Step::Finish(Outcome::Punt),
+                Ok(true) => {
+                    self.is_direct = true;
+                    return Step::Finish(Outcome::Punt);
+                }
                 Ok(_) => {}
                 Err(errno) => return Step::Finish(Outcome::failed(errno)),
             }
@@ -361,6 +389,10 @@ impl Op for Write {
         Transfer::prepare(sqe, context).map(Self)
     }
 
+    fn device_transfer(&self) -> Option<DeviceTransfer> {
+        self.0.device_transfer()
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.0.issue(context)
     }
@@ -376,6 +408,10 @@ impl Op for FixedTransfer {
 
     fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
         Transfer::prepare(sqe, context).map(Self)
+    }
+
+    fn device_transfer(&self) -> Option<DeviceTransfer> {
+        self.0.device_transfer()
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
@@ -402,6 +438,10 @@ impl Op for FixedVectors {
         }
         let transfer = Transfer::prepare(sqe, context)?;
         Ok(Self { transfer, buffer_index: sqe.buf_index(), checked: false })
+    }
+
+    fn device_transfer(&self) -> Option<DeviceTransfer> {
+        self.transfer.device_transfer()
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

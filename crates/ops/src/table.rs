@@ -129,6 +129,11 @@ macro_rules! operations {
                 match self { $(Self::$opcode(operation) => operation.capture(),)* }
             }
 
+            /// See [`Op::device_transfer`].
+            pub fn device_transfer(&self) -> Option<crate::DeviceTransfer> {
+                match self { $(Self::$opcode(operation) => operation.device_transfer(),)* }
+            }
+
             /// See [`Op::waits_for`].
             pub fn waits_for(&self) -> Option<std::os::fd::RawFd> {
                 match self { $(Self::$opcode(operation) => operation.waits_for(),)* }
@@ -154,10 +159,10 @@ macro_rules! operations {
 
 operations! {
     Nop => nop::Nop, (5, 1), [Inline];
-    Readv => rw::Transfer, (5, 1), [Inline, Poll, Worker];
-    Writev => rw::Write, (5, 1), [Inline, Poll, Worker];
-    ReadFixed => rw::FixedTransfer, (5, 1), [Inline, Poll, Worker];
-    WriteFixed => rw::FixedTransfer, (5, 1), [Inline, Poll, Worker];
+    Readv => rw::Transfer, (5, 1), [Inline, Aio, Poll, Worker];
+    Writev => rw::Write, (5, 1), [Inline, Aio, Poll, Worker];
+    ReadFixed => rw::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker];
+    WriteFixed => rw::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker];
     PollAdd => poll::PollAdd, (5, 1), [Inline, Poll];
     PollRemove => poll::PollRemove, (5, 1), [Engine];
     Timeout => timeout::Timeout, (5, 4), [Engine];
@@ -194,11 +199,11 @@ operations! {
     FixedFdInstall => fixed_fd_install::FixedFdInstall, (6, 8), [Inline];
     Ftruncate => ftruncate::Ftruncate, (6, 9), [Inline, Worker];
     EpollWait => epoll::EpollWait, (6, 15), [Inline, Poll];
-    ReadvFixed => rw::FixedVectors, (6, 15), [Inline, Poll, Worker];
-    WritevFixed => rw::FixedVectors, (6, 15), [Inline, Poll, Worker];
+    ReadvFixed => rw::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker];
+    WritevFixed => rw::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker];
     Pipe => pipe::Pipe, (6, 16), [Inline];
-    Read => rw::Transfer, (5, 6), [Inline, Poll, Worker];
-    Write => rw::Write, (5, 6), [Inline, Poll, Worker];
+    Read => rw::Transfer, (5, 6), [Inline, Aio, Poll, Worker];
+    Write => rw::Write, (5, 6), [Inline, Aio, Poll, Worker];
     Sendmsg => message::Sendmsg, (5, 3), [Inline, Poll];
     Recvmsg => message::Recvmsg, (5, 3), [Inline, Poll];
     Accept => accept::Accept, (5, 5), [Inline, Poll, Worker];
