@@ -4,6 +4,7 @@
 //! an address that comes from the program is a [`UserAddress`], never a Rust reference, and
 //! is looked at only through guarded copies or by the kernel itself.
 
+pub mod alternatives;
 pub mod call;
 pub mod credentials;
 pub mod descriptor;

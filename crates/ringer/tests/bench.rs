@@ -1,0 +1,74 @@
+//! The benchmark as its users see it.
+
+mod support;
+
+use serde_json::Value;
+use support::{ringer, run};
+
+#[test]
+fn a_quick_run_has_a_table_and_json_and_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let json = directory.path().join("bench.json");
+    let files = directory.path().join("files");
+    std::fs::create_dir(&files).expect("a new directory");
+    let outcome = run(ringer(["bench", "--quick", "--milliseconds", "10", "--only", "nop"])
+        .arg("--directory")
+        .arg(&files)
+        .arg("--json")
+        .arg(&json))
+    .expect_success();
+    assert_eq!(outcome.err, "");
+    assert_eq!(std::fs::read_dir(&files).expect("readable").count(), 0);
+    for start in ["nop-1: NOP, 1 per call", "nop-32: ", "nop-sqpoll: ", "  ringer ", "  embedded ", "bars "] {
+        assert!(outcome.out.lines().any(|line| line.starts_with(start)), "{start}: {}", outcome.out);
+    }
+
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).expect("it was written")).expect("JSON");
+    assert_eq!(report["rounds"], 3);
+    let with_kernel = report["kernel_missing"].is_null();
+    let rows = report["workloads"].as_array().expect("a list");
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        assert_eq!(row["met"].is_boolean(), with_kernel, "{row}");
+        let results = row["results"].as_array().expect("a list");
+        assert_eq!(results.len(), if with_kernel { 4 } else { 3 });
+        for outcome in results {
+            assert!(outcome["failed"].is_null(), "{outcome}");
+            let time = &outcome["time"];
+            assert!(time["least"].as_f64() > Some(0.0) && time["least"].as_f64() <= time["most"].as_f64());
+            let samples = outcome["samples"].as_array().expect("a list");
+            assert_eq!(samples.len(), 3);
+            assert!(samples.iter().all(|sample| sample["operations"].as_u64() > Some(0)));
+            assert_eq!(outcome["latency"].is_object(), row["name"] == "nop-1");
+        }
+    }
+}
+
+#[test]
+fn where_the_kernel_refuses_io_uring_its_column_is_left_out() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let program = env!("CARGO_BIN_EXE_ringer");
+    let arguments = ["bench", "--quick", "--milliseconds", "10", "--rounds", "1", "--only", "statx"];
+    let outcome = run(ringer(["run", "--when", "never", "--block-kernel", "--", program])
+        .args(arguments)
+        .arg("--directory")
+        .arg(directory.path()))
+    .expect_success();
+    assert!(outcome.out.starts_with("kernel: left out, it refuses io_uring here"), "{}", outcome.out);
+    assert!(!outcome.out.lines().any(|line| line.starts_with("  kernel")), "{}", outcome.out);
+    assert!(outcome.out.ends_with("0 of 0 bars met\n"), "{}", outcome.out);
+}
+
+#[test]
+fn the_list_names_all_and_errors_are_one_line() {
+    let list = run(&mut ringer(["bench", "--list"])).expect_success().out;
+    assert!(list.lines().count() > 20 && list.contains("echo-multishot-16"), "{list}");
+    for (arguments, part) in [
+        (["bench", "--only", "nothing"], "there is no workload nothing"),
+        (["bench", "--directory", "/no/such/directory"], "see --directory"),
+    ] {
+        let outcome = run(&mut ringer(arguments));
+        assert_eq!((outcome.code(), outcome.err.lines().count()), (1, 1), "{outcome:?}");
+        assert!(outcome.err.starts_with("bench: ") && outcome.err.contains(part), "{outcome:?}");
+    }
+}
