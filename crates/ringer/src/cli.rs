@@ -36,6 +36,9 @@ pub enum Command {
     /// The program that `bench` measures
     #[command(hide = true)]
     BenchClient(bench::ClientArgs),
+    /// The load of the servers that `bench` measures
+    #[command(hide = true)]
+    BenchLoad(bench::LoadArgs),
     /// Print the manual page
     #[command(hide = true)]
     Man,

@@ -7,12 +7,16 @@
 //! | `data.rs` | the files that it uses |
 //! | `runner.rs`, `process.rs` | runs it, round after round |
 //! | `statistics.rs`, `report.rs` | makes sense of the samples |
-//! | `table.rs` | shows them |
+//! | `table.rs`, `plots.rs`, `docs.rs` | shows them |
+//! | `fio.rs` | fio's own rates |
 
 mod client;
 mod contender;
 mod data;
+mod docs;
+mod fio;
 mod machine;
+mod plots;
 mod process;
 mod report;
 mod runner;
@@ -23,7 +27,7 @@ mod workload;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub use self::client::{ClientArgs, client};
+pub use self::client::{ClientArgs, LoadArgs, client, load};
 use self::data::{BLOCK, Files};
 use self::process::Interrupt;
 use self::report::{Machine, Report};
@@ -59,6 +63,14 @@ pub struct BenchArgs {
     /// Write everything that was measured to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Write plots (SVG) to this directory
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+
+    /// Refresh the tables of `performance.md` in this directory, and the plots beside it
+    #[arg(long, value_name = "DIR")]
+    write_docs: Option<PathBuf>,
 
     /// Print the workloads and the contenders of each
     #[arg(long)]
@@ -147,6 +159,12 @@ impl BenchArgs {
             let text = serde_json::to_string_pretty(report).expect("string keys and finite numbers") + "\n";
             std::fs::write(path, text)
                 .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        if let Some(directory) = &self.plots {
+            plots::write(report, directory)?;
+        }
+        if let Some(directory) = &self.write_docs {
+            docs::write(report, directory)?;
         }
         Ok(())
     }

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ impl Interrupt {
 /// A child in a process group of its own, which is killed when this is dropped.
 pub struct Process {
     child: Child,
-    out: BufReader<ChildStdout>,
+    lines: Receiver<String>,
     err: Option<JoinHandle<String>>,
     reaped: bool,
 }
@@ -50,9 +51,17 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
-        let (out, err) = (child.stdout.take(), child.stderr.take());
-        let out = BufReader::new(out.expect("it was asked for"));
-        let err = err.map(|mut err| {
+        let (sender, lines) = mpsc::channel();
+        if let Some(out) = child.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(out).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        let err = child.stderr.take().map(|mut err| {
             std::thread::spawn(move || {
                 let mut bytes = Vec::new();
                 // What can be read is better than nothing.
@@ -60,17 +69,15 @@ impl Process {
                 String::from_utf8_lossy(&bytes).trim_end().to_owned()
             })
         });
-        Ok(Self { child, out, err, reaped: false })
+        Ok(Self { child, lines, err, reaped: false })
     }
 
-    /// The next line that it prints; empty at its end. It must be one that comes soon.
-    pub fn line(&mut self) -> Result<String, String> {
-        let mut line = String::new();
-        self.out.read_line(&mut line).map_err(|error| format!("cannot read from a child: {error}"))?;
-        Ok(line)
+    /// The next line that it prints; `None` where none comes within the limit.
+    pub fn line(&self, limit: Duration) -> Option<String> {
+        self.lines.recv_timeout(limit).ok()
     }
 
-    /// Waits for its end and returns the rest of what it printed, which must fit into a pipe.
+    /// Waits for its end and returns the rest of what it printed.
     pub fn finish(mut self, limit: Duration, interrupt: &Interrupt) -> Result<String, String> {
         let end = Instant::now() + limit;
         while !self.has_ended()? {
@@ -83,8 +90,8 @@ impl Process {
             std::thread::sleep(TICK);
         }
         let status = self.kill_and_reap().map_err(|error| format!("cannot wait for a child: {error}"))?;
-        let mut text = String::new();
-        self.out.read_to_string(&mut text).map_err(|error| format!("cannot read from a child: {error}"))?;
+        // Its group is gone, so that nobody holds the other end.
+        let text = self.lines.iter().map(|line| line + "\n").collect();
         if status.success() {
             return Ok(text);
         }

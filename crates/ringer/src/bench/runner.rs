@@ -1,14 +1,19 @@
 //! Runs the workloads: round after round, all contenders in each, nothing left behind.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use super::client::Sample;
 use super::contender::Contender;
 use super::data::Files;
+use super::fio;
 use super::process::{Interrupt, Process};
 use super::report::{Report, Rounds, Row};
 use super::workload::{Work, Workload};
+
+/// How long a server may take to end after its last connection.
+const STOP: Duration = Duration::from_secs(5);
 
 /// What a run needs to know.
 pub struct Runner {
@@ -30,6 +35,9 @@ impl Runner {
     /// # Errors
     /// Only when the user asked for the end.
     pub fn run(&self, workload: &Workload) -> Result<Row, Interrupted> {
+        if matches!(workload.work, Work::Fio(_)) && !fio::is_installed() {
+            return Ok(Row::left_out(workload, "fio is not installed".into()));
+        }
         let takes_part =
             |contender: &&Contender| **contender != Contender::Kernel || self.kernel_missing.is_none();
         let mut rounds: Rounds =
@@ -53,20 +61,48 @@ impl Runner {
     }
 
     fn sample(&self, workload: &Workload, contender: Contender, round: usize) -> Result<Sample, String> {
-        let limit = Duration::from_millis(self.milliseconds * 10) + Duration::from_secs(20);
         match workload.work {
-            Work::Fio(_) | Work::Echo { .. } | Work::Wake(_) => Err("not yet".into()),
+            Work::Fio(job) => fio::sample(self, job, contender),
+            Work::Echo { connections, .. } => self.echo(workload, contender, round, connections),
             _ => {
                 let mut command = self.client(workload, contender, round)?;
-                let text = Process::start(&mut command)?.finish(limit, &self.interrupt)?;
-                serde_json::from_str(&text).map_err(|error| format!("cannot read a sample: {error}"))
+                parse(&Process::start(&mut command)?.finish(self.limit(), &self.interrupt)?)
             }
+        }
+    }
+
+    /// How long a sample may take.
+    pub fn limit(&self) -> Duration {
+        Duration::from_millis(self.milliseconds * 10) + Duration::from_secs(20)
+    }
+
+    /// A server, which is measured, and the load, which tells the rate.
+    fn echo(
+        &self,
+        workload: &Workload,
+        contender: Contender,
+        round: usize,
+        connections: usize,
+    ) -> Result<Sample, String> {
+        let server = Process::start(&mut self.client(workload, contender, round)?)?;
+        let Some(port) = server.line(self.limit()) else {
+            return Err(server.finish(STOP, &self.interrupt).err().unwrap_or_else(|| "no port".into()));
+        };
+        let mut load = Command::new(program()?);
+        load.args(["bench-load", &port, "--connections", &connections.to_string()]);
+        load.args(["--milliseconds", &self.milliseconds.to_string()]);
+        let load = Process::start(&mut load)?.finish(self.limit(), &self.interrupt);
+        match (load, server.finish(STOP, &self.interrupt)) {
+            (Ok(load), Ok(server)) => Ok(Sample { cpu: parse(&server)?.cpu, ..parse(&load)? }),
+            (Ok(_), Err(why)) | (Err(why), Ok(_)) => Err(why),
+            // One takes the other along.
+            (Err(load), Err(server)) => Err(format!("{server}; {load}")),
         }
     }
 
     /// The client, under Ringer if the contender is.
     fn client(&self, workload: &Workload, contender: Contender, round: usize) -> Result<Command, String> {
-        let program = std::env::current_exe().map_err(|error| format!("/proc/self/exe: {error}"))?;
+        let program = program()?;
         let mut command = Command::new(&program);
         if contender.is_intercepted() {
             command.args(["run", "--when", "always", "--"]).arg(&program);
@@ -83,6 +119,14 @@ impl Runner {
         }
         Ok(command)
     }
+}
+
+fn program() -> Result<PathBuf, String> {
+    std::env::current_exe().map_err(|error| format!("cannot find this command's own path: {error}"))
+}
+
+fn parse(text: &str) -> Result<Sample, String> {
+    serde_json::from_str(text).map_err(|error| format!("cannot read a sample: {error}"))
 }
 
 /// The user asked for the end.

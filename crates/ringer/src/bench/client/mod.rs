@@ -4,6 +4,7 @@
 mod aio;
 mod buffers;
 mod calls;
+mod echo;
 mod error;
 mod measure;
 mod paths;
@@ -12,6 +13,7 @@ mod pool;
 mod requests;
 mod ring;
 mod transfers;
+mod wake;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +29,7 @@ use super::contender::Contender;
 use super::data::Files;
 use super::workload::{Registered, Work, by_name};
 
+pub use self::echo::{LoadArgs, load};
 pub use self::measure::{Latency, Sample};
 
 /// Arguments of `ringer bench-client`.
@@ -117,6 +120,8 @@ fn by_ring<C: Calls>(args: &ClientArgs, work: Work) -> Result<Sample, ClientErro
         Work::NopPolled => requests::nop_polled::<C>(args.plan(0)),
         Work::Statx => requests::statx::<C>(args.plan(0), &args.files()),
         Work::Open => requests::open::<C>(args.plan(0), &args.files()),
+        Work::Echo { connections, multishot } => echo::by_ring::<C>(connections, multishot),
+        Work::Wake(kind) => wake::by_ring::<C>(args.plan(1), kind),
         _ => Err(ClientError::wrong("this work is not the client's")),
     }
 }
@@ -135,6 +140,8 @@ fn by_alternative(args: &ClientArgs, work: Work, contender: Contender) -> Result
         };
     }
     match (work, contender) {
+        (Work::Echo { connections, .. }, _) => echo::by_alternative(connections, contender),
+        (Work::Wake(kind), _) => wake::by_alternative(args.plan(1), kind, contender),
         (Work::Statx, Contender::Plain) => plain::statx(args.plan(0), &args.files()),
         (Work::Statx, Contender::Tokio) => pool::statx(args.plan(0), &args.files()),
         (Work::Open, Contender::Plain) => plain::open(args.plan(0), &args.files()),
