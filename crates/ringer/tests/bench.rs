@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::ffi::OsStr;
+
 use serde_json::Value;
 use support::{ringer, run};
 
@@ -54,9 +56,54 @@ fn where_the_kernel_refuses_io_uring_its_column_is_left_out() {
         .arg("--directory")
         .arg(directory.path()))
     .expect_success();
-    assert!(outcome.out.starts_with("kernel: left out, it refuses io_uring here"), "{}", outcome.out);
+    assert!(outcome.out.contains("kernel: left out, it refuses io_uring here"), "{}", outcome.out);
     assert!(!outcome.out.lines().any(|line| line.starts_with("  kernel")), "{}", outcome.out);
     assert!(outcome.out.ends_with("0 of 0 bars met\n"), "{}", outcome.out);
+}
+
+#[test]
+fn work_that_waits_has_latencies_and_plots() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let [json, plots, docs] = ["bench.json", "plots", "docs"].map(|name| directory.path().join(name));
+    std::fs::create_dir(&docs).expect("a new directory");
+    let [begin, end] = ["<!-- begin: written by `ringer bench --write-docs` -->", "<!-- end -->"];
+    std::fs::write(docs.join("performance.md"), format!("before\n{begin}\nold\n{end}\nafter\n"))
+        .expect("a new file");
+    let only = ["--only", "echo-1", "--only", "wake-pipe", "--only", "direct-1", "--only", "write"];
+    let outcome = run(ringer(["bench", "--quick", "--milliseconds", "10", "--rounds", "1"])
+        .args(only)
+        .current_dir(directory.path())
+        .args([
+            OsStr::new("--json"),
+            json.as_os_str(),
+            OsStr::new("--plots"),
+            plots.as_os_str(),
+            OsStr::new("--write-docs"),
+            docs.as_os_str(),
+        ]))
+    .expect_success();
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).expect("it was written")).expect("JSON");
+    for row in report["workloads"].as_array().expect("a list") {
+        for result in row["results"].as_array().expect("a list") {
+            assert!(result["failed"].is_null(), "{}: {result}", row["name"]);
+            assert_eq!(result["latency"]["p50"].is_u64(), row["name"] != "write-32", "{}", outcome.out);
+        }
+        let name = format!("{}.svg", row["name"].as_str().expect("a name"));
+        for plots in [&plots, &docs.join("plots")] {
+            let plot = std::fs::read_to_string(plots.join(&name)).expect("a plot for each workload");
+            assert!(plot.starts_with("<svg") && plot.contains("embedded"), "{plot}");
+        }
+    }
+    let page = std::fs::read_to_string(docs.join("performance.md")).expect("it is there");
+    assert!(page.starts_with("before\n") && page.ends_with("after\n") && !page.contains("old"), "{page}");
+    assert!(page.contains("| embedded |"), "{page}");
+    // Nothing but what was asked for.
+    let mut left: Vec<_> = std::fs::read_dir(directory.path())
+        .expect("readable")
+        .map(|entry| entry.expect("readable").file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["bench.json", "docs", "plots"]);
 }
 
 #[test]

@@ -42,6 +42,9 @@ fn generated(report: &Report) -> String {
         report.rounds,
         report.milliseconds
     ));
+    if let Some(others) = report.others {
+        line(format!("Other processes used {others:.0} % of the CPUs meanwhile."));
+    }
     if let Some(why) = &report.kernel_missing {
         line(format!("The kernel refuses io_uring here ({why}): there are no ratios."));
     }

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 pub use self::client::{ClientArgs, LoadArgs, client, load};
 use self::data::{BLOCK, Files};
+use self::machine::Usage;
 use self::process::Interrupt;
 use self::report::{Machine, Report};
 use self::runner::Runner;
@@ -120,8 +121,13 @@ fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
         rounds: runner.rounds,
         milliseconds: runner.milliseconds,
         kernel_missing: runner.kernel_missing.clone(),
+        others: None,
         workloads: Vec::new(),
     };
+    if cfg!(debug_assertions) {
+        println!("this is a debug build, whose figures mean little: use `cargo run --release -- bench`\n");
+    }
+    let usage = Usage::start();
     if let Some(why) = &report.kernel_missing {
         println!("kernel: left out, it refuses io_uring here ({why}); there are no ratios then\n");
     }
@@ -133,6 +139,7 @@ fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
         println!("{}", table::row(&row));
         report.workloads.push(row);
     }
+    report.others = usage.of_others(report.machine.cpus);
     print!("{}", table::bars(&report));
     directory.close().map_err(|error| format!("cannot remove the files: {error}"))?;
     args.write(&report)?;

@@ -50,6 +50,8 @@ struct Bar {
     /// Least and most, likewise.
     spread: Option<(f64, f64)>,
     colour: RGBColor,
+    /// Whether the value stands in a column of its own, away from what is drawn beside the bar.
+    in_column: bool,
 }
 
 fn canvas<'a>(
@@ -77,6 +79,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, line: usize, bar: &Bar) -> Re
         area.draw(&PathElement::new(vec![(at(least), middle), (at(most), middle)], BLACK))?;
         end = end.max(at(most));
     }
+    let end = if bar.in_column { BARS.1 } else { end };
     area.draw(&Text::new(bar.value.clone(), (end + 8, top + 4), text))?;
     Ok(())
 }
@@ -94,6 +97,7 @@ fn workload(row: &Row, path: &Path) -> Result<(), Failure> {
             length: time.median / longest,
             spread: Some((time.least / longest, time.most / longest)),
             colour: colour(contender),
+            in_column: false,
         };
         draw(&area, line, &bar)?;
     }
@@ -114,6 +118,7 @@ fn ratios(report: &Report, path: &Path) -> Result<(), Failure> {
             length: place(ratio.median),
             spread: Some((place(ratio.least), place(ratio.most))),
             colour: if row.met == Some(false) { RGBColor(230, 150, 90) } else { RGBColor(80, 150, 90) },
+            in_column: true,
         };
         draw(&area, line, &bar)?;
         if let Some(bar) = row.bar {

@@ -18,6 +18,8 @@ pub struct Report {
     pub milliseconds: u64,
     /// Why the kernel's io_uring took no part, if so.
     pub kernel_missing: Option<String>,
+    /// Percent of the CPUs that other processes used meanwhile, where that can be told.
+    pub others: Option<f64>,
     /// The rows.
     pub workloads: Vec<Row>,
 }

@@ -51,13 +51,16 @@ pub fn bars(report: &Report) -> String {
             text += &format!("{:<20} left out: {why}\n", row.name);
             continue;
         }
-        let [kernel, ringer, embedded] = super::table::shown(row);
-        let ratio = super::table::ringer_ratio(row);
+        let [kernel, ringer, embedded] = shown(row);
+        let ratio = ringer_ratio(row);
         let verdict = row.bar.map_or_else(String::new, |bar| verdict(bar, row.met));
         text += &format!("{:<20} {kernel:>9} {ringer:>9} {embedded:>9}  {ratio:<20} {verdict}\n", row.name);
     }
     let bars = report.workloads.iter().filter(|row| row.met.is_some()).count();
     let met = report.workloads.iter().filter(|row| row.met == Some(true)).count();
+    if let Some(others) = report.others {
+        text += &format!("other processes used {others:.0} % of the CPUs meanwhile\n");
+    }
     text += &format!("{met} of {bars} bars met\n");
     text
 }
@@ -93,7 +96,11 @@ fn verdict(bar: f64, met: Option<bool>) -> String {
 
 /// A number with about three digits.
 fn number(value: f64) -> String {
-    if value < 10.0 { format!("{value:.2}") } else { format!("{value:.1}") }
+    match value {
+        ..10.0 => format!("{value:.2}"),
+        ..100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
 }
 
 /// Half of the way from the least to the most, in percent of the median.
