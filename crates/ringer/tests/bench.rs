@@ -3,9 +3,11 @@
 mod support;
 
 use std::ffi::OsStr;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
-use support::{ringer, run};
+use support::{finish, ringer, run, start};
 
 #[test]
 fn a_quick_run_has_a_table_and_json_and_leaves_nothing_behind() {
@@ -69,7 +71,18 @@ fn work_that_waits_has_latencies_and_plots() {
     let [begin, end] = ["<!-- begin: written by `ringer bench --write-docs` -->", "<!-- end -->"];
     std::fs::write(docs.join("performance.md"), format!("before\n{begin}\nold\n{end}\nafter\n"))
         .expect("a new file");
-    let only = ["--only", "echo-1", "--only", "wake-pipe", "--only", "direct-1", "--only", "write"];
+    let only = [
+        "--only",
+        "echo-1",
+        "--only",
+        "wake-pipe",
+        "--only",
+        "direct-1",
+        "--only",
+        "write",
+        "--only",
+        "other-call",
+    ];
     let outcome = run(ringer(["bench", "--quick", "--milliseconds", "10", "--rounds", "1"])
         .args(only)
         .current_dir(directory.path())
@@ -86,12 +99,17 @@ fn work_that_waits_has_latencies_and_plots() {
     for row in report["workloads"].as_array().expect("a list") {
         for result in row["results"].as_array().expect("a list") {
             assert!(result["failed"].is_null(), "{}: {result}", row["name"]);
-            assert_eq!(result["latency"]["p50"].is_u64(), row["name"] != "write-32", "{}", outcome.out);
+            assert_eq!(
+                result["latency"]["p50"].is_u64(),
+                !["write-32", "other-call"].contains(&row["name"].as_str().expect("a name")),
+                "{}",
+                outcome.out
+            );
         }
         let name = format!("{}.svg", row["name"].as_str().expect("a name"));
         for plots in [&plots, &docs.join("plots")] {
             let plot = std::fs::read_to_string(plots.join(&name)).expect("a plot for each workload");
-            assert!(plot.starts_with("<svg") && plot.contains("embedded"), "{plot}");
+            assert!(plot.starts_with("<svg") && plot.contains("ringer"), "{plot}");
         }
     }
     let page = std::fs::read_to_string(docs.join("performance.md")).expect("it is there");
@@ -104,6 +122,22 @@ fn work_that_waits_has_latencies_and_plots() {
         .collect();
     left.sort();
     assert_eq!(left, ["bench.json", "docs", "plots"]);
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let child = start(ringer(["bench", "--quick", "--milliseconds", "2000"]).current_dir(directory.path()));
+    let files = || std::fs::read_dir(directory.path()).expect("readable").count();
+    let limit = Instant::now() + Duration::from_secs(20);
+    while files() == 0 {
+        assert!(Instant::now() < limit, "the files do not appear");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    rustix::process::kill_process(Pid::from_child(&child), Signal::INT).expect("it is our child");
+    let outcome = finish(child);
+    assert_eq!((outcome.code(), files()), (130, 0), "{outcome:?}");
+    assert_eq!(outcome.err, "bench: interrupted, files removed\n");
 }
 
 #[test]

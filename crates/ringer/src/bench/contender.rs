@@ -24,6 +24,8 @@ pub enum Contender {
     LinuxAio,
     /// An epoll loop, with mio.
     Epoll,
+    /// The same program under a seccomp filter that lets everything pass.
+    EmptyFilter,
 }
 
 /// Who gets the work of a ring.
@@ -48,12 +50,14 @@ impl Contender {
             Self::PosixAio => "posix-aio",
             Self::LinuxAio => "linux-aio",
             Self::Epoll => "epoll",
+            Self::EmptyFilter => "empty-filter",
         }
     }
 
     /// The contender of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        let others = [Self::Plain, Self::Tokio, Self::PosixAio, Self::LinuxAio, Self::Epoll];
+        let others =
+            [Self::Plain, Self::Tokio, Self::PosixAio, Self::LinuxAio, Self::Epoll, Self::EmptyFilter];
         rings_and(&others).into_iter().find(|contender| contender.name() == name)
     }
 
@@ -69,7 +73,7 @@ mod tests {
 
     #[test]
     fn names_lead_back() {
-        for contender in rings_and(&[Contender::Plain, Contender::PosixAio]) {
+        for contender in rings_and(&[Contender::Plain, Contender::PosixAio, Contender::EmptyFilter]) {
             assert_eq!(Contender::from_name(contender.name()), Some(contender));
             assert_eq!(serde_json::to_value(contender).expect("a word"), contender.name());
         }

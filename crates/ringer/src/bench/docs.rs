@@ -79,7 +79,8 @@ fn section(row: &Row) -> String {
         return text;
     }
     let _ = writeln!(text, "![{}](plots/{}.svg)\n", row.what, row.name);
-    text += "| | time | least to most | CPU | kernel's time / this | p50 | p99 | p99.9 |\n";
+    let base = row.base.name();
+    let _ = writeln!(text, "| | time | least to most | CPU | {base}'s time / this | p50 | p99 | p99.9 |");
     text += "|---|---|---|---|---|---|---|---|\n";
     for outcome in &row.results {
         text += &result(outcome);

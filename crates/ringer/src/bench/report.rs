@@ -48,6 +48,8 @@ pub struct Row {
     pub what: String,
     /// What is compared: `time_per_operation` or `median_latency`.
     pub measure: String,
+    /// Whose time the ratios begin with.
+    pub base: Contender,
     /// The bar for the unmodified program.
     pub bar: Option<f64>,
     /// Whether it is met; `None` where there is nothing to compare.
@@ -67,7 +69,7 @@ pub struct Outcome {
     pub time: Option<Spread>,
     /// CPU nanoseconds per operation.
     pub cpu: Option<Spread>,
-    /// The kernel's time divided by this one, round by round; above 1 is faster than the kernel.
+    /// The base's time, usually the kernel's, divided by this one, round by round; above 1 is faster.
     pub ratio: Option<Spread>,
     /// Of the round with the median p50.
     pub latency: Option<Latency>,
@@ -91,21 +93,21 @@ impl Row {
         let values = |samples: &[Result<Sample, String>]| -> Vec<Option<f64>> {
             samples.iter().map(|sample| sample.as_ref().ok().and_then(value)).collect()
         };
-        let kernel = rounds
+        let base = rounds
             .iter()
-            .find(|(contender, _)| *contender == Contender::Kernel)
+            .find(|(contender, _)| *contender == workload.base)
             .map(|(_, samples)| values(samples));
         let results: Vec<Outcome> = rounds
             .iter()
             .map(|(contender, results)| {
                 let samples: Vec<Sample> = results.iter().flatten().cloned().collect();
                 let times = values(results);
-                let ratios = kernel.iter().flat_map(|kernel| kernel.iter().zip(&times));
+                let ratios = base.iter().flat_map(|base| base.iter().zip(&times));
                 Outcome {
                     contender: *contender,
                     time: Spread::of(times.iter().flatten().copied()),
                     cpu: Spread::of(samples.iter().filter_map(|sample| sample.cpu)),
-                    ratio: Spread::of(ratios.filter_map(|(kernel, time)| Some((*kernel)? / (*time)?))),
+                    ratio: Spread::of(ratios.filter_map(|(base, time)| Some((*base)? / (*time)?))),
                     latency: middle(&samples),
                     samples,
                     failed: results.iter().find_map(|result| result.as_ref().err().cloned()),
@@ -122,6 +124,7 @@ impl Row {
                 Measure::MedianLatency => "median_latency",
             }
             .into(),
+            base: workload.base,
             bar: workload.bar,
             met: workload.bar.zip(ratio).map(|(bar, ratio)| ratio.median >= bar),
             results,

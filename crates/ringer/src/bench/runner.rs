@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::Sample;
 use super::contender::Contender;
@@ -63,6 +63,7 @@ impl Runner {
     fn sample(&self, workload: &Workload, contender: Contender, round: usize) -> Result<Sample, String> {
         match workload.work {
             Work::Fio(job) => fio::sample(self, job, contender),
+            Work::Start => self.start(contender),
             Work::Echo { connections, .. } => self.echo(workload, contender, round, connections),
             _ => {
                 let mut command = self.client(workload, contender, round)?;
@@ -98,6 +99,29 @@ impl Runner {
             // One takes the other along.
             (Err(load), Err(server)) => Err(format!("{server}; {load}")),
         }
+    }
+
+    /// Starts a program that does nothing, again and again.
+    fn start(&self, contender: Contender) -> Result<Sample, String> {
+        let begin = Instant::now();
+        let mut operations = 0;
+        while begin.elapsed() < Duration::from_millis(self.milliseconds) {
+            let mut command = match contender {
+                Contender::Ringer => {
+                    let mut command = Command::new(program()?);
+                    command.args(["run", "--when", "always", "--", "true"]);
+                    command
+                }
+                _ => Command::new("true"),
+            };
+            let status = command.status().map_err(|error| format!("`true` cannot be started: {error}"))?;
+            if !status.success() {
+                return Err(format!("`true` ended with {status}"));
+            }
+            operations += 1;
+        }
+        let wall = begin.elapsed().as_nanos() as f64 / operations as f64;
+        Ok(Sample { operations, wall, cpu: None, latency: None })
     }
 
     /// The client, under Ringer if the contender is.

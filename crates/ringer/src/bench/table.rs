@@ -9,8 +9,14 @@ pub fn row(row: &Row) -> String {
     if let Some(why) = &row.left_out {
         return text + &format!("  left out: {why}\n");
     }
-    text +=
-        &format!("  {:<12} {:>9} {:>8} {:>9}   {}\n", "", "time", "spread", "CPU", "kernel's time / this");
+    text += &format!(
+        "  {:<12} {:>9} {:>8} {:>9}   {}'s time / this\n",
+        "",
+        "time",
+        "spread",
+        "CPU",
+        row.base.name()
+    );
     for outcome in &row.results {
         text += &line(outcome, row);
     }

@@ -44,6 +44,10 @@ pub enum Work {
     Wake(Wake),
     /// fio's own rate.
     Fio(FioJob),
+    /// A system call that is none of the three, `getppid`.
+    OtherCall,
+    /// Starting a program that does nothing.
+    Start,
 }
 
 /// What is registered with the ring.
@@ -95,10 +99,12 @@ pub struct Workload {
     pub what: &'static str,
     /// What is done.
     pub work: Work,
-    /// The kernel's time divided by that of the unmodified program under Ringer must be at least this.
+    /// The base's time divided by that of the unmodified program under Ringer must be at least this.
     pub bar: Option<f64>,
     /// Who takes part.
     pub contenders: Vec<Contender>,
+    /// Whose time the ratios begin with.
+    pub base: Contender,
 }
 
 impl Workload {
@@ -125,6 +131,7 @@ pub fn all() -> Vec<Workload> {
         work,
         bar,
         contenders: rings_and(alternatives),
+        base: Contender::Kernel,
     };
     let read = |depth, registered| Work::Read { depth, registered };
     let echo = |connections, multishot| Work::Echo { connections, multishot };
@@ -220,11 +227,30 @@ pub fn all() -> Vec<Workload> {
         bar: Some(0.95),
         // fio has no engine of its own for the others.
         contenders: vec![Contender::Kernel, Contender::Ringer, Plain, PosixAio, LinuxAio],
+        base: Contender::Kernel,
     };
     rows.extend([
         fio("fio-read", "fio: 4 KiB random read, cached, depth 32", FioJob::ReadCached),
         fio("fio-write", "fio: 4 KiB random write, buffered, depth 32", FioJob::WriteBuffered),
         fio("fio-direct", "fio: 4 KiB random read, O_DIRECT, depth 32", FioJob::ReadDirect),
+    ]);
+    rows.extend([
+        Workload {
+            name: "other-call",
+            what: "a system call that is none of the three (getppid), against an empty seccomp filter",
+            work: Work::OtherCall,
+            bar: Some(1.0),
+            contenders: vec![Contender::EmptyFilter, Contender::Ringer, Plain],
+            base: Contender::EmptyFilter,
+        },
+        Workload {
+            name: "start",
+            what: "start and end of a program that does nothing",
+            work: Work::Start,
+            bar: None,
+            contenders: vec![Plain, Contender::Ringer],
+            base: Plain,
+        },
     ]);
     rows
 }

@@ -73,6 +73,9 @@ fn sample(args: &ClientArgs) -> Result<Sample, ClientError> {
     let unknown = || ClientError::wrong("no such workload or contender");
     let workload = by_name(&args.workload).ok_or_else(unknown)?;
     let contender = Contender::from_name(&args.contender).ok_or_else(unknown)?;
+    if workload.work == Work::OtherCall {
+        return plain::other_call(args.plan(0), contender == Contender::EmptyFilter);
+    }
     match contender {
         Contender::Kernel | Contender::Ringer => by_ring::<Inline>(args, workload.work),
         Contender::RingerLibc => by_ring::<Libc>(args, workload.work),

@@ -54,3 +54,24 @@ pub fn open(plan: Plan, files: &Files) -> Result<Sample, ClientError> {
         Ok(SMALL_FILES as u64)
     })
 }
+
+/// `getppid`, a hundred at a time; under a filter that lets everything pass, if that is asked for.
+pub fn other_call(plan: Plan, under_filter: bool) -> Result<Sample, ClientError> {
+    const BATCH: u64 = 100;
+    if under_filter {
+        // One instruction: return this constant.
+        const RETURN: u16 = 0x06;
+        const ALLOW: u32 = 0x7fff_0000;
+        let filter = [seccompiler::sock_filter { code: RETURN, jt: 0, jf: 0, k: ALLOW }];
+        seccompiler::apply_filter(&filter).map_err(|error| ClientError::wrong(error.to_string()))?;
+    }
+    let parent = rustix::process::getppid();
+    measure(plan, || {
+        for _ in 0..BATCH {
+            if rustix::process::getppid() != parent {
+                return Err(ClientError::wrong("another parent"));
+            }
+        }
+        Ok(BATCH)
+    })
+}
