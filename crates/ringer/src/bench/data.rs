@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a block: what every transfer moves.
@@ -46,6 +47,12 @@ impl Files {
     /// The file that is read.
     pub fn read(&self) -> PathBuf {
         self.directory.join("read")
+    }
+
+    /// Opens the file that is read, to read past the page cache.
+    pub fn open_direct(&self) -> std::io::Result<File> {
+        let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+        File::options().read(true).custom_flags(flags).open(self.read())
     }
 
     /// The file that is written.

@@ -10,7 +10,7 @@ use super::data::Files;
 use super::fio;
 use super::process::{Interrupt, Process};
 use super::report::{Report, Rounds, Row};
-use super::workload::{Work, Workload};
+use super::workload::{FioJob, Work, Workload};
 
 /// How long a server may take to end after its last connection.
 const STOP: Duration = Duration::from_secs(5);
@@ -37,6 +37,11 @@ impl Runner {
     pub fn run(&self, workload: &Workload) -> Result<Row, Interrupted> {
         if matches!(workload.work, Work::Fio(_)) && !fio::is_installed() {
             return Ok(Row::left_out(workload, "fio is not installed".into()));
+        }
+        if matches!(workload.work, Work::Direct { .. } | Work::Fio(FioJob::ReadDirect)) {
+            if let Err(error) = self.files.open_direct() {
+                return Ok(Row::left_out(workload, format!("no O_DIRECT on this file system ({error})")));
+            }
         }
         let takes_part =
             |contender: &&Contender| **contender != Contender::Kernel || self.kernel_missing.is_none();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 
 use ringer_sys::UserAddress;
 use ringer_sys::alternatives::{Direction, Transfer};
@@ -38,9 +38,8 @@ impl Transfers {
 
     /// Reads past the page cache.
     pub fn read_direct(files: &Files, slots: usize, seed: u64) -> Result<Self, ClientError> {
-        let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-        let file = File::options().read(true).custom_flags(flags).open(files.read());
-        Ok(Self::new(Direction::Read, file.map_err(io("open with O_DIRECT"))?, files, slots, seed))
+        let file = files.open_direct().map_err(io("open with O_DIRECT"))?;
+        Ok(Self::new(Direction::Read, file, files, slots, seed))
     }
 
     /// Writes to the page cache.
