@@ -1,17 +1,20 @@
 //! The price of more than enough: a full barrier before the head's store instead of a store-release.
 //!
-//! `cargo bench -p ringer-ring`. One thread plays both sides: SQEs are published, taken, and their slots given
-//! back by one store of the head. The variants run in turn, so that a change of the machine's mood
-//! meets both, and the medians are compared. `docs/MEMORY_ORDERING.md` has a result.
+//! `cargo bench -p ringer-ring`. Three settings, from the bare store to the case that the question was about: the
+//! store alone, one thread that plays both sides, and a polling thread that serves a program on another CPU. The
+//! variants run in turn, so that a change of the machine's mood meets both, and the medians are compared.
+//! `docs/MEMORY_ORDERING.md` has a result.
 
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 use linux_raw_sys::general::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use ringer_abi::{Params, Sqe};
 use ringer_ring::{
-    Area, Bases, FullBarrier, MappedClientRing, Orderings, Production, RingShape, ServingRing, SharedPages,
+    Area, Bases, FullBarrier, HeadPublication, MappedClientRing, Orderings, Production, RingShape,
+    ServingRing, SharedPages, StoreRelease,
 };
 
 enum WithFullBarrier {}
@@ -22,21 +25,35 @@ impl Orderings for WithFullBarrier {
 
 /// Turns of each variant.
 const TURNS: usize = 21;
-/// SQEs of one turn.
-const SQES: u32 = 1 << 20;
+/// Head stores, or SQEs, of one turn.
+const COUNT: u32 = 1 << 20;
+/// SQEs of one turn between two threads, which is slower.
+const BETWEEN_THREADS: u32 = 1 << 18;
 
 fn main() {
-    println!("ns per SQE, median of {TURNS} interleaved turns of {SQES}");
-    println!("{:>5} {:>13} {:>13} {:>6}", "batch", "store-release", "full barrier", "ratio");
+    println!("ns, median of {TURNS} interleaved turns");
+    println!("{:<34} {:>13} {:>13} {:>6}", "", "store-release", "full barrier", "ratio");
+    compare("the store alone", store_alone::<StoreRelease>, store_alone::<FullBarrier>);
     for batch in [1, 8, 32] {
-        let (mut release, mut full) = (Vec::new(), Vec::new());
-        for _ in 0..TURNS {
-            release.push(nanoseconds_per_sqe::<Production>(batch));
-            full.push(nanoseconds_per_sqe::<WithFullBarrier>(batch));
-        }
-        let (release, full) = (median(release), median(full));
-        println!("{batch:>5} {release:>13.2} {full:>13.2} {:>6.2}", full / release);
+        let name = format!("per SQE, one thread, batch {batch}");
+        compare(&name, || one_thread::<Production>(batch), || one_thread::<WithFullBarrier>(batch));
     }
+    for batch in [1, 8, 32] {
+        let name = format!("per SQE, polling thread, batch {batch}");
+        compare(&name, || polling_thread::<Production>(batch), || polling_thread::<WithFullBarrier>(batch));
+    }
+}
+
+fn compare(name: &str, release: impl Fn() -> f64, full: impl Fn() -> f64) {
+    let (mut releases, mut fulls, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        let (release, full) = (release(), full());
+        releases.push(release);
+        fulls.push(full);
+        ratios.push(full / release);
+    }
+    let [release, full, ratio] = [releases, fulls, ratios].map(median);
+    println!("{name:<34} {release:>13.2} {full:>13.2} {ratio:>6.2}");
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -44,7 +61,74 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn nanoseconds_per_sqe<O: Orderings>(batch: u32) -> f64 {
+fn store_alone<P: HeadPublication>() -> f64 {
+    let head = AtomicU32::new(0);
+    let start = Instant::now();
+    for value in 0..COUNT {
+        P::publish(black_box(&head), value);
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(COUNT)
+}
+
+/// SQEs are published, taken, and their slots given back by one store of the head, all in this thread.
+fn one_thread<O: Orderings>(batch: u32) -> f64 {
+    with_ring::<O>(|client, serving| {
+        let sqe = Sqe::default().with_user_data(1);
+        let start = Instant::now();
+        for _ in 0..COUNT / batch {
+            for _ in 0..batch {
+                client.sq_push(black_box(&sqe)).expect("the last batch is taken");
+            }
+            client.sq_publish();
+            while let Some(taken) = serving.sq_take() {
+                black_box(&taken);
+            }
+            serving.sq_publish_head();
+        }
+        start.elapsed().as_nanos() as f64 / f64::from(COUNT)
+    })
+}
+
+/// The program fills slots as soon as it gets them back; a thread on another CPU takes what is there.
+fn polling_thread<O: Orderings>(batch: u32) -> f64 {
+    with_ring::<O>(|client, serving| {
+        let sqe = Sqe::default().with_user_data(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut taken = 0;
+                while taken < BETWEEN_THREADS {
+                    let mut in_batch = 0;
+                    while in_batch < batch {
+                        let Some(one) = serving.sq_take() else { break };
+                        black_box(&one);
+                        in_batch += 1;
+                    }
+                    if in_batch == 0 {
+                        spin_loop();
+                        continue;
+                    }
+                    serving.sq_publish_head();
+                    taken += in_batch;
+                }
+            });
+            let start = Instant::now();
+            for _ in 0..BETWEEN_THREADS {
+                while client.sq_push(black_box(&sqe)).is_err() {
+                    spin_loop();
+                }
+                client.sq_publish();
+            }
+            while client.sq_space() < client.shape().sq_entries {
+                spin_loop();
+            }
+            start.elapsed().as_nanos() as f64 / f64::from(BETWEEN_THREADS)
+        })
+    })
+}
+
+fn with_ring<O: Orderings>(
+    run: impl FnOnce(&mut MappedClientRing, &ServingRing<SharedPages, O>) -> f64,
+) -> f64 {
     let shape = RingShape { sq_entries: 32, cq_entries: 32, sqe128: false, cqe32: false, no_sqarray: false };
     let pages = SharedPages::allocate(shape, 0, 0).expect("memory for a ring");
     let serving = ServingRing::<_, O>::over(pages);
@@ -64,22 +148,10 @@ fn nanoseconds_per_sqe<O: Orderings>(batch: u32) -> f64 {
     let bases = Bases { sq_ring: rings, cq_ring: rings, sqes };
     // SAFETY: both areas are mapped as the shape says, until after the last use of the client.
     let mut client = unsafe { MappedClientRing::from_mapped(bases, &params) };
-    let sqe = Sqe::default().with_user_data(1);
-    let start = Instant::now();
-    for _ in 0..SQES / batch {
-        for _ in 0..batch {
-            client.sq_push(black_box(&sqe)).expect("the last batch is taken");
-        }
-        client.sq_publish();
-        while let Some(taken) = serving.sq_take() {
-            black_box(&taken);
-        }
-        serving.sq_publish_head();
-    }
-    let elapsed = start.elapsed();
+    let time = run(&mut client, &serving);
     for (area, bytes) in [(rings, shape.rings_bytes()), (sqes, shape.sqes_bytes())] {
         // SAFETY: mapped above, and the client is not used any more.
         unsafe { rustix::mm::munmap(area.as_ptr().cast(), bytes) }.expect("a mapping of our own");
     }
-    elapsed.as_nanos() as f64 / f64::from(SQES)
+    time
 }

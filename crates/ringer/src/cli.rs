@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::demo;
+use crate::{bench, demo};
 
 /// io_uring in user space: runs unmodified io_uring programs where the kernel refuses io_uring.
 #[derive(Debug, Parser)]
@@ -31,6 +31,14 @@ pub enum Command {
     /// The program that `demo` runs
     #[command(hide = true)]
     DemoClient(demo::ClientArgs),
+    /// Measure the kernel, ringer and the alternatives side by side in one run
+    Bench(bench::BenchArgs),
+    /// The program that `bench` measures
+    #[command(hide = true)]
+    BenchClient(bench::ClientArgs),
+    /// The load of the servers that `bench` measures
+    #[command(hide = true)]
+    BenchLoad(bench::LoadArgs),
     /// Print the manual page
     #[command(hide = true)]
     Man,

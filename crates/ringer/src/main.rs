@@ -1,5 +1,6 @@
 //! The `ringer` command.
 
+mod bench;
 mod block;
 mod child;
 mod cli;
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
         Command::Probe(args) => probe::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoClient(args) => demo::client(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::BenchClient(args) => bench::client(&args),
+        Command::BenchLoad(args) => bench::load(&args),
         Command::Man => print(|out| clap_mangen::Man::new(Cli::command()).render(out)),
         Command::Completions { shell } => print(|out| {
             clap_complete::generate(shell, &mut Cli::command(), "ringer", out);

@@ -5,6 +5,7 @@
 //! is looked at only through guarded copies or by the kernel itself.
 
 pub mod aio;
+pub mod alternatives;
 pub mod call;
 pub mod credentials;
 pub mod descriptor;

@@ -1,0 +1,118 @@
+//! The program's ring: the same code for whoever serves it.
+
+use std::marker::PhantomData;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+
+use ringer_abi::{Cqe, EnterFlags, OFF_SQ_RING, OFF_SQES, Params, RegisterOpcode, SetupFlags, Sqe};
+use ringer_ring::{Bases, MappedClientRing, RingShape};
+use ringer_sys::{Errno, UserAddress, native};
+
+use super::calls::Calls;
+use super::error::{ClientError, of};
+
+/// A mapped ring. Closed and unmapped when dropped.
+pub struct Ring<C: Calls> {
+    fd: RawFd,
+    client: MappedClientRing,
+    /// Start and bytes of the two areas.
+    areas: [(UserAddress, usize); 2],
+    /// SQEs that were pushed and not submitted.
+    pushed: u32,
+    calls: PhantomData<C>,
+}
+
+impl<C: Calls> Ring<C> {
+    /// Makes a ring of so many entries and maps it.
+    pub fn new(entries: usize, flags: SetupFlags, idle_milliseconds: u32) -> Result<Self, ClientError> {
+        let mut params =
+            Params { flags: flags.bits(), sq_thread_idle: idle_milliseconds, ..Params::default() };
+        let entries = u32::try_from(entries).map_err(|_| ClientError::wrong("too many entries"))?;
+        let fd = C::setup(entries, UserAddress::of(&raw mut params)).map_err(of("io_uring_setup"))?;
+        let shape = RingShape::from_params(&params);
+        let map = |bytes, offset| {
+            let address = C::map(fd, bytes, offset).map_err(of("mmap of the ring"))?;
+            let pointer = NonNull::new(address.get() as *mut u8);
+            Ok((address, bytes, pointer.ok_or_else(|| ClientError::wrong("a ring mapped at zero"))?))
+        };
+        // Setup reports where the areas end; on every kernel since 5.4 both queues are in one mapping.
+        let sq_end = params.sq_off.array as usize + shape.sq_entries as usize * size_of::<u32>();
+        let cq_end = params.cq_off.cqes as usize + shape.cq_entries as usize * 16;
+        let rings = map(sq_end.max(cq_end), OFF_SQ_RING)?;
+        let sqes = map(shape.sq_entries as usize * size_of::<Sqe>(), OFF_SQES)?;
+        let bases = Bases { sq_ring: rings.2, cq_ring: rings.2, sqes: sqes.2 };
+        // SAFETY: the parameters are those of a successful setup; both areas are mapped until drop, and nothing else
+        // in this process looks at them.
+        let client = unsafe { MappedClientRing::from_mapped(bases, &params) };
+        let areas = [(rings.0, rings.1), (sqes.0, sqes.1)];
+        Ok(Self { fd, client, areas, pushed: 0, calls: PhantomData })
+    }
+
+    /// Registers something.
+    pub fn register(
+        &self,
+        opcode: RegisterOpcode,
+        argument: UserAddress,
+        count: usize,
+    ) -> Result<(), ClientError> {
+        let result = C::register(self.fd, opcode as u32, argument, count as u32);
+        result.map(drop).map_err(of("io_uring_register"))
+    }
+
+    /// Adds a request to the next submission.
+    #[inline]
+    pub fn push(&mut self, sqe: &Sqe) -> Result<(), ClientError> {
+        self.client.sq_push(sqe).map_err(|_| ClientError::wrong("the SQ is full"))?;
+        self.pushed += 1;
+        Ok(())
+    }
+
+    /// Submits what was pushed and waits for `count` completions, in one call.
+    #[inline]
+    pub fn submit_and_wait(&mut self, count: u32) -> Result<(), ClientError> {
+        self.client.sq_publish();
+        loop {
+            match C::enter(self.fd, self.pushed, count, EnterFlags::GETEVENTS.bits()) {
+                Ok(taken) if taken as u32 == self.pushed => break,
+                Ok(taken) => self.pushed -= taken as u32,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(of("io_uring_enter")(error)),
+            }
+        }
+        self.pushed = 0;
+        Ok(())
+    }
+
+    /// Hands what was pushed to the polling thread, which is woken if it sleeps.
+    #[inline]
+    pub fn hand_over(&mut self) -> Result<(), ClientError> {
+        self.client.sq_publish();
+        self.pushed = 0;
+        if self.client.sq_needs_wakeup() {
+            C::enter(self.fd, 0, 0, EnterFlags::SQ_WAKEUP.bits()).map_err(of("io_uring_enter"))?;
+        }
+        Ok(())
+    }
+
+    /// Free slots of the SQ: a polling thread may give them back later than it completes what was in them.
+    #[inline]
+    pub fn space(&self) -> u32 {
+        self.client.sq_space()
+    }
+
+    /// Takes the next completion, if there is one.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Cqe> {
+        self.client.cq_pop()
+    }
+}
+
+impl<C: Calls> Drop for Ring<C> {
+    fn drop(&mut self) {
+        // The process ends soon: a failure has no effect that outlives it.
+        let _ = C::close(self.fd);
+        for (address, bytes) in self.areas {
+            let _ = native::unmap(address, bytes);
+        }
+    }
+}

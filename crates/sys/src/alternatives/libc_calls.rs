@@ -1,0 +1,68 @@
+//! The three calls by way of libc's `syscall()`, as the `io-uring` crate makes them.
+
+use std::ffi::c_long;
+use std::os::fd::RawFd;
+
+use rustix::io::Errno;
+
+use crate::UserAddress;
+
+/// `io_uring_setup.2`.
+///
+/// # Errors
+/// Those of the man page.
+pub fn setup_by_libc(entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
+    // SAFETY: whoever serves the call checks the address; the descriptor it makes belongs to the caller.
+    decode(unsafe { libc::syscall(libc::SYS_io_uring_setup, entries as usize, params.get()) })
+}
+
+/// `io_uring_enter.2`.
+///
+/// # Errors
+/// Those of the man page.
+pub fn enter_by_libc(
+    fd: RawFd,
+    to_submit: u32,
+    min_complete: u32,
+    flags: u32,
+    argument: UserAddress,
+    argument_size: usize,
+) -> Result<i32, Errno> {
+    // SAFETY: the ring's entries are requests of the caller on its own memory, checked by whoever serves the call.
+    decode(unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_enter,
+            fd as usize,
+            to_submit as usize,
+            min_complete as usize,
+            flags as usize,
+            argument.get(),
+            argument_size,
+        )
+    })
+}
+
+/// `io_uring_register.2`.
+///
+/// # Errors
+/// Those of the man page.
+pub fn register_by_libc(fd: RawFd, opcode: u32, argument: UserAddress, count: u32) -> Result<i32, Errno> {
+    // SAFETY: whoever serves the call checks the addresses.
+    decode(unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            fd as usize,
+            opcode as usize,
+            argument.get(),
+            count as usize,
+        )
+    })
+}
+
+fn decode(result: c_long) -> Result<i32, Errno> {
+    if result < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
+    }
+    Ok(result as i32)
+}
