@@ -89,10 +89,13 @@ fn section(row: &Row) -> String {
 }
 
 fn result(outcome: &Outcome) -> String {
-    let name = outcome.contender.name();
+    let mut name = outcome.contender.name().to_owned();
     let Some(time) = outcome.time else {
         return format!("| {name} | failed: {} |\n", outcome.failed.as_deref().unwrap_or("no samples"));
     };
+    if let Some(why) = &outcome.failed {
+        let _ = write!(name, " (failed in a later round: {why})");
+    }
     let none = || "–".to_owned();
     let cpu = outcome.cpu.map_or_else(none, |cpu| table::nanoseconds(cpu.median));
     let ratio = outcome.ratio.map_or_else(none, |ratio| table::ratio_with_spread(&ratio));
