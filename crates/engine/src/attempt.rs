@@ -9,6 +9,7 @@ use ringer_sys::{Errno, descriptor};
 use crate::Served;
 use crate::provided::Selected;
 use crate::request::{Facts, FileRef, Held, Request};
+use crate::system::System;
 use crate::turn::{Place, Turn, cqe_of};
 
 impl Turn<'_> {
@@ -19,6 +20,7 @@ impl Turn<'_> {
     /// Those of the preparation.
     pub(crate) fn start(&mut self, sqe: &Sqe, context: &Prepare, row: &Row) -> Result<(), Errno> {
         let facts = Facts::of(sqe);
+        self.note_close(&facts);
         if row.needs_nothing() && !facts.flags.contains(SqeFlags::BUFFER_SELECT) {
             return self.start_without_resources(sqe, context, row);
         }
@@ -64,6 +66,14 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// What is kept of a descriptor goes before it is closed.
+    #[inline]
+    fn note_close(&self, facts: &Facts) {
+        if facts.opcode == Opcode::Close.number() && System::global().closing(facts.fd) {
+            System::global().closed(facts.fd);
+        }
+    }
+
     /// Posts the result of a request that never became one.
     #[inline]
     fn complete_at_once(&mut self, sqe: &Sqe, completion: &Completion, extra: [u64; 2]) {
@@ -94,6 +104,7 @@ impl Turn<'_> {
         // Every request has a row: preparation refuses the others.
         let Some(row) = row(request.opcode) else { return request.operation.refuse(Errno::INVAL) };
         let facts = request.facts();
+        self.note_close(&facts);
         self.attempt(&facts, row, &mut request.operation, &mut request.held)
     }
 
@@ -109,7 +120,7 @@ impl Turn<'_> {
         match &held.file {
             FileRef::Registered(file) => issue.status_flags = Some(file.status_flags()),
             FileRef::Program(fd) => issue.is_direct = self.ring.beliefs.is_direct(*fd),
-            FileRef::Owned(_) | FileRef::None => {}
+            FileRef::Owned { .. } | FileRef::None => {}
         }
         let believed = issue.is_direct;
         let started = (issue.patience == Patience::Brief && row.may_be_slow).then(Instant::now);

@@ -147,7 +147,7 @@ pub(crate) fn cancel_all(ring: &Arc<Ring>) {
 }
 
 /// Whether two descriptors name the same open file. `None` where the kernel cannot say (before Linux 6.10).
-fn same_file(one: RawFd, other: RawFd) -> Option<bool> {
+pub(crate) fn same_file(one: RawFd, other: RawFd) -> Option<bool> {
     const F_DUPFD_QUERY: u32 = 1027;
     call::fcntl(one, F_DUPFD_QUERY, other as usize).ok().map(|same| same == 1)
 }

@@ -5,6 +5,7 @@
 //! hold it while it waits, `complete` posts its CQE, `wait` is the thread that waits for it.
 #![forbid(unsafe_code)]
 
+mod arm;
 mod attempt;
 mod background;
 mod beliefs;
@@ -21,6 +22,7 @@ mod latency;
 mod limit;
 mod message;
 mod operations;
+mod parking;
 mod provided;
 mod reactor;
 mod recent;

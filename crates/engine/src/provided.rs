@@ -26,8 +26,9 @@ impl Selected {
 enum Group {
     /// Handed out by PROVIDE_BUFFERS.
     Classic(VecDeque<(Buffer, u16)>),
-    /// A ring in the program's memory (`IORING_REGISTER_PBUF_RING`): it moves the tail, we the head.
-    Ring { address: UserAddress, mask: u16, head: u16 },
+    /// A ring in the program's memory (`IORING_REGISTER_PBUF_RING`): it moves the tail, we the head. Buffers that were given
+    /// back stand apart: meanwhile another thread may have taken those behind them.
+    Ring { address: UserAddress, mask: u16, head: u16, returned: Vec<Selected> },
 }
 
 /// The buffer groups of one ring.
@@ -51,7 +52,10 @@ impl ProvidedBuffers {
                 let (buffer, id) = buffers.pop_front().ok_or(Errno::NOBUFS)?;
                 Ok(Selected { buffer, group, id })
             }
-            Group::Ring { address, mask, head } => {
+            Group::Ring { address, mask, head, returned } => {
+                if let Some(selected) = returned.pop() {
+                    return Ok(selected);
+                }
                 if address.add(TAIL).read::<u16>()? == *head {
                     return Err(Errno::NOBUFS);
                 }
@@ -73,7 +77,7 @@ impl ProvidedBuffers {
     pub(crate) fn put_back(&mut self, selected: Selected) {
         match self.groups.get_mut(&selected.group) {
             Some(Group::Classic(buffers)) => buffers.push_front((selected.buffer, selected.id)),
-            Some(Group::Ring { head, .. }) => *head = head.wrapping_sub(1),
+            Some(Group::Ring { returned, .. }) => returned.push(selected),
             // The group was removed meanwhile.
             None => {}
         }
@@ -130,7 +134,7 @@ impl ProvidedBuffers {
             Some(Group::Classic(buffers)) if !buffers.is_empty() => return Err(Errno::EXIST),
             _ => {}
         }
-        self.groups.insert(group, Group::Ring { address, mask: entries - 1, head: 0 });
+        self.groups.insert(group, Group::Ring { address, mask: entries - 1, head: 0, returned: Vec::new() });
         Ok(())
     }
 
@@ -157,7 +161,9 @@ impl ProvidedBuffers {
         match self.groups.get(&group) {
             None => Err(Errno::NOENT),
             Some(Group::Classic(_)) => Err(Errno::INVAL),
-            Some(Group::Ring { head, .. }) => Ok(u32::from(*head)),
+            Some(Group::Ring { head, returned, .. }) => {
+                Ok(u32::from(head.wrapping_sub(returned.len() as u16)))
+            }
         }
     }
 }

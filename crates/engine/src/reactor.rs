@@ -29,6 +29,8 @@ pub(crate) struct Reactor {
     parts: OnceLock<Parts>,
     /// Descriptors of requests in the instance.
     watches: AtomicU32,
+    /// Watches that are parked there.
+    pub(crate) parked: AtomicU32,
     /// Something is armed or a timer runs. Cleared by the background thread when it finds nothing.
     work: AtomicBool,
     /// A timer was queued since the background thread last looked.
@@ -125,6 +127,23 @@ impl Reactor {
         Ok(())
     }
 
+    /// A parked watch is a request's again.
+    pub(crate) fn adopt(&self) {
+        self.watches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A watch is a request's no more, and stays.
+    pub(crate) fn release(&self) {
+        self.watches.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Stops watching a descriptor that no request has.
+    pub(crate) fn forget(&self, fd: &OwnedFd) {
+        if let Some(parts) = self.parts.get() {
+            parts.epoll.remove(fd);
+        }
+    }
+
     /// Whether any descriptor of a request is watched.
     #[inline]
     pub(crate) fn has_watches(&self) -> bool {
@@ -151,10 +170,8 @@ impl Reactor {
 
     /// Stops watching it.
     pub(crate) fn remove(&self, fd: &OwnedFd) {
-        if let Some(parts) = self.parts.get() {
-            parts.epoll.remove(fd);
-            self.watches.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.forget(fd);
+        self.release();
     }
 
     /// Waits for reports. `kicks` are taken here; a thread that does not wait for one has none to take.

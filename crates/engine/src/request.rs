@@ -12,6 +12,7 @@ use crate::Served;
 use crate::buffers::RegisteredBuffer;
 use crate::files::RegisteredFile;
 use crate::inflight::RequestId;
+use crate::parking::Closes;
 use crate::provided::Selected;
 
 /// One request, from its preparation to its final CQE.
@@ -101,8 +102,8 @@ pub(crate) enum FileRef {
     None,
     /// The program's descriptor; only while the program waits in the call that submitted it.
     Program(RawFd),
-    /// A duplicate of the program's descriptor: the request outlives the call.
-    Owned(OwnedFd),
+    /// A duplicate of the program's descriptor, and how often that number had been closed: the request outlives the call.
+    Owned { fd: OwnedFd, closes: Closes },
     /// A registered file.
     Registered(Arc<RegisteredFile>),
 }
@@ -112,7 +113,7 @@ impl FileRef {
         match self {
             Self::None => -1,
             Self::Program(fd) => *fd,
-            Self::Owned(fd) => fd.as_raw_fd(),
+            Self::Owned { fd, .. } => fd.as_raw_fd(),
             Self::Registered(file) => file.fd(),
         }
     }
@@ -126,6 +127,8 @@ pub(crate) struct Watch {
     pub(crate) fd: Option<OwnedFd>,
     pub(crate) events: u32,
     pub(crate) edge: bool,
+    /// It has reported since it was armed: one that reports once is silent now.
+    pub(crate) has_reported: bool,
 }
 
 impl Request {
@@ -175,7 +178,7 @@ impl Request {
     /// The descriptor that is registered with the reactor.
     pub(crate) fn watched_fd(&self) -> Option<&OwnedFd> {
         let own = match &self.held.file {
-            FileRef::Owned(fd) => Some(fd),
+            FileRef::Owned { fd, .. } => Some(fd),
             _ => None,
         };
         self.watch.as_ref().and_then(|watch| watch.fd.as_ref()).or(own)

@@ -12,6 +12,7 @@ use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::background::Background;
 use crate::enter::{self, Enter};
+use crate::parking::Parking;
 use crate::recent;
 use crate::ring::Ring;
 use crate::sqpoll::PollThread;
@@ -53,6 +54,7 @@ struct Handle {
 pub struct System {
     rings: RwLock<HashMap<RawFd, Handle>>,
     threads: RwLock<Threads>,
+    parking: Parking,
 }
 
 /// The threads of the engine. A child after fork has none, and starts its own.
@@ -82,7 +84,11 @@ impl System {
     /// The engine of this process, made on first use.
     pub fn global() -> &'static Self {
         static SYSTEM: OnceLock<System> = OnceLock::new();
-        SYSTEM.get_or_init(|| Self { rings: RwLock::default(), threads: RwLock::default() })
+        SYSTEM.get_or_init(|| Self {
+            rings: RwLock::default(),
+            threads: RwLock::default(),
+            parking: Parking::default(),
+        })
     }
 
     pub(crate) fn workers(&self) -> Arc<WorkerPool> {
@@ -91,6 +97,38 @@ impl System {
 
     pub(crate) fn background(&self) -> Arc<Background> {
         Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner).background)
+    }
+
+    pub(crate) fn parking(&self) -> &Parking {
+        &self.parking
+    }
+
+    /// Promises that [`closing`](Self::closing) is called for the descriptors that the program closes. The engine then keeps
+    /// duplicates of files that requests waited for, which saves later requests most of the cost of waiting.
+    pub fn closes_are_told(&self) {
+        self.parking.enable();
+    }
+
+    /// The program is about to close this descriptor, or to put another file there. Returns whether
+    /// [`closed`](Self::closed) must be called as well. This call takes no lock.
+    #[inline]
+    pub fn closing(&self, fd: RawFd) -> bool {
+        self.parking.closing(fd)
+    }
+
+    /// Gives up what the engine has kept of this descriptor.
+    pub fn closed(&self, fd: RawFd) {
+        self.parking.forget(fd);
+    }
+
+    /// [`closing`](Self::closing) for a range of numbers, both ends included.
+    pub fn closing_range(&self, first: u32, last: u32) -> bool {
+        self.parking.closing_range(first, last)
+    }
+
+    /// [`closed`](Self::closed) for a range of numbers, both ends included.
+    pub fn closed_range(&self, first: u32, last: u32) {
+        self.parking.forget_range(first, last);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<RawFd, Handle>> {
@@ -370,6 +408,7 @@ impl System {
         std::mem::forget(std::mem::take(&mut *threads));
         drop(threads);
         recent::forget_all();
+        self.parking.after_fork_in_child();
         let Ok(mut rings) = self.rings.try_write() else { return };
         for handle in rings.values_mut() {
             if let Some(inherited) = handle.ring.inherited() {
@@ -386,6 +425,7 @@ fn close_ring(ring: &Arc<Ring>) {
         thread.stop();
     }
     cancel::cancel_all(ring);
+    System::global().parking().forget_ring(ring);
     // A thread may keep the ring for its next call: what the program registered goes now. An error means that there is nothing.
     let files = ring.files.lock().unregister();
     let buffers = ring.buffers.lock().unregister();

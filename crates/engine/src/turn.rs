@@ -10,16 +10,16 @@ use std::sync::atomic::Ordering;
 use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
 use ringer_ops::{Completion, Operation, Outcome, row};
+use ringer_sys::Errno;
 use ringer_sys::aio::Transfer;
 use ringer_sys::credentials::Credentials;
-use ringer_sys::{Errno, descriptor};
 
 use crate::Served;
-use crate::inflight::{RequestId, Stage};
-use crate::request::{FileRef, Request, Watch};
+use crate::arm::Again;
+use crate::inflight::RequestId;
+use crate::request::Request;
 use crate::ring::Ring;
 use crate::system::System;
-use crate::worker;
 
 /// Who has the turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) ready: VecDeque<Box<Request>>,
     /// The credentials of this thread, when they are not the process's.
     pub(crate) personality: Option<Arc<Credentials>>,
-    punts: Vec<RequestId>,
+    pub(crate) punts: Vec<RequestId>,
     /// Requests for the device, handed over in one batch.
     pub(crate) transfers: Vec<Transfer>,
     /// What chains go on with after the submission is through, as task work does in the kernel.
@@ -207,151 +207,6 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Makes the request independent of the call that submitted it: it owns its file and what its SQE points to.
-    pub(crate) fn detach(&self, request: &mut Request) -> Result<(), Errno> {
-        if !request.captured {
-            request.operation.capture()?;
-            request.captured = true;
-        }
-        if let FileRef::Program(fd) = request.held.file {
-            request.held.file = FileRef::Owned(descriptor::duplicate_for_engine(fd)?);
-        }
-        Ok(())
-    }
-
-    /// Arms the request with the reactor.
-    fn arm(&mut self, mut request: Request, events: u32, edge: bool) -> Result<(), Again> {
-        if let Err(errno) = self.detach(&mut request) {
-            return Err(Again::Next(self.complete(request, Completion::error(errno)).map(Box::new)));
-        }
-        if let Some(other) = request.operation.waits_for() {
-            // Another file than last time, perhaps: the watch is made anew.
-            self.unwatch(&mut request);
-            request.waits_for_other = true;
-            let duplicate = descriptor::duplicate_for_engine(other);
-            return self.arm_on(request, duplicate.map(Some), events, edge);
-        }
-        if std::mem::take(&mut request.waits_for_other) {
-            self.unwatch(&mut request);
-        }
-        // Several requests may wait for one registered file: each watches a duplicate of its own.
-        let duplicate = match (&request.watch, &request.held.file) {
-            (None, FileRef::Registered(file)) => descriptor::duplicate_for_engine(file.fd()).map(Some),
-            _ => Ok(None),
-        };
-        self.arm_on(request, duplicate, events, edge)
-    }
-
-    /// Takes the request's descriptor out of the reactor.
-    fn unwatch(&self, request: &mut Request) {
-        if let Some(fd) = request.watched_fd().filter(|_| request.watch.is_some()) {
-            self.ring.reactor.remove(fd);
-        }
-        request.watch = None;
-    }
-
-    /// Arms the request on a duplicate, or on its own descriptor.
-    fn arm_on(
-        &mut self,
-        mut request: Request,
-        duplicate: Result<Option<std::os::fd::OwnedFd>, Errno>,
-        events: u32,
-        edge: bool,
-    ) -> Result<(), Again> {
-        let duplicate = match duplicate {
-            Ok(duplicate) => duplicate,
-            Err(errno) => {
-                return Err(Again::Next(self.complete(request, Completion::error(errno)).map(Box::new)));
-            }
-        };
-        let known = request.watch.is_some();
-        let mut inflight = self.ring.inflight.lock();
-        let refused = inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot));
-        if refused {
-            drop(inflight);
-            return Err(Again::Next(
-                self.complete(request, Completion::error(Errno::CANCELED)).map(Box::new),
-            ));
-        }
-        if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
-            && std::mem::take(reported)
-        {
-            return Err(Again::Run(Box::new(request)));
-        }
-        let slot = match request.slot {
-            Some(slot) => slot,
-            None => *request.slot.insert(inflight.reserve(&request)),
-        };
-        let fresh = match request.watch.take() {
-            Some(mut watch) => {
-                let same = watch.edge && edge && watch.events == events;
-                (watch.events, watch.edge) = (events, edge);
-                request.watch = Some(watch);
-                !same
-            }
-            None => {
-                request.watch = Some(Watch { fd: duplicate, events, edge });
-                true
-            }
-        };
-        if fresh {
-            self.armed_edge |= edge;
-            let result = match request.watched_fd() {
-                Some(fd) if known => self.ring.reactor.rearm(fd, events, edge, slot.to_token()),
-                Some(fd) => self.ring.reactor.add(fd, events, edge, slot.to_token()),
-                None => Err(Errno::BADF),
-            };
-            if let Err(errno) = result {
-                drop(inflight);
-                if !known {
-                    request.watch = None;
-                }
-                return Err(Again::Next(match errno {
-                    // A file that cannot be waited for is for a worker; a poll has nothing to do there.
-                    Errno::PERM if matches!(request.operation, Operation::PollAdd(_)) => {
-                        self.complete(request, Completion::error(Errno::INVAL)).map(Box::new)
-                    }
-                    Errno::PERM if self.place != Place::Worker => self.punt(request).map(Box::new),
-                    errno => self.complete(request, Completion::error(errno)).map(Box::new),
-                }));
-            }
-        }
-        request.served = Served::Poll;
-        self.ring.reactor.has_work();
-        let limit = take_limit(&mut request);
-        inflight.put(Box::new(request), Stage::Armed);
-        if let Some(limit) = limit {
-            self.arm_limit(&mut inflight, slot, limit);
-        }
-        Ok(())
-    }
-
-    /// Queues the request for a worker.
-    pub(crate) fn punt(&mut self, mut request: Request) -> Option<Request> {
-        if let Err(errno) = self.detach(&mut request) {
-            return self.complete(request, Completion::error(errno));
-        }
-        let mut inflight = self.ring.inflight.lock();
-        if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
-            drop(inflight);
-            return self.complete(request, Completion::error(Errno::CANCELED));
-        }
-        let limit = take_limit(&mut request);
-        let personality = request.personality.clone();
-        let slot = inflight.put(Box::new(request), Stage::Queued);
-        if let Some(limit) = limit {
-            self.arm_limit(&mut inflight, slot, limit);
-        }
-        match personality {
-            None => self.punts.push(slot),
-            Some(credentials) => {
-                drop(inflight);
-                worker::run_as(self.ring, slot, credentials);
-            }
-        }
-        None
-    }
-
     /// Posts one of several results.
     pub(crate) fn post_more(&mut self, request: &Request, completion: &Completion) {
         let more = completion.with_flags(CqeFlags::MORE.bits());
@@ -402,7 +257,7 @@ impl<'a> Turn<'a> {
 
     /// Finishes a request. Returns the one that follows in its chain.
     pub(crate) fn complete(&mut self, mut request: Request, completion: Completion) -> Option<Request> {
-        self.unwatch(&mut request);
+        self.park(&mut request);
         if let Some(limit) = request.link_timeout.take() {
             self.drop_limit(limit);
         }
@@ -497,14 +352,6 @@ struct BrokenChain {
     silently: bool,
     slot: Option<RequestId>,
     drains: bool,
-}
-
-/// What is to be done when arming did not put the request away.
-enum Again {
-    /// Run it once more: its file reported meanwhile.
-    Run(Box<Request>),
-    /// It is finished or handed over; this one follows.
-    Next(Option<Box<Request>>),
 }
 
 /// Takes the LINK_TIMEOUT out of the chain, once the request it limits has started without finishing.

@@ -1,6 +1,7 @@
 //! Waiting: the thread that waits in `enter` is the reactor while it does.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringer_ops::timeout::Clock;
@@ -10,8 +11,9 @@ use ringer_sys::ready::Report;
 use crate::inflight::{RequestId, Stage};
 use crate::reactor::{DEVICE, KICK, Kicks};
 use crate::ring::Ring;
-use crate::timer;
+use crate::system::System;
 use crate::turn::{Place, Turn};
+use crate::{parking, timer};
 
 /// Reports taken from the kernel at once.
 const REPORTS: usize = 64;
@@ -98,6 +100,9 @@ fn wait_joined(
         ring.shared.announce_waiter();
         // After the announcement: a timer that is queued later finds a waiter to wake.
         let timers = ring.inflight.lock().timers.time_left();
+        // For a while somebody may come back to what is parked.
+        let parked = (ring.reactor.parked.load(Ordering::Relaxed) > 0).then_some(parking::IDLE);
+        let timers = timers.into_iter().chain(parked).min();
         let timeout = match (wanted, left, timers) {
             (0, ..) => Some(Duration::ZERO),
             (_, Some(left), Some(timers)) => Some(left.min(timers)),
@@ -112,7 +117,11 @@ fn wait_joined(
                 ring.reactor.wait(&mut reports, timeout, mask, &mut kicks)
             };
         ring.shared.retire_waiter();
-        dispatch(ring, &reports[..waited?]);
+        let waited = waited?;
+        if waited == 0 && parked.is_some() && timeout == parked {
+            System::global().parking().forget_ring(ring);
+        }
+        dispatch(ring, &reports[..waited]);
     }
 }
 
@@ -155,7 +164,10 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report]) {
                 _ => None,
             }
         };
-        if let Some(request) = request {
+        if let Some(mut request) = request {
+            if let Some(watch) = &mut request.watch {
+                watch.has_reported = true;
+            }
             turn.run(*request);
         }
     }

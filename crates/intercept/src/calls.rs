@@ -47,6 +47,10 @@ pub unsafe extern "C" fn syscall(
     let result = unsafe {
         match number as u32 {
             number if concerns_us(number, &arguments) => return taken(number, arguments) as c_long,
+            nr::__NR_close => {
+                descriptors::closing(a as c_int);
+                raw_undecoded(number as usize, arguments)
+            }
             nr::__NR_rt_sigprocmask => mask::raw_sigprocmask(arguments),
             nr::__NR_rt_sigaction if disposition::is_ours(a as c_int) => {
                 return guest::answer(disposition::raw_sigaction(&arguments)) as c_long;
@@ -85,6 +89,7 @@ unsafe extern "C" fn close_from(fd: c_int, caller: usize) -> c_int {
     if is_in_ring_half(fd) || is_in_engine_half(fd) {
         return guest::answer(guest::enter(|_| descriptors::close(fd))) as c_int;
     }
+    descriptors::closing(fd);
     match next::close.find() {
         // SAFETY: the program's call, as it stands.
         Some(close) => unsafe { close(fd) },
@@ -101,6 +106,7 @@ pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) 
     if descriptors::reaches_reserved(first, last) {
         return guest::answer(guest::enter(|_| descriptors::close_range(first, last, flags as u32))) as c_int;
     }
+    descriptors::closing_range(first, last);
     match next::close_range.find() {
         // SAFETY: the program's call, as it stands.
         Some(close_range) => unsafe { close_range(first, last, flags) },
@@ -112,6 +118,7 @@ pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) 
 #[unsafe(no_mangle)]
 pub extern "C" fn closefrom(first: c_int) {
     let first = first.max(0).cast_unsigned();
+    descriptors::closing_range(first, c_uint::MAX);
     // The function has no way to fail; without the call in the kernel the descriptors are closed one by one.
     if guest::enter(|_| descriptors::close_range(first, u32::MAX, 0)) == Err(Errno::NOSYS) {
         let end = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
@@ -121,8 +128,24 @@ pub extern "C" fn closefrom(first: c_int) {
     }
 }
 
+/// `fclose.3`, which closes its descriptor without a function that could be interposed.
+///
+/// # Safety
+/// As for the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fclose(stream: *mut libc::FILE) -> c_int {
+    // SAFETY: the program's stream.
+    descriptors::closing(unsafe { libc::fileno(stream) });
+    match next::fclose.find() {
+        // SAFETY: the program's call, as it stands.
+        Some(fclose) => unsafe { fclose(stream) },
+        None => no_such_function(),
+    }
+}
+
 macro_rules! on_descriptors {
-    ($($(#[$meta:meta])* $name:ident($($argument:ident: $type:ty),*) = $number:ident if $condition:expr;)*) => { $(
+    ($($(#[$meta:meta])* $name:ident($($argument:ident: $type:ty),*) = $number:ident
+        if $condition:expr $(, replaces $replaced:ident)?;)*) => { $(
         $(#[$meta])*
         ///
         /// # Safety
@@ -136,6 +159,7 @@ macro_rules! on_descriptors {
                 // SAFETY: the program's call.
                 return unsafe { taken(nr::$number, arguments) } as c_int;
             }
+            $(descriptors::closing($replaced);)?
             match next::$name.find() {
                 // SAFETY: the program's call, as it stands.
                 Some(next) => unsafe { next($($argument),*) },
@@ -150,10 +174,10 @@ on_descriptors! {
     dup(fd: c_int) = __NR_dup if is_in_ring_half(fd);
     /// `dup2.2`.
     dup2(old: c_int, new: c_int) = __NR_dup2
-        if is_in_ring_half(old) || is_in_ring_half(new) || is_in_engine_half(new);
+        if is_in_ring_half(old) || is_in_ring_half(new) || is_in_engine_half(new), replaces new;
     /// `dup3.2`.
     dup3(old: c_int, new: c_int, flags: c_int) = __NR_dup3
-        if is_in_ring_half(old) || is_in_ring_half(new) || is_in_engine_half(new);
+        if is_in_ring_half(old) || is_in_ring_half(new) || is_in_engine_half(new), replaces new;
     /// `fcntl.2`. The third argument, where there is none, is a register that nobody looks at.
     fcntl(fd: c_int, command: c_int, argument: usize) = __NR_fcntl if is_in_ring_half(fd);
     /// `fcntl.2`.

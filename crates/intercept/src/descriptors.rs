@@ -12,7 +12,7 @@ use ringer_sys::descriptor::reserved;
 use ringer_sys::{Errno, UserAddress};
 
 use crate::process::borrows_memory;
-use crate::wait;
+use crate::{guest, wait};
 
 /// The bounds of the reserved range, for two quick comparisons. Empty before the constructor ran.
 static RINGS_START: AtomicI32 = AtomicI32::new(i32::MAX);
@@ -55,6 +55,21 @@ pub fn reaches_reserved(first: u32, last: u32) -> bool {
 /// Notes a ring descriptor that the program got.
 pub fn made(fd: RawFd) {
     HIGHEST.fetch_max(fd, Ordering::Relaxed);
+}
+
+/// The program is about to close a descriptor that is not reserved, or to put another file there.
+#[inline]
+pub fn closing(fd: RawFd) {
+    if System::global().closing(fd) && !borrows_memory() {
+        guest::enter(|_| System::global().closed(fd));
+    }
+}
+
+/// The same for a range of numbers, both ends included.
+pub fn closing_range(first: u32, last: u32) {
+    if System::global().closing_range(first, last) && !borrows_memory() {
+        guest::enter(|_| System::global().closed_range(first, last));
+    }
 }
 
 fn is_ring(fd: RawFd) -> bool {

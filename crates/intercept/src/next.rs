@@ -58,6 +58,7 @@ type Strings = *const *const c_char;
 
 next! {
     close: fn(c_int) -> c_int;
+    fclose: fn(*mut libc::FILE) -> c_int;
     close_range: fn(c_uint, c_uint, c_int) -> c_int;
     dup: fn(c_int) -> c_int;
     dup2: fn(c_int, c_int) -> c_int;

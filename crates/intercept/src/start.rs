@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ringer_engine::System;
 use ringer_sys::descriptor::reserved;
 use ringer_sys::{Errno, seccomp};
 
@@ -38,6 +39,7 @@ extern "C" fn start() {
 
 fn intercept() -> Result<(), Errno> {
     let range = reserved();
+    System::global().closes_are_told();
     descriptors::begin();
     disposition::begin()?;
     let bounds = format!("{}-{}-{}", range.rings.start, range.engine.start, range.engine.end);

@@ -41,6 +41,7 @@ cases! {
     spawns_closing
     closes_all
     ring
+    closes_what_was_waited_for
 }
 
 #[test]

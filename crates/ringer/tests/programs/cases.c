@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -373,6 +374,129 @@ static int ring(void)
 	return works();
 }
 
+// A ring with its parts mapped.
+struct queue {
+	int fd;
+	uint32_t *sq_tail, *array, *cq_head, *cq_tail;
+	char *sqes, *cqes;
+};
+
+static struct queue queue(void)
+{
+	struct params params;
+	struct queue queue = { .fd = setup(4, &params) };
+	CHECK(queue.fd >= 0);
+	uint32_t *p = params.words, *sq_off = p + 10, *cq_off = p + 20;
+	char *rings = mmap(NULL, sq_off[6] + 16, PROT_READ | PROT_WRITE, MAP_SHARED, queue.fd, 0);
+	queue.sqes = mmap(NULL, 4 * 64, PROT_READ | PROT_WRITE, MAP_SHARED, queue.fd, 0x10000000);
+	CHECK(rings != MAP_FAILED && queue.sqes != MAP_FAILED);
+	queue.sq_tail = (uint32_t *)(rings + sq_off[1]);
+	queue.array = (uint32_t *)(rings + sq_off[6]);
+	queue.cq_head = (uint32_t *)(rings + cq_off[0]);
+	queue.cq_tail = (uint32_t *)(rings + cq_off[1]);
+	queue.cqes = rings + cq_off[5];
+	return queue;
+}
+
+// Adds a request that transfers.
+static void add(struct queue *queue, uint8_t opcode, int fd, void *buffer, uint32_t length)
+{
+	uint32_t tail = *queue->sq_tail, slot = tail & 3;
+	char *sqe = queue->sqes + slot * 64;
+	memset(sqe, 0, 64);
+	sqe[0] = opcode;
+	memcpy(sqe + 4, &fd, 4);
+	memcpy(sqe + 16, &buffer, 8);
+	memcpy(sqe + 24, &length, 4);
+	queue->array[slot] = slot;
+	__atomic_store_n(queue->sq_tail, tail + 1, __ATOMIC_RELEASE);
+}
+
+// The result of the next CQE, which is there.
+static int reap(struct queue *queue)
+{
+	uint32_t head = *queue->cq_head;
+	CHECK(__atomic_load_n(queue->cq_tail, __ATOMIC_ACQUIRE) != head);
+	int result = *(int *)(queue->cqes + (head & 7) * 16 + 8);
+	__atomic_store_n(queue->cq_head, head + 1, __ATOMIC_RELEASE);
+	return result;
+}
+
+static void *write_later(void *fd)
+{
+	usleep(2000);
+	CHECK(write((int)(intptr_t)fd, "12345678", 8) == 8);
+	return NULL;
+}
+
+// Receives what comes later, several times.
+static void receives(struct queue *queue, int pair[2])
+{
+	for (int round = 0; round < 3; round++) {
+		char buffer[16] = "";
+		pthread_t thread;
+		CHECK(pthread_create(&thread, NULL, write_later, (void *)(intptr_t)pair[1]) == 0);
+		add(queue, 27, pair[0], buffer, sizeof buffer);
+		CHECK(inline_call(ENTER, queue->fd, 1, 1, 1, 0, 0) == 1);
+		CHECK(reap(queue) == 8 && memcmp(buffer, "12345678", 8) == 0);
+		CHECK(pthread_join(thread, NULL) == 0);
+	}
+}
+
+// Whether the peer sees the end of the stream in time.
+static int sees_end(int fd, int limit)
+{
+	struct pollfd polled = { .fd = fd, .events = POLLIN };
+	char byte;
+	return poll(&polled, 1, limit) == 1 && read(fd, &byte, 1) == 0;
+}
+
+// What the engine keeps of files that were waited for ends with the program's descriptor.
+static int closes_what_was_waited_for(void)
+{
+	struct queue rings = queue();
+	int pair[2], number = -1;
+	for (int way = 0; way < 4; way++) {
+		CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+		// The same number each time, for another file.
+		CHECK(number == -1 || pair[0] == number);
+		number = pair[0];
+		receives(&rings, pair);
+		switch (way) {
+		case 0:
+			CHECK(close(pair[0]) == 0);
+			break;
+		case 1:
+			CHECK(dup2(0, pair[0]) == pair[0]);
+			break;
+		case 2:
+			add(&rings, 19, pair[0], NULL, 0);
+			CHECK(inline_call(ENTER, rings.fd, 1, 1, 1, 0, 0) == 1 && reap(&rings) == 0);
+			break;
+		case 3:
+			CHECK(fclose(fdopen(pair[0], "r")) == 0);
+		}
+		CHECK(sees_end(pair[1], 1000));
+		close(pair[0]);
+		CHECK(close(pair[1]) == 0);
+	}
+	// Nobody is told of this close; another file at the number is another file.
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	receives(&rings, pair);
+	CHECK(inline_call(SYS_close, pair[0], 0, 0, 0, 0, 0) == 0);
+	int other[2];
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, other) == 0 && other[0] == pair[0]);
+	receives(&rings, other);
+	CHECK(sees_end(pair[1], 1000));
+	// Or the ring is waited for in vain.
+	CHECK(inline_call(SYS_close, other[0], 0, 0, 0, 0, 0) == 0);
+	struct timespec limit = { .tv_nsec = 60000000 };
+	uint64_t argument[3] = { 0, 0, (uint64_t)(uintptr_t)&limit };
+	CHECK(inline_call(ENTER, rings.fd, 0, 1, 9, (long)argument, sizeof argument) == -ETIME);
+	CHECK(sees_end(other[1], 1000));
+	return 0;
+}
+
 static int refused(void)
 {
 	struct params params;
@@ -404,6 +528,7 @@ int main(int count, char **arguments)
 		{ "own_trap_handler", own_trap_handler }, { "forks", forks }, { "executes", executes },
 		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
 		{ "refused", refused }, { "cost", cost },
+		{ "closes_what_was_waited_for", closes_what_was_waited_for },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);

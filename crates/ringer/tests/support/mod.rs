@@ -93,22 +93,21 @@ pub fn skip(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
-/// Compiles a C program of `programs/`. `None` without a C compiler, or when it cannot do what the flags ask for.
+/// Compiles a C program of `programs/`, in a file that another test may replace by its equal. `None` without a C compiler, or
+/// when it cannot do what the flags ask for.
 pub fn compile(directory: &Path, source: &str, flags: &[&str]) -> Option<PathBuf> {
     let program = directory.join(format!("{source}{}", flags.concat()));
+    let fresh = program.with_extension(std::process::id().to_string());
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(format!("{source}.c"));
     let output =
-        Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&program).arg(source).args(flags).output();
-    output.is_ok_and(|output| output.status.success()).then_some(program)
+        Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&fresh).arg(source).args(flags).output();
+    let compiled = output.is_ok_and(|output| output.status.success());
+    (compiled && std::fs::rename(&fresh, &program).is_ok()).then_some(program)
 }
 
 /// The program of `cases.c`, compiled once. `None` without a C compiler.
 pub fn cases() -> Option<&'static Path> {
-    static PROGRAM: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let program = compile(directory.path(), "cases", &[])?;
-        Some((directory, program))
-    });
-    program.as_ref().map(|(_, path)| path.as_path())
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    PROGRAM.get_or_init(|| compile(directory, "cases", &[])).as_deref()
 }
