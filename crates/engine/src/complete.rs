@@ -174,7 +174,7 @@ impl Ring {
     #[inline]
     pub(crate) fn announce_completions(&self, waiters: u32) {
         if waiters > 0 {
-            self.reactor.kick(waiters);
+            self.reactor.wake(&self.shared, waiters);
         }
         self.readiness.show(|| self.shared.cq_ready() > 0 || self.deferred_count() > 0);
     }

@@ -253,6 +253,16 @@ impl Inflight {
         found.into_iter().map(|index| self.id_of(index)).collect()
     }
 
+    /// Takes every request out that nobody runs, to be left behind.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Box<Request>> {
+        let pending = self.slots.iter_mut().filter_map(|slot| slot.stage.take());
+        pending.filter_map(|stage| match stage {
+            Stage::Armed(request) | Stage::Queued(request) | Stage::Device(request) => Some(request),
+            Stage::Timer { request, .. } => Some(request),
+            Stage::Running { .. } => None,
+        })
+    }
+
     fn id_of(&self, index: u32) -> RequestId {
         RequestId { index, generation: self.slots[index as usize].generation }
     }

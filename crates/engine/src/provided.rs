@@ -22,7 +22,7 @@ impl Selected {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Group {
     /// Handed out by PROVIDE_BUFFERS.
     Classic(VecDeque<(Buffer, u16)>),
@@ -32,7 +32,7 @@ enum Group {
 }
 
 /// The buffer groups of one ring.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ProvidedBuffers {
     groups: HashMap<u16, Group>,
 }

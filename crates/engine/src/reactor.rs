@@ -1,8 +1,8 @@
 //! The reactor of one ring: which descriptors it watches, and how its waiters are woken.
 
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ringer_ring::SharedRing;
@@ -17,16 +17,12 @@ pub(crate) const KICK: u64 = u64::MAX;
 /// The token of the device's completions, likewise.
 pub(crate) const DEVICE: u64 = u64::MAX - 1;
 
-#[derive(Debug)]
-struct Parts {
-    epoll: Epoll,
-    kick: Kick,
-}
-
 /// An epoll instance with a kick, made when first needed.
 #[derive(Debug, Default)]
 pub(crate) struct Reactor {
-    parts: OnceLock<Parts>,
+    epoll: OnceLock<Epoll>,
+    /// Shared by the processes that have inherited the ring: each may post what another one waits for.
+    kick: OnceLock<Arc<Kick>>,
     /// Descriptors of requests in the instance.
     watches: AtomicU32,
     /// Watches that are parked there.
@@ -35,8 +31,6 @@ pub(crate) struct Reactor {
     work: AtomicBool,
     /// A timer was queued since the background thread last looked.
     timer_changed: AtomicBool,
-    /// How often waiting threads were kicked.
-    kicks: AtomicU32,
     /// Threads that drive this ring now.
     drivers: AtomicU32,
     owner: AtomicU8,
@@ -56,7 +50,7 @@ pub(crate) struct Kicks<'a> {
 impl<'a> Kicks<'a> {
     /// For a thread that waits.
     pub(crate) fn of_waiter(ring: &'a Ring) -> Self {
-        Self { shared: &ring.shared, waits: true, had: ring.reactor.kick_count(), left: 0 }
+        Self { shared: &ring.shared, waits: true, had: ring.shared.wakeups(), left: 0 }
     }
 
     /// For a thread that only looks.
@@ -64,11 +58,11 @@ impl<'a> Kicks<'a> {
         Self { shared: &ring.shared, waits: false, had: 0, left: 0 }
     }
 
-    fn may_take(&mut self, reactor: &Reactor) -> bool {
+    fn may_take(&mut self) -> bool {
         const PATIENCE: u32 = 100;
         const PAUSE: Duration = Duration::from_micros(100);
         let others = self.shared.waiters() > u32::from(self.waits);
-        let latest = reactor.kick_count();
+        let latest = self.shared.wakeups();
         if !others || self.waits && self.had != latest {
             (self.had, self.left) = (latest, 0);
             return true;
@@ -99,13 +93,37 @@ pub(crate) enum Owner {
 }
 
 impl Reactor {
-    fn parts(&self) -> Result<&Parts, Errno> {
-        if let Some(parts) = self.parts.get() {
-            return Ok(parts);
+    fn instance(&self) -> Result<&Epoll, Errno> {
+        if let Some(epoll) = self.epoll.get() {
+            return Ok(epoll);
         }
-        let parts = Parts { epoll: Epoll::new()?, kick: Kick::new()? };
-        parts.epoll.add(parts.kick.fd(), 0x1, Trigger::Level, KICK)?;
-        Ok(self.parts.get_or_init(|| parts))
+        let epoll = Epoll::new()?;
+        epoll.add(self.kick()?.fd(), 0x1, Trigger::Level, KICK)?;
+        Ok(self.epoll.get_or_init(|| epoll))
+    }
+
+    fn kick(&self) -> Result<&Kick, Errno> {
+        if let Some(kick) = self.kick.get() {
+            return Ok(kick);
+        }
+        let kick = Arc::new(Kick::new()?);
+        Ok(self.kick.get_or_init(|| kick))
+    }
+
+    /// Before a fork: makes what the child must share.
+    pub(crate) fn before_fork(&self) {
+        // Without descriptors the processes cannot wake each other; each of them still finds what is there when it looks.
+        let _ = self.kick();
+    }
+
+    /// The reactor of a ring that a child has inherited.
+    pub(crate) fn inherited(&self) -> Self {
+        let inherited = Self::default();
+        if let Some(kick) = self.kick.get() {
+            // It is new: nobody else has set it.
+            let _ = inherited.kick.set(Arc::clone(kick));
+        }
+        inherited
     }
 
     /// Makes sure that waiting will work.
@@ -113,7 +131,7 @@ impl Reactor {
     /// # Errors
     /// `EMFILE`, `ENOMEM`.
     pub(crate) fn prepare(&self) -> Result<(), Errno> {
-        self.parts().map(drop)
+        self.instance().map(drop)
     }
 
     /// Watches a descriptor of a request.
@@ -122,7 +140,7 @@ impl Reactor {
     /// `EPERM` for a file that is always ready, and those of epoll.
     pub(crate) fn add(&self, fd: &OwnedFd, events: u32, edge: bool, token: u64) -> Result<(), Errno> {
         let trigger = if edge { Trigger::Edge } else { Trigger::Once };
-        self.parts()?.epoll.add(fd, events, trigger, token)?;
+        self.instance()?.add(fd, events, trigger, token)?;
         self.watches.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -139,8 +157,8 @@ impl Reactor {
 
     /// Stops watching a descriptor that no request has.
     pub(crate) fn forget(&self, fd: &OwnedFd) {
-        if let Some(parts) = self.parts.get() {
-            parts.epoll.remove(fd);
+        if let Some(epoll) = self.epoll.get() {
+            epoll.remove(fd);
         }
     }
 
@@ -156,7 +174,7 @@ impl Reactor {
     /// # Errors
     /// Those of epoll.
     pub(crate) fn watch_device(&self, eventfd: &OwnedFd) -> Result<(), Errno> {
-        self.parts()?.epoll.add(eventfd, 0x1, Trigger::Edge, DEVICE)
+        self.instance()?.add(eventfd, 0x1, Trigger::Edge, DEVICE)
     }
 
     /// Watches it once more.
@@ -165,7 +183,7 @@ impl Reactor {
     /// Those of epoll.
     pub(crate) fn rearm(&self, fd: &OwnedFd, events: u32, edge: bool, token: u64) -> Result<(), Errno> {
         let trigger = if edge { Trigger::Edge } else { Trigger::Once };
-        self.parts()?.epoll.rearm(fd, events, trigger, token)
+        self.instance()?.rearm(fd, events, trigger, token)
     }
 
     /// Stops watching it.
@@ -185,31 +203,27 @@ impl Reactor {
         mask: Option<u64>,
         kicks: &mut Kicks<'_>,
     ) -> Result<usize, Errno> {
-        let parts = self.parts()?;
-        let count = parts.epoll.wait(reports, timeout, mask)?;
-        if reports[..count].iter().any(|report| { report.token } == KICK) && kicks.may_take(self) {
-            parts.kick.take();
+        let count = self.instance()?.wait(reports, timeout, mask)?;
+        if reports[..count].iter().any(|report| { report.token } == KICK)
+            && kicks.may_take()
+            && let Some(kick) = self.kick.get()
+        {
+            kick.take();
         }
         Ok(count)
     }
 
-    fn kick_count(&self) -> u32 {
-        // Acquire, with the Release in `kick`: the token that belongs to this number is there.
-        self.kicks.load(Ordering::Acquire)
-    }
-
-    /// Wakes threads out of [`wait`](Self::wait).
-    pub(crate) fn kick(&self, threads: u32) {
-        if let Some(parts) = self.parts.get() {
-            parts.kick.wake(threads);
-            // Release, with the Acquire in `kick_count`.
-            self.kicks.fetch_add(1, Ordering::Release);
+    /// Wakes threads out of [`wait`](Self::wait), in whichever process.
+    pub(crate) fn wake(&self, shared: &SharedRing, threads: u32) {
+        if let Some(kick) = self.kick.get() {
+            kick.wake(threads);
+            shared.count_wakeup();
         }
     }
 
     /// The instance, once there is one.
     pub(crate) fn epoll(&self) -> Option<&Epoll> {
-        self.parts.get().map(|parts| &parts.epoll)
+        self.epoll.get()
     }
 
     /// Something was armed.

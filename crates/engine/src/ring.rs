@@ -94,6 +94,13 @@ impl Ring {
         let files = self.files.try_lock()?.clone();
         let buffers = self.buffers.try_lock()?.clone();
         let mut ring = Self::new(Arc::clone(&self.shared), self.setup, descriptor);
+        ring.reactor = self.reactor.inherited();
+        ring.readiness.share();
+        if self.readiness.is_watched() {
+            ring.readiness.watch();
+        }
+        *ring.provided.get_mut() = self.provided.try_lock()?.clone();
+        *ring.registrations.get_mut() = self.registrations.try_lock()?.clone();
         *ring.files.get_mut() = files;
         *ring.buffers.get_mut() = buffers;
         ring.disabled = AtomicBool::new(self.disabled.load(Ordering::Relaxed));
@@ -103,6 +110,18 @@ impl Ring {
             let _ = ring.poll_thread.set(Arc::clone(thread));
         }
         Some(ring)
+    }
+
+    /// In a child: gives up the files of requests that are the parent's, which would be open here for as long as the child lives.
+    pub(crate) fn drop_files_of_parent(&self) {
+        // Held by another thread at the time of the fork: then they stay open.
+        if let Some(mut inflight) = self.inflight.try_lock() {
+            for mut request in inflight.take_all() {
+                drop(std::mem::take(&mut request.held.file));
+                // Nothing else of it may be undone here: it goes on in the parent.
+                std::mem::forget(request);
+            }
+        }
     }
 
     /// Whether asynchronous completions wait for the submitter to ask for them.
@@ -125,18 +144,40 @@ impl Ring {
 pub(crate) struct Readiness {
     descriptor: OwnedFd,
     watched: AtomicBool,
+    /// Another process shows it, too: what was shown last is not known here.
+    is_shared: AtomicBool,
     shown: Lock<bool>,
 }
 
 impl Readiness {
     fn new(descriptor: OwnedFd) -> Self {
-        Self { descriptor, watched: AtomicBool::new(false), shown: Lock::new(false) }
+        Self {
+            descriptor,
+            watched: AtomicBool::new(false),
+            is_shared: AtomicBool::new(false),
+            shown: Lock::new(false),
+        }
     }
 
     /// Somebody waits for the descriptor from now on. For the holder of the completion lock: either a later look at the CQ sees
     /// a CQE, or its poster sees this.
     pub(crate) fn watch(&self) {
         self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another process has the ring, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Another process has the ring, too, from now on.
+    pub(crate) fn share(&self) {
+        // Relaxed: set before there is another process, or by its only thread.
+        self.is_shared.store(true, Ordering::Relaxed);
     }
 
     /// Shows whether the CQ holds something. `ready` is asked under the lock, so that the last word is a true one.
@@ -151,8 +192,12 @@ impl Readiness {
     fn show_watched(&self, ready: impl FnOnce() -> bool) {
         let mut shown = self.shown.lock();
         let ready = ready();
+        if self.is_shared() {
+            // Shown once too often does no harm.
+            *shown = !ready;
+        }
         if ready && !*shown {
-            // The counter is 0, so that the write cannot fail.
+            // The counter is far from its limit, so that the write cannot fail.
             let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
         } else if !ready && *shown {
             let _ = rustix::io::read(&self.descriptor, &mut [0_u8; 8]);

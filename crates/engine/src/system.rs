@@ -397,6 +397,22 @@ impl System {
         }
     }
 
+    /// To be called before `fork`, by the thread that forks: makes what the child must share with its parent.
+    pub fn before_fork(&self) {
+        for handle in self.read().values() {
+            handle.ring.reactor.before_fork();
+            handle.ring.readiness.share();
+        }
+    }
+
+    /// To be called when the process ends: its requests on rings that other processes share end with it.
+    pub fn at_exit(&self) {
+        let rings: Vec<_> = self.read().values().map(|handle| Arc::clone(&handle.ring)).collect();
+        for ring in rings.into_iter().filter(|ring| ring.readiness.is_shared()) {
+            cancel::cancel_all(&ring);
+        }
+    }
+
     /// To be called in the child after `fork`: the engine's threads do not exist there.
     ///
     /// Requests live in the process that submitted them. The child keeps the rings' shared memory and
@@ -410,12 +426,22 @@ impl System {
         recent::forget_all();
         self.parking.after_fork_in_child();
         let Ok(mut rings) = self.rings.try_write() else { return };
+        let mut known: Vec<(Arc<Ring>, Arc<Ring>)> = Vec::new();
         for handle in rings.values_mut() {
-            if let Some(inherited) = handle.ring.inherited() {
-                // Its requests are the parent's: nothing of them may be cancelled or posted here.
-                std::mem::forget(std::mem::replace(&mut handle.ring, Arc::new(inherited)));
-            }
+            let same = known.iter().find(|(old, _)| Arc::ptr_eq(old, &handle.ring));
+            let inherited = match same {
+                Some((_, new)) => Arc::clone(new),
+                None => {
+                    let Some(inherited) = handle.ring.inherited().map(Arc::new) else { continue };
+                    handle.ring.drop_files_of_parent();
+                    known.push((Arc::clone(&handle.ring), Arc::clone(&inherited)));
+                    inherited
+                }
+            };
+            handle.ring = inherited;
         }
+        // Their requests are the parent's: nothing of them may be cancelled or posted here.
+        known.into_iter().for_each(|(old, _)| std::mem::forget(old));
     }
 }
 

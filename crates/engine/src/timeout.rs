@@ -48,7 +48,7 @@ impl Turn<'_> {
         self.ring.reactor.timer_queued();
         let waiters = self.ring.shared.waiters();
         if waiters > 0 {
-            self.ring.reactor.kick(waiters);
+            self.ring.reactor.wake(&self.ring.shared, waiters);
         }
     }
 

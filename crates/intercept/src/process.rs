@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use crate::guest;
 use ringer_engine::System;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
@@ -23,11 +24,12 @@ pub fn begin() {
         }
     }
     mark();
-    // SAFETY: the handler is a function that may run in any child. The allocator's handlers come first, so that the
+    // SAFETY: the handlers are functions that may run in any child. The allocator's handlers come first, so that the
     // allocator works in ours.
     unsafe {
+        libc::atexit(about_to_exit);
         dlmalloc::enable_alloc_after_fork();
-        libc::pthread_atfork(None, None, Some(forked));
+        libc::pthread_atfork(Some(about_to_fork), None, Some(forked));
     }
 }
 
@@ -44,6 +46,16 @@ fn mark() {
     if let Some(page) = page() {
         page.store(number(), Ordering::Relaxed);
     }
+}
+
+extern "C" fn about_to_exit() {
+    if !borrows_memory() {
+        guest::enter(|_| System::global().at_exit());
+    }
+}
+
+extern "C" fn about_to_fork() {
+    guest::enter(|_| System::global().before_fork());
 }
 
 extern "C" fn forked() {

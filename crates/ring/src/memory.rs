@@ -93,6 +93,8 @@ pub struct Control {
     pub(crate) completion_lock: SharedLock,
     /// Next CQ position to be filled. Changed by the holder of the completion lock.
     pub(crate) cq_tail: AtomicU32,
+    /// How often waiters were woken.
+    pub(crate) wakeups: AtomicU32,
 }
 
 impl Control {
@@ -104,6 +106,7 @@ impl Control {
             _own_line: [0; 14],
             completion_lock: SharedLock::default(),
             cq_tail: AtomicU32::new(cq),
+            wakeups: AtomicU32::new(0),
         }
     }
 }

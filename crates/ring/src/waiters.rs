@@ -17,6 +17,7 @@
 use crate::lock::SharedGuard;
 use crate::memory::ServingMemory;
 use crate::orderings::Orderings;
+use crate::primitive::Ordering::{Acquire, Release};
 use crate::sides::ServingRing;
 
 impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
@@ -42,6 +43,20 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
     #[inline]
     pub fn retire_waiter(&self) {
         self.memory.control().completion_lock.retire();
+    }
+
+    /// How often waiters of this ring were woken, by any process.
+    #[inline]
+    pub fn wakeups(&self) -> u32 {
+        // Partner: the addition in count_wakeup. What the waker left for the waiters is there.
+        self.memory.control().wakeups.load(Acquire)
+    }
+
+    /// Counts that waiters were woken, after that was done.
+    #[inline]
+    pub fn count_wakeup(&self) {
+        // Partner: the load in wakeups.
+        self.memory.control().wakeups.fetch_add(1, Release);
     }
 
     /// Threads that are announced. For who shares another lock with them, taken after the announcement and before this.

@@ -42,6 +42,7 @@ cases! {
     closes_all
     ring
     closes_what_was_waited_for
+    shares_ring_over_fork
 }
 
 #[test]

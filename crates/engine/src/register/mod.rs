@@ -23,7 +23,7 @@ use crate::ring::Ring;
 pub(crate) use resources::{ResourceRegister, ResourceUpdate};
 
 /// Registered things that need no file of their own.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Registrations {
     personalities: BTreeMap<u16, Arc<Credentials>>,
 }

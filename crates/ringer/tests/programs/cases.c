@@ -497,6 +497,61 @@ static int closes_what_was_waited_for(void)
 	return 0;
 }
 
+// A ring that was made before a fork works on both sides: what one submits the other may reap, and each wakes the other.
+static int shares_ring_over_fork(void)
+{
+	struct queue rings = queue();
+	int data[2], go[2], idle[2];
+	CHECK(pipe(data) == 0 && pipe(go) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, idle) == 0);
+	static char buffer[64];
+	char *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(shared != MAP_FAILED);
+	// The parent's own request is pending while it forks; the child must not keep its file open.
+	add(&rings, 27, idle[0], buffer, sizeof buffer);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(idle[0]), close(idle[1]);
+		// Waits for what the parent submits and completes.
+		CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == 0);
+		// Submits what the parent waits for: it completes when the data come.
+		add(&rings, 22, data[0], shared, 64);
+		CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+		usleep(20000);
+		CHECK(write(data[1], "from the child", 14) == 14);
+		char byte;
+		close(go[1]);
+		_exit(read(go[0], &byte, 1) == 0 ? 0 : 1);
+	}
+	usleep(20000);
+	add(&rings, 0, -1, NULL, 0);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0);
+	int result = reap(&rings);
+	// The child may have been late, and this is the parent's own NOP: give it back.
+	CHECK(result == 14 || result == 0);
+	if (result == 0) {
+		add(&rings, 0, -1, NULL, 0);
+		CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+		usleep(50000);
+		CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == 14);
+	}
+	CHECK(memcmp(shared, "from the child", 14) == 0);
+	// What a child leaves pending ends with it.
+	pid_t short_lived = fork();
+	if (short_lived == 0) {
+		add(&rings, 22, data[0], shared, 64);
+		CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+		exit(0);
+	}
+	CHECK(wait_for(short_lived) == 0);
+	CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == -ECANCELED);
+	// The child lives; the pending request's file has no other holder than this process.
+	CHECK(close(rings.fd) == 0 && close(idle[0]) == 0 && sees_end(idle[1], 1000));
+	CHECK(close(go[0]) == 0 && close(go[1]) == 0);
+	return wait_for(pid) == 0 ? 0 : 1;
+}
+
 static int refused(void)
 {
 	struct params params;
@@ -529,6 +584,7 @@ int main(int count, char **arguments)
 		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for },
+		{ "shares_ring_over_fork", shares_ring_over_fork },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);
