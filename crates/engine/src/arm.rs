@@ -9,7 +9,7 @@ use crate::inflight::Stage;
 use crate::request::{FileRef, Request, Watch};
 use crate::system::System;
 use crate::turn::{Place, Turn, take_limit};
-use crate::worker;
+use crate::{release, worker};
 
 impl Turn<'_> {
     /// Makes the request independent of the call that submitted it: it owns its file and what its SQE points to.
@@ -71,6 +71,14 @@ impl Turn<'_> {
 
     /// The request is done: its watch is left for the next request on the same descriptor, if it is silent now.
     pub(crate) fn park(&self, request: &mut Request) {
+        if request.watch.is_none() {
+            if let FileRef::Owned { .. } = &request.held.file
+                && let FileRef::Owned { fd, .. } = std::mem::take(&mut request.held.file)
+            {
+                release::close(fd);
+            }
+            return;
+        }
         let silent = request.watch.as_ref().is_some_and(|watch| watch.has_reported && !watch.edge);
         if !silent || request.waits_for_other || request.flags.contains(SqeFlags::FIXED_FILE) {
             return self.unwatch(request);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use ringer_ops::FileSlot;
 use ringer_sys::{Errno, call, descriptor};
 
+use crate::release;
 use crate::ring::Ring;
 
 /// The most files one ring may register (`IORING_MAX_FIXED_FILES`).
@@ -14,9 +15,18 @@ pub(crate) const MOST_FILES: u32 = 1 << 20;
 /// One registered file. Requests hold it too, so that it stays open until the last of them is done.
 #[derive(Debug)]
 pub(crate) struct RegisteredFile {
-    fd: OwnedFd,
+    /// Taken when it is dropped.
+    fd: Option<OwnedFd>,
     status_flags: u32,
     release: Release,
+}
+
+impl Drop for RegisteredFile {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take() {
+            release::close(fd);
+        }
+    }
 }
 
 impl RegisteredFile {
@@ -33,7 +43,7 @@ impl RegisteredFile {
         match descriptor::duplicate_for_engine(fd).map(Self::open) {
             // A descriptor that is only a path counts as not open.
             Ok((_, flags)) if flags & O_PATH != 0 => Err((Errno::BADF, release)),
-            Ok((fd, status_flags)) => Ok(Self { fd, status_flags, release }),
+            Ok((fd, status_flags)) => Ok(Self { fd: Some(fd), status_flags, release }),
             Err(errno) => Err((errno, release)),
         }
     }
@@ -41,7 +51,7 @@ impl RegisteredFile {
     /// Takes over a file that the engine opened.
     pub(crate) fn adopt(fd: OwnedFd, release: Release) -> Self {
         let (fd, status_flags) = Self::open(fd);
-        Self { fd, status_flags, release }
+        Self { fd: Some(fd), status_flags, release }
     }
 
     fn open(fd: OwnedFd) -> (OwnedFd, u32) {
@@ -51,7 +61,7 @@ impl RegisteredFile {
     }
 
     pub(crate) fn fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// The status flags at registration. `O_DIRECT` and `O_NONBLOCK` rarely change afterwards, but can:

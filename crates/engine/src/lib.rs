@@ -27,6 +27,7 @@ mod provided;
 mod reactor;
 mod recent;
 mod register;
+mod release;
 mod request;
 mod ring;
 mod setup;

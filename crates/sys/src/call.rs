@@ -323,6 +323,26 @@ pub fn poll_now(fd: RawFd, events: u16) -> Result<u16, Errno> {
     if entry.revents & POLLNVAL != 0 { Err(Errno::BADF) } else { Ok(entry.revents) }
 }
 
+/// Whether any process has record locks on the file. Asked as the owner of none, so that those of this process count.
+/// A file that cannot be asked has none. `F_OFD_GETLK` of `fcntl_locking.2`.
+pub fn has_record_locks(fd: RawFd) -> bool {
+    const F_OFD_GETLK: u32 = 36;
+    const F_WRLCK: i16 = 1;
+    const F_UNLCK: i16 = 2;
+    /// `struct flock`.
+    #[repr(C)]
+    struct RecordLock {
+        kind: i16,
+        whence: i16,
+        start: i64,
+        length: i64,
+        process: i32,
+    }
+    // The whole file, to which no lock could be added by us if there is any.
+    let mut lock = RecordLock { kind: F_WRLCK, whence: 0, start: 0, length: 0, process: 0 };
+    fcntl(fd, F_OFD_GETLK, (&raw mut lock) as usize).is_ok() && lock.kind != F_UNLCK
+}
+
 /// What kind of file a descriptor names, as far as the engine cares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileKind {

@@ -552,6 +552,46 @@ static int shares_ring_over_fork(void)
 	return wait_for(pid) == 0 ? 0 : 1;
 }
 
+static int lock_record(int fd, int command, short type, struct flock *lock)
+{
+	*lock = (struct flock){ .l_type = type, .l_whence = SEEK_SET };
+	return fcntl(fd, command, lock);
+}
+
+// Whether another process finds the file locked by this one.
+static int is_locked(const char *path)
+{
+	pid_t parent = getpid(), pid = fork();
+	if (pid == 0) {
+		struct flock lock;
+		int fd = open(path, O_RDWR);
+		CHECK(fd >= 0 && lock_record(fd, F_GETLK, F_WRLCK, &lock) == 0);
+		_exit(lock.l_type == F_WRLCK && lock.l_pid == parent ? 0 : 3);
+	}
+	return wait_for(pid) == 0;
+}
+
+// Requests that a worker served, and registered files, lose nobody's locks.
+static int keeps_record_locks(void)
+{
+	struct queue rings = queue();
+	char path[] = "/tmp/ringer-locks-XXXXXX";
+	int fd = mkstemp(path);
+	struct flock lock;
+	CHECK(fd >= 0 && lock_record(fd, F_SETLK, F_WRLCK, &lock) == 0 && is_locked(path));
+	for (int round = 0; round < 2; round++) {
+		add(&rings, 3, fd, NULL, 0);
+		CHECK(inline_call(ENTER, rings.fd, 1, 1, 1, 0, 0) == 1 && reap(&rings) == 0);
+		CHECK(is_locked(path));
+	}
+	CHECK(inline_call(REGISTER, rings.fd, 2, (long)&fd, 1, 0, 0) == 0);
+	CHECK(inline_call(REGISTER, rings.fd, 3, 0, 0, 0, 0) == 0);
+	CHECK(is_locked(path));
+	CHECK(lock_record(fd, F_SETLK, F_UNLCK, &lock) == 0 && !is_locked(path));
+	CHECK(unlink(path) == 0);
+	return 0;
+}
+
 static int refused(void)
 {
 	struct params params;
@@ -584,7 +624,7 @@ int main(int count, char **arguments)
 		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for },
-		{ "shares_ring_over_fork", shares_ring_over_fork },
+		{ "shares_ring_over_fork", shares_ring_over_fork }, { "keeps_record_locks", keeps_record_locks },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);
