@@ -5,3 +5,4 @@ pub mod cases;
 pub mod differential;
 pub mod process;
 pub mod suite;
+pub mod support;

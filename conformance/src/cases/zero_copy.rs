@@ -38,7 +38,7 @@ fn case(
     Case::new(format!("{name}/{aspect}"), opcode, move |session| run(opcode, session))
 }
 
-/// The cases of SEND_ZC and SENDMSG_ZC.
+/// The cases of SEND_ZC, SENDMSG_ZC and RECV_ZC.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (opcode, name) in OPCODES {
@@ -115,5 +115,21 @@ pub fn cases() -> Vec<Case> {
             both(session, "second", &ring, sqe);
         }));
     }
+    cases.push(case(Opcode::RecvZc, "recv-zc", "without-a-queue", |opcode, session| {
+        let ring = session.ring(8);
+        let (left, _right) = session.tcp_pair();
+        let receive = prep::op(opcode, left);
+        for (label, sqe) in [
+            ("plain", receive),
+            ("multishot", receive.with_ioprio(uapi::IORING_RECV_MULTISHOT as u16)),
+            ("async", receive.with_flags(SqeFlags::ASYNC)),
+            ("buffer select", receive.with_flags(SqeFlags::BUFFER_SELECT)),
+            ("not open", prep::op(opcode, 19_999)),
+            ("with address", receive.with_addr(8)),
+            ("some queue", receive.with_file_index(1)),
+        ] {
+            both(session, label, &ring, sqe);
+        }
+    }));
     cases
 }

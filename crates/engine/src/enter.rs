@@ -23,8 +23,8 @@ pub(crate) struct Enter {
     pub(crate) argument_size: usize,
 }
 
-/// Flags that are served.
-pub(crate) const SERVED: EnterFlags = EnterFlags::GETEVENTS
+/// The flags of `enter` that are honoured.
+pub const SERVED: EnterFlags = EnterFlags::GETEVENTS
     .union(EnterFlags::SQ_WAKEUP)
     .union(EnterFlags::SQ_WAIT)
     .union(EnterFlags::EXT_ARG)

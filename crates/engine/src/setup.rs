@@ -9,8 +9,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::ring::Ring;
 
-/// What is honoured in full.
-pub(crate) const FEATURES: Features = Features::SINGLE_MMAP
+/// The features that are honoured in full, as every ring reports them.
+pub const FEATURES: Features = Features::SINGLE_MMAP
     .union(Features::NODROP)
     .union(Features::SUBMIT_STABLE)
     .union(Features::RW_CUR_POS)
@@ -28,8 +28,8 @@ pub(crate) const FEATURES: Features = Features::SINGLE_MMAP
     .union(Features::RW_ATTR)
     .union(Features::NO_IOWAIT);
 
-/// Setup flags that are honoured.
-const SERVED: SetupFlags = SetupFlags::IOPOLL
+/// The setup flags that are honoured.
+pub const SERVED: SetupFlags = SetupFlags::IOPOLL
     .union(SetupFlags::SQPOLL)
     .union(SetupFlags::SQ_AFF)
     .union(SetupFlags::CQSIZE)

@@ -36,6 +36,7 @@ pub mod poll;
 pub mod provided_buffers;
 pub mod read_multishot;
 pub mod recv;
+pub mod recv_zc;
 pub mod rename;
 pub mod rw;
 pub mod send;

@@ -215,6 +215,7 @@ operations! {
     UringCmd => socket_command::SocketCommand, (5, 19), [Inline];
     SendZc => zero_copy::ZeroCopySend, (6, 0), [Inline, Poll];
     SendmsgZc => zero_copy::ZeroCopySend, (6, 1), [Inline, Poll];
+    RecvZc => recv_zc::ZeroCopyReceive, (6, 15), [Inline];
     Bind => bind::Bind, (6, 11), [Inline];
     Listen => listen::Listen, (6, 11), [Inline];
 }

@@ -1,0 +1,156 @@
+//! `docs/SUPPORT.md`: what is served and how, from the tables that the code itself uses.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use ringer_abi::{EnterFlags, Features, Opcode, SetupFlags};
+use ringer_engine::{ENTER_FLAGS, FEATURES, SETUP_FLAGS};
+use ringer_ops::table::rows;
+use ringer_ops::{Row, Way};
+
+use crate::differential::known;
+
+/// The page's own text, before what is generated.
+const HEAD: &str = "\
+# Support
+
+The target is the interface of Linux 6.18. This page is written by `cargo run -p ringer-conformance --bin support`, from the tables
+that the engine itself uses and from the list of known differences. A test fails when it is not up to date. The probe
+(`IORING_REGISTER_PROBE`) and the feature bits come from the same tables.
+
+How a request is served:
+
+| way | what it means |
+|---|---|
+| inline | by a system call of the thread that submits it, within `enter` |
+| aio | handed to the device by Linux AIO, for files that are open with `O_DIRECT` |
+| poll | tried again when its file reports that it is ready |
+| worker | by a thread of the engine that may wait |
+| engine | by the engine itself, on its own state |
+
+A polling thread (`IORING_SETUP_SQPOLL`) takes the place of the thread that submits.
+";
+
+/// What is there to say about one opcode.
+fn notes(row: &Row) -> String {
+    let traits = row.traits;
+    let notes = [
+        (traits.needs_file, "fixed file"),
+        (traits.fixed_buffer, "fixed buffer"),
+        (traits.buffer_select, "buffer select"),
+        (traits.ioprio, "`ioprio`"),
+        (traits.iopoll, "IOPOLL rings"),
+    ];
+    notes.into_iter().filter(|(holds, _)| *holds).map(|(_, note)| note).collect::<Vec<_>>().join(", ")
+}
+
+const fn way(way: Way) -> &'static str {
+    match way {
+        Way::Inline => "inline",
+        Way::Poll => "poll",
+        Way::Worker => "worker",
+        Way::Aio => "aio",
+        Way::Engine => "engine",
+    }
+}
+
+/// The name of an opcode as the header has it, without `IORING_OP_`.
+fn name(opcode: Opcode) -> String {
+    let mut name = String::new();
+    for (index, letter) in format!("{opcode:?}").char_indices() {
+        if letter.is_uppercase() && index > 0 {
+            name.push('_');
+        }
+        name.extend(letter.to_uppercase());
+    }
+    name
+}
+
+/// One line of flag names, and one of those that the interface has and that are not honoured.
+fn flags<'a>(page: &mut String, title: &str, all: impl Iterator<Item = (&'a str, bool)>) {
+    let (served, missing): (Vec<_>, Vec<_>) = all.partition(|(_, served)| *served);
+    let list = |names: Vec<(&str, bool)>| {
+        names.into_iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    let _ = writeln!(page, "- **{title}**: {}.", list(served));
+    if !missing.is_empty() {
+        let _ = writeln!(page, "  Not honoured, and refused or not reported: {}.", list(missing));
+    }
+}
+
+/// The whole page. `differences` is the text of `differences.toml`.
+///
+/// # Errors
+/// A message when the list of differences is not as it should be.
+pub fn page(differences: &str) -> Result<String, String> {
+    let mut page = HEAD.to_owned();
+    let mut rows: Vec<_> = rows().iter().collect();
+    rows.sort_by_key(|row| row.opcode.number());
+    let _ = write!(
+        page,
+        "\n## Opcodes\n\n{} of {} are served.\n\n| opcode | since Linux | served | may be used with |\n|---|---|---|---|\n",
+        rows.len(),
+        Opcode::ALL.len()
+    );
+    for row in &rows {
+        let ways: Vec<_> = row.ways.iter().map(|one| way(*one)).collect();
+        let (major, minor) = row.since;
+        let _ = writeln!(
+            page,
+            "| {} | {major}.{minor} | {} | {} |",
+            name(row.opcode),
+            ways.join(", "),
+            notes(row)
+        );
+    }
+    let missing: Vec<_> = Opcode::ALL
+        .iter()
+        .filter(|opcode| rows.iter().all(|row| row.opcode != **opcode))
+        .map(|opcode| name(*opcode))
+        .collect();
+    if !missing.is_empty() {
+        let _ = writeln!(page, "\nNot served, `EINVAL`: {}.", missing.join(", "));
+    }
+    page.push_str("\n## Flags\n\n");
+    flags(
+        &mut page,
+        "setup",
+        SetupFlags::all().iter_names().map(|(name, flag)| (name, SETUP_FLAGS.contains(flag))),
+    );
+    flags(
+        &mut page,
+        "features",
+        Features::all().iter_names().map(|(name, flag)| (name, FEATURES.contains(flag))),
+    );
+    flags(
+        &mut page,
+        "enter",
+        EnterFlags::all().iter_names().map(|(name, flag)| (name, ENTER_FLAGS.contains(flag))),
+    );
+
+    page.push_str("\n## Known differences to Linux 6.18\n\nEach is a case of the differential tests that differs, for this reason:\n\n");
+    let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (case, reason) in known::parse(differences)? {
+        by_reason.entry(reason).or_default().push(format!("`{case}`"));
+    }
+    for (reason, cases) in by_reason {
+        let _ = writeln!(page, "- {}: {}", cases.join(", "), reason);
+    }
+    page.push_str(OUT_OF_REACH);
+    Ok(page)
+}
+
+/// What no case shows.
+const OUT_OF_REACH: &str = "
+What a system call of the process cannot do is out of reach:
+
+- A request that a worker has begun cannot be interrupted: cancelling it answers `EALREADY`.
+- A request belongs to the process that submitted it. Another process that has inherited the ring can reap its completion, but neither
+  find nor cancel it.
+- Registered buffers are not pinned. Unmapped, they make later requests fail with `EFAULT`.
+- `/proc/PID/fdinfo` of a ring shows an eventfd. The ring's descriptor is an eventfd to `fstat` and `/proc/PID/fd`, too.
+- A ring passed to another program over a socket, or kept open across `exec`, is an eventfd there.
+- Zero-copy sends copy. Their notifications come as documented.
+- Passing commands through to devices (`URING_CMD` on NVMe, block devices, FUSE) and zero-copy receive are refused as Linux refuses
+  them without such a device.
+";
