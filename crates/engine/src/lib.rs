@@ -36,5 +36,5 @@ mod turn;
 mod wait;
 mod worker;
 
-pub use counters::{Counters, SHARES, Served, Share};
+pub use counters::{Counters, Refusal, SHARES, Served, Share};
 pub use system::{Caller, Mapping, System};

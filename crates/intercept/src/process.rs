@@ -48,6 +48,7 @@ fn mark() {
 
 extern "C" fn forked() {
     mark();
+    ringer_sys::thread::forget_all();
     System::global().after_fork_in_child();
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ringer_sys::descriptor::reserved;
 use ringer_sys::{Errno, seccomp};
 
-use crate::{counting, descriptors, disposition, environment, next, process, trap};
+use crate::{counting, descriptors, disposition, environment, handlers, next, process, trap};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -40,6 +40,7 @@ fn intercept() -> Result<(), Errno> {
     let range = reserved();
     descriptors::begin();
     disposition::begin()?;
+    handlers::begin();
     let bounds = format!("{}-{}-{}", range.rings.start, range.engine.start, range.engine.end);
     let same = environment::value(FILTERED).is_some_and(|value| value.to_bytes() == bounds.as_bytes());
     if !(same && trap::inherited()) {
