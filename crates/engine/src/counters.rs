@@ -23,6 +23,42 @@ impl Served {
     pub const ALL: [Self; 5] = [Self::Inline, Self::Poll, Self::Worker, Self::Aio, Self::Engine];
 }
 
+/// Why a call site of `enter` was not turned into a function call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Refusal {
+    /// Nothing says where its function begins and ends, or the bytes are not plain code.
+    Function = 0,
+    /// No padding in reach of a short jump, and the instructions before it cannot be moved.
+    Neighbours = 1,
+    /// The same, as something may jump to the middle of them.
+    Targets = 2,
+    /// The same, as another thread or a handler may be in the middle of them.
+    Threads = 3,
+    /// There is no free memory near enough.
+    AddressSpace = 4,
+    /// A system call was refused that changes code.
+    System = 5,
+    /// The processor has registers that would not survive.
+    Processor = 6,
+    /// More sites than are remembered.
+    TooMany = 7,
+}
+
+impl Refusal {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 8] = [
+        Self::Function,
+        Self::Neighbours,
+        Self::Targets,
+        Self::Threads,
+        Self::AddressSpace,
+        Self::System,
+        Self::Processor,
+        Self::TooMany,
+    ];
+}
+
 /// Counters that several processes may add to: they live in shared memory when the command asks for it.
 ///
 /// All zero bytes are the initial state. Relaxed throughout: they order nothing.
@@ -39,6 +75,8 @@ pub struct Counters {
     pub patched_sites: AtomicU64,
     /// Call sites that stay trapping.
     pub unpatched_sites: AtomicU64,
+    /// Why, by [`Refusal`].
+    pub refusals: [AtomicU64; Refusal::ALL.len()],
     /// Finished requests by opcode and by [`Served`].
     pub served: ServedCounts,
     /// What the owners of shares counted by themselves: to be added to the above.
@@ -119,6 +157,7 @@ impl Counters {
             traps: AtomicU64::new(0),
             patched_sites: AtomicU64::new(0),
             unpatched_sites: AtomicU64::new(0),
+            refusals: [const { AtomicU64::new(0) }; Refusal::ALL.len()],
             served: no_counts(),
             shares: [const { Share::new() }; SHARES],
         }

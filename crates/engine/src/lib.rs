@@ -43,5 +43,5 @@ mod worker;
 pub use enter::SERVED as ENTER_FLAGS;
 pub use setup::{FEATURES, SERVED as SETUP_FLAGS};
 
-pub use counters::{Counters, SHARES, Served, Share};
+pub use counters::{Counters, Refusal, SHARES, Served, Share};
 pub use system::{Caller, Mapping, System};

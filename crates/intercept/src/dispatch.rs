@@ -7,7 +7,7 @@ use ringer_engine::{Caller, Mapping, System};
 use ringer_sys::signal::SignalSet;
 use ringer_sys::{Errno, UserAddress};
 
-use crate::descriptors;
+use crate::{descriptors, handlers};
 
 /// The arguments of a system call.
 pub type Arguments = [usize; 6];
@@ -41,23 +41,25 @@ pub fn concerns_us(number: u32, arguments: &Arguments) -> bool {
     }
 }
 
-/// Serves a call that [`concerns_us`]. To be called as the engine's guest; `mask` is the program's.
+/// Serves a call that [`concerns_us`]. To be called as the engine's guest; `mask` is the program's
+/// signal mask, if it is not in force.
 ///
 /// # Safety
 /// The arguments are those of a call of the program, which answers for what it asks for.
-pub unsafe fn serve(number: u32, arguments: &Arguments, mask: SignalSet) -> Result<usize, Errno> {
+pub unsafe fn serve(number: u32, arguments: &Arguments, mask: Option<SignalSet>) -> Result<usize, Errno> {
     let system = System::global();
     let [a, b, c, d, e, f] = *arguments;
     let address = |word: usize| UserAddress::new(word as u64);
     match number {
         nr::__NR_io_uring_setup => {
+            handlers::look();
             let fd = system.setup(a as u32, address(b))?;
             descriptors::made(fd);
             RINGS.store(true, Ordering::Relaxed);
             Ok(fd as usize)
         }
         nr::__NR_io_uring_enter => {
-            let caller = Caller { wait_mask: Some(mask) };
+            let caller = Caller { wait_mask: mask };
             let (fd, submit, complete, flags) = (a as i32, b as u32, c as u32, d as u32);
             system.enter(fd, submit, complete, flags, address(e), f, &caller).map(|result| result as usize)
         }

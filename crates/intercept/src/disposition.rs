@@ -16,7 +16,7 @@ use ringer_sys::{Errno, UserAddress, user};
 
 use crate::dispatch::Arguments;
 use crate::guest::ENGINE_MASK;
-use crate::{guest, mask, next, trap};
+use crate::{guest, handlers, mask, next, trap};
 
 /// What the program wants done on one signal.
 ///
@@ -247,6 +247,7 @@ pub unsafe extern "C" fn sigaction(
                 if let Some(mask) = mask::without_trap(&raw const new.sa_mask) {
                     new.sa_mask = mask;
                 }
+                handlers::note(signal, new.sa_sigaction);
                 new
             });
             return next(signal, stripped.as_ref().map_or(std::ptr::null(), std::ptr::from_ref), old);
@@ -270,21 +271,43 @@ pub unsafe extern "C" fn sigaction(
     }
 }
 
-/// `signal.2`, with the semantics of the C library: calls are restarted, the signal is blocked meanwhile.
-///
-/// # Safety
-/// As for the function.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn signal(signal: c_int, handler: usize) -> usize {
-    if !is_ours(signal) {
-        // SAFETY: the program's call.
-        return next::signal.find().map_or(libc::SIG_ERR, |next| unsafe { next(signal, handler) });
-    }
-    match exchange(signal, Some(&Action::new(handler, SA_RESTART, set_of(signal)))) {
-        Ok(before) => before.handler,
-        Err(error) => {
-            guest::set_errno(error.raw_os_error());
-            libc::SIG_ERR
+macro_rules! signals {
+    ($($(#[$meta:meta])* $name:ident = $flags:expr, $mask:expr;)*) => { $(
+        $(#[$meta])*
+        ///
+        /// # Safety
+        /// As for the function.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(signal: c_int, handler: usize) -> usize {
+            if !is_ours(signal) {
+                // To hold the signal, by `sigset`, looks like a handler, which does no harm.
+                handlers::note(signal, handler);
+                // SAFETY: the program's call.
+                return next::$name.find().map_or(libc::SIG_ERR, |next| unsafe { next(signal, handler) });
+            }
+            let mask = if $mask { set_of(signal) } else { 0 };
+            match exchange(signal, Some(&Action::new(handler, $flags, mask))) {
+                Ok(before) => before.handler,
+                Err(error) => {
+                    guest::set_errno(error.raw_os_error());
+                    libc::SIG_ERR
+                }
+            }
         }
-    }
+    )* };
+}
+
+signals! {
+    /// `signal.2`, with the semantics of the C library: calls are restarted, the signal is blocked meanwhile.
+    signal = SA_RESTART, true;
+    /// `bsd_signal.3`: the same by another name.
+    bsd_signal = SA_RESTART, true;
+    /// The same by a third name.
+    ssignal = SA_RESTART, true;
+    /// `sysv_signal.3`: the handler runs once, and may be interrupted by itself.
+    sysv_signal = SA_RESETHAND | SA_NODEFER, false;
+    /// The same by the name that the headers use.
+    __sysv_signal = SA_RESETHAND | SA_NODEFER, false;
+    /// `sigset.3`.
+    sigset = 0, true;
 }

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use ringer_sys::Errno;
 use ringer_sys::signal::{How, RAISED_BY_INSTRUCTIONS, SIGBUS, SIGSEGV, SignalSet, change_mask, set_of};
 
-use crate::process;
+use crate::{handlers, process};
 
 /// The signals of the fault guard. Blocked, a fault would kill the process.
 pub const FAULTS: SignalSet = set_of(SIGSEGV) | set_of(SIGBUS);
@@ -14,14 +14,18 @@ pub const FAULTS: SignalSet = set_of(SIGSEGV) | set_of(SIGBUS);
 /// program runs while a lock of the engine is held, but the signals that an instruction raises.
 pub const ENGINE_MASK: SignalSet = !RAISED_BY_INSTRUCTIONS;
 
-/// Runs `body` as the engine's guest. It gets the program's signal mask. `errno` stays as it was.
-pub fn enter<R>(body: impl FnOnce(SignalSet) -> R) -> R {
-    let mask = change_mask(How::Set, ENGINE_MASK);
+/// Runs `body` as the engine's guest. `errno` stays as it was. Where the program has handlers, signals are blocked meanwhile, and
+/// `body` gets the mask that the program had; where it has none, the mask stays and there is nothing to get.
+#[inline]
+pub fn enter<R>(body: impl FnOnce(Option<SignalSet>) -> R) -> R {
+    let mask = handlers::need_mask().then(|| change_mask(How::Set, ENGINE_MASK));
     let before = errno();
     process::notice_fork();
     let result = body(mask);
     set_errno(before);
-    change_mask(How::Set, mask);
+    if let Some(mask) = mask {
+        change_mask(How::Set, mask);
+    }
     result
 }
 

@@ -8,9 +8,12 @@
 //! | file | what |
 //! |---|---|
 //! | `start.rs` | the constructor |
-//! | `trap.rs`, `sites.rs` | the SIGSYS handler, and what is known of the call sites it sees |
+//! | `trap.rs`, `sites.rs` | the SIGSYS handler, and what becomes of the call sites it sees |
+//! | `padding.rs`, `neighbours.rs` | the two ways to make a site a function call |
+//! | `memory_map.rs`, `functions.rs`, `listing.rs`, `threads.rs` | what is known of the code around a site, and who may be in it |
+//! | `code.rs`, `trampoline.rs`, `gate.rs` | changing code; from a patched site to the engine |
 //! | `dispatch.rs`, `descriptors.rs` | from a call's number and arguments to the engine |
-//! | `guest.rs`, `process.rs` | how the engine is entered: signals, errno, forks |
+//! | `guest.rs`, `handlers.rs`, `process.rs` | how the engine is entered: signals, errno, forks |
 //! | `disposition.rs`, `mask.rs` | the program's handlers and masks of the signals that the library needs |
 //! | `exec.rs`, `environment.rs` | the library goes along into whatever the program executes |
 //! | `calls.rs`, `wait.rs` | interposed functions: `syscall`, descriptors, poll and its kin |
@@ -20,18 +23,28 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod calls;
+mod code;
 mod counting;
 mod descriptors;
 mod dispatch;
 mod disposition;
 mod environment;
 mod exec;
+mod functions;
+mod gate;
 mod guest;
+mod handlers;
+mod listing;
 mod mask;
+mod memory_map;
+mod neighbours;
 mod next;
+mod padding;
 mod process;
 mod sites;
 mod start;
+mod threads;
+mod trampoline;
 mod trap;
 mod wait;
 

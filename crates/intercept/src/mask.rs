@@ -12,7 +12,7 @@ use ringer_sys::signal::{SIGSYS, SignalSet, set_of};
 use ringer_sys::{Errno, UserAddress};
 
 use crate::dispatch::Arguments;
-use crate::{guest, next};
+use crate::{guest, handlers, next};
 
 const TRAP: SignalSet = set_of(SIGSYS);
 
@@ -23,6 +23,9 @@ thread_local! {
 
 /// Notes what a change of the mask does to SIGSYS. Returns what was before.
 fn note(how: c_int, set: Option<SignalSet>) -> bool {
+    if how != libc::SIG_UNBLOCK {
+        handlers::note_blocked(set.unwrap_or(0));
+    }
     BLOCKED.with(|blocked| {
         let before = blocked.get();
         match set.map(|set| set & TRAP != 0) {
@@ -152,5 +155,26 @@ pub unsafe extern "C" fn pthread_attr_setsigmask_np(
 ) -> c_int {
     let Some(next) = next::pthread_attr_setsigmask_np.find() else { return libc::ENOSYS };
     // SAFETY: the program's call.
-    unsafe { next(attributes, address(&without_trap(set))) }
+    unsafe {
+        if !set.is_null() {
+            handlers::note_blocked(word(set));
+        }
+        next(attributes, address(&without_trap(set)))
+    }
 }
+
+/// `pthread_setcanceltype.3`. A thread that can be cancelled at any instruction must not be inside the engine then.
+///
+/// # Safety
+/// As for the function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int {
+    if kind != PTHREAD_CANCEL_DEFERRED {
+        handlers::note_cancelled_anywhere();
+    }
+    // SAFETY: the program's call.
+    next::pthread_setcanceltype.find().map_or(libc::ENOSYS, |next| unsafe { next(kind, old) })
+}
+
+/// Source: `pthread.h`.
+const PTHREAD_CANCEL_DEFERRED: c_int = 0;

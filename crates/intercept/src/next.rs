@@ -78,6 +78,12 @@ next! {
 
     sigaction: fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int;
     signal: fn(c_int, usize) -> usize;
+    bsd_signal: fn(c_int, usize) -> usize;
+    ssignal: fn(c_int, usize) -> usize;
+    sysv_signal: fn(c_int, usize) -> usize;
+    __sysv_signal: fn(c_int, usize) -> usize;
+    sigset: fn(c_int, usize) -> usize;
+    pthread_setcanceltype: fn(c_int, *mut c_int) -> c_int;
     sigprocmask: fn(c_int, *const sigset_t, *mut sigset_t) -> c_int;
     pthread_sigmask: fn(c_int, *const sigset_t, *mut sigset_t) -> c_int;
     sigsuspend: fn(*const sigset_t) -> c_int;

@@ -60,6 +60,7 @@ extern "C" fn about_to_fork() {
 
 extern "C" fn forked() {
     mark();
+    ringer_sys::thread::forget_all();
     System::global().after_fork_in_child();
 }
 

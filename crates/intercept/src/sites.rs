@@ -1,28 +1,133 @@
-//! The call sites of `io_uring_enter` that trap.
+//! The call sites of `io_uring_enter` that trap: each is made a function call on its first trap, if that can be done.
 //!
-//! A site traps once and could become a function call then, by patching. This is where that is decided. Today every site
-//! stays as it is, as nothing here can rewrite code yet, and each trap costs its 3 µs.
+//! | in this order | what is needed | file |
+//! |---|---|---|
+//! | a short jump into padding | padding of five bytes in reach | `padding.rs` |
+//! | a near jump over the instructions before it too | that nobody comes to the middle of them | `neighbours.rs` |
+//!
+//! Else the site stays as it is and each call of it traps, which costs 3 µs. The reason is counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use ringer_engine::System;
+use ringer_engine::{Refusal, System};
+use ringer_sys::UserAddress;
+use ringer_sys::thread::Lock;
 
-/// Sites that were seen. More than that are not counted.
-static SEEN: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
+use crate::code::{self, Edit};
+use crate::functions::Object;
+use crate::listing::Listing;
+use crate::memory_map::MemoryMap;
+use crate::padding::{self, Earlier, Place};
+use crate::trampoline::{NEAR_JUMP, NEAR_JUMP_CODE, SHORT_JUMP, Trampolines, near_jump, short_jump};
+use crate::{handlers, neighbours, process, start};
 
-/// Looks at a site that trapped; `address` is that of the instruction after `syscall`.
-pub fn look_at(address: u64) {
-    let start = address as usize;
-    for step in 0..SEEN.len() {
-        let slot = &SEEN[(start + step) % SEEN.len()];
-        // Relaxed: the addresses order nothing.
-        match slot.compare_exchange(0, address, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => {
-                System::global().counters().unpatched_sites.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            Err(there) if there == address => return,
-            Err(_) => {}
+/// Sites that are remembered. More than that are left alone.
+const MOST: usize = 1024;
+
+/// What is known of the sites.
+struct Sites {
+    /// Those that stay as they are, by the address behind them.
+    refused: Vec<usize>,
+    /// Trampolines by the address behind the site. An object that comes back to the same place finds its own again.
+    made: Vec<(usize, usize)>,
+    trampolines: Trampolines,
+    earlier: Earlier,
+}
+
+static SITES: Lock<Sites> = Lock::new(Sites {
+    refused: Vec::new(),
+    made: Vec::new(),
+    trampolines: Trampolines::new(),
+    earlier: Earlier { jumps: Vec::new(), returns: Vec::new() },
+});
+
+/// Looks at a site that trapped; `back` is the address of the instruction after `syscall`.
+pub fn look_at(back: usize) {
+    // A child of `vfork` would change its parent's code.
+    if process::borrows_memory() {
+        return;
+    }
+    // Not waited for: whoever has the lock may be a thread that did not come along over a fork. The site traps again.
+    let Some(mut sites) = SITES.try_lock() else { return };
+    let known = sites.refused.len() + sites.earlier.returns.len();
+    if known > MOST || sites.refused.contains(&back) || !is_syscall(back - SHORT_JUMP) {
+        return;
+    }
+    let counters = System::global().counters();
+    match sites.patch(back) {
+        Ok(()) => _ = counters.patched_sites.fetch_add(1, Ordering::Relaxed),
+        Err(refusal) => {
+            sites.refused.push(back);
+            counters.unpatched_sites.fetch_add(1, Ordering::Relaxed);
+            counters.refusals[refusal as usize].fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Whether the instruction is still there: another thread may have patched it after this one trapped.
+fn is_syscall(address: usize) -> bool {
+    UserAddress::new(address as u64).read::<[u8; SHORT_JUMP]>() == Ok([0x0f, 0x05])
+}
+
+impl Sites {
+    fn patch(&mut self, back: usize) -> Result<(), Refusal> {
+        let site = back - SHORT_JUMP;
+        if self.refused.len() + self.earlier.returns.len() == MOST {
+            return Err(Refusal::TooMany);
+        }
+        handlers::look();
+        let map = MemoryMap::read().ok_or(Refusal::System)?;
+        let object = Object::of(site, &map).ok_or(Refusal::Function)?;
+        let function = object.function_at(site).ok_or(Refusal::Function)?;
+        if start::is_our_code(site) || !map.is_code(&function.range) {
+            return Err(Refusal::Function);
+        }
+        let listing = Listing::of(&function.range)?;
+        listing.index_of(site).ok_or(Refusal::Function)?;
+        // An object that was unloaded took its jumps along.
+        self.earlier.jumps.retain(|jump| UserAddress::new(jump.start as u64).read() == Ok(NEAR_JUMP_CODE));
+        match padding::find(site, &listing, &object, &self.earlier)? {
+            Some(place) => self.jump_by(&place, site, &map)?,
+            None => {
+                let moved = neighbours::find(site, &function, &listing, &object)?;
+                let from = moved[0].ip() as usize;
+                let trampoline = self.trampolines.make(back, moved, &map)?;
+                let mut bytes = near_jump(from, trampoline).ok_or(Refusal::AddressSpace)?.to_vec();
+                // Nobody comes here; whoever looks finds whole instructions.
+                bytes.resize(back - from, 0x90);
+                code::write(&[Edit { address: from, bytes }])?;
+            }
+        }
+        self.earlier.returns.push(back);
+        Ok(())
+    }
+
+    fn jump_by(&mut self, place: &Place, site: usize, map: &MemoryMap) -> Result<(), Refusal> {
+        let back = site + SHORT_JUMP;
+        let taken = place.jump..place.jump + NEAR_JUMP;
+        if !map.is_code(&(taken.start.min(site)..taken.end.max(back))) {
+            return Err(Refusal::Function);
+        }
+        let known = self.made.iter().find(|(address, _)| *address == back).map(|(_, trampoline)| *trampoline);
+        let trampoline = match known {
+            Some(trampoline) => trampoline,
+            None => self.trampolines.make(back, &[], map)?,
+        };
+        let near = near_jump(taken.start, trampoline).ok_or(Refusal::AddressSpace)?;
+        let short = short_jump(site, taken.start).ok_or(Refusal::AddressSpace)?;
+        let mut edits = vec![
+            Edit { address: taken.start, bytes: near.to_vec() },
+            Edit { address: site, bytes: short.to_vec() },
+        ];
+        if let Some(hop) = place.hop {
+            let over = short_jump(hop, taken.end).ok_or(Refusal::AddressSpace)?;
+            edits.push(Edit { address: hop, bytes: over.to_vec() });
+        }
+        code::write(&edits)?;
+        if known.is_none() {
+            self.made.push((back, trampoline));
+        }
+        self.earlier.jumps.push(taken);
+        Ok(())
     }
 }

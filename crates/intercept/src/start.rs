@@ -7,7 +7,7 @@ use ringer_engine::System;
 use ringer_sys::descriptor::reserved;
 use ringer_sys::{Errno, seccomp};
 
-use crate::{counting, descriptors, disposition, environment, next, process, trap};
+use crate::{counting, descriptors, disposition, environment, handlers, next, process, trap};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -42,6 +42,7 @@ fn intercept() -> Result<(), Errno> {
     System::global().closes_are_told();
     descriptors::begin();
     disposition::begin()?;
+    handlers::begin();
     let bounds = format!("{}-{}-{}", range.rings.start, range.engine.start, range.engine.end);
     let same = environment::value(FILTERED).is_some_and(|value| value.to_bytes() == bounds.as_bytes());
     if !(same && trap::inherited()) {

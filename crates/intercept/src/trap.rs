@@ -94,10 +94,10 @@ fn answer(number: u32, context: &ucontext_t) -> isize {
     process::notice_fork();
     System::global().counters().traps.fetch_add(1, Ordering::Relaxed);
     if number == linux_raw_sys::general::__NR_io_uring_enter {
-        sites::look_at(address as u64);
+        sites::look_at(address);
     }
     // SAFETY: a call of the program.
-    match unsafe { serve(number, &arguments, mask) } {
+    match unsafe { serve(number, &arguments, Some(mask)) } {
         Ok(result) => result as isize,
         Err(error) => -(error.raw_os_error() as isize),
     }

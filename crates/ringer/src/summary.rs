@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ringer_abi::Opcode;
-use ringer_engine::{Counters, SHARES, Served, Share};
+use ringer_engine::{Counters, Refusal, SHARES, Served, Share};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use serde::Serialize;
 
@@ -76,6 +76,8 @@ pub struct Summary {
     traps: u64,
     patched_sites: u64,
     unpatched_sites: u64,
+    /// Why sites stay as they are; reasons that did not occur are left out.
+    refusals: BTreeMap<&'static str, u64>,
     requests: u64,
     /// By opcode and way; opcodes without a request are left out.
     opcodes: BTreeMap<String, BTreeMap<&'static str, u64>>,
@@ -88,6 +90,20 @@ const WAYS: [(Served, &str); 5] = [
     (Served::Aio, "aio"),
     (Served::Engine, "engine"),
 ];
+
+/// The reason in a few words.
+const fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Function => "function unknown",
+        Refusal::Neighbours => "no padding, neighbours cannot be moved",
+        Refusal::Targets => "no padding, neighbours may be jumped to",
+        Refusal::Threads => "no padding, other threads or handlers",
+        Refusal::AddressSpace => "no free memory near",
+        Refusal::System => "system refuses to change code",
+        Refusal::Processor => "processor unknown",
+        Refusal::TooMany => "too many sites",
+    }
+}
 
 impl Summary {
     /// Makes sense of the counters.
@@ -110,9 +126,18 @@ impl Summary {
                 opcodes.insert(name, ways);
             }
         }
+        let refusals = Refusal::ALL
+            .into_iter()
+            .map(|refusal| {
+                let offset = offset_of!(Counters, refusals) + refusal as usize * size_of::<u64>();
+                (reason(refusal), word(offset))
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect();
         Self {
             served_by,
             exit_status,
+            refusals,
             rings: word(offset_of!(Counters, rings)),
             enters: word(offset_of!(Counters, enters)) + shared(offset_of!(Share, enters)),
             traps: word(offset_of!(Counters, traps)),
@@ -144,6 +169,9 @@ impl Summary {
             format!("ringer: {requests} requests on {rings} rings, {enters} enter calls, {traps} traps"),
             format!("ringer: enter call sites: {patched_sites} patched, {unpatched_sites} trapping"),
         ];
+        lines.extend(
+            self.refusals.iter().map(|(reason, count)| format!("ringer:   {count} trapping: {reason}")),
+        );
         if self.opcodes.is_empty() {
             return lines;
         }

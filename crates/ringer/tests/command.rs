@@ -124,7 +124,8 @@ fn a_summary_counts_what_all_processes_did() {
     assert_eq!(calls["served_by"], "ringer");
     // Three calls of the program's own making; the one through libc does not trap.
     assert_eq!(calls["traps"], 3);
-    assert_eq!(calls["unpatched_sites"], 1);
+    assert_eq!(calls["patched_sites"], 1);
+    assert_eq!(calls["unpatched_sites"], 0);
     assert_eq!(calls["exit_status"], 0);
     // Fifteen programs that are executed in the course of it make three each.
     assert!(summary("executes")["traps"].as_u64().is_some_and(|traps| traps >= 3 * 15));

@@ -1,5 +1,6 @@
 //! Threads of the engine, and locks between them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use linux_raw_sys::general as nr;
@@ -9,12 +10,31 @@ use crate::signal;
 /// Stack of an engine thread, in bytes.
 const STACK_BYTES: usize = 256 * 1024;
 
+/// Engine threads that run.
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads of the engine run. There may be more that have not started yet, or are about to end.
+pub fn alive() -> usize {
+    ALIVE.load(Ordering::Relaxed)
+}
+
+/// A child of `fork` has no threads of the engine.
+pub fn forget_all() {
+    ALIVE.store(0, Ordering::Relaxed);
+}
+
 /// Starts a thread of the engine. It blocks all signals but those that an instruction raises:
 /// the program's handlers run on the program's threads.
 ///
 /// # Errors
 /// `EAGAIN` when no thread can be made.
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), rustix::io::Errno> {
+    let body = move || {
+        // Relaxed: a number, never more than there are.
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        body();
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    };
     let before = exchange_signal_mask(!signal::RAISED_BY_INSTRUCTIONS);
     let result = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body);
     exchange_signal_mask(before);

@@ -1,0 +1,76 @@
+//! A function, instruction by instruction.
+
+use std::ops::Range;
+
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
+use ringer_engine::Refusal;
+use ringer_sys::UserAddress;
+
+/// Longer functions are not looked at: decoding one is the work of a millisecond.
+const LONGEST: usize = 1 << 18;
+
+/// The instructions of a function in order, without gaps.
+#[derive(Debug)]
+pub struct Listing {
+    pub instructions: Vec<Instruction>,
+}
+
+impl Listing {
+    /// Decodes a range of code, which must consist of whole valid instructions.
+    pub fn of(range: &Range<usize>) -> Result<Self, Refusal> {
+        if range.len() > LONGEST {
+            return Err(Refusal::Function);
+        }
+        let bytes = UserAddress::new(range.start as u64)
+            .read_vec::<u8>(range.len())
+            .map_err(|_| Refusal::Function)?;
+        let decoder = Decoder::with_ip(64, &bytes, range.start as u64, DecoderOptions::NONE);
+        let instructions: Vec<Instruction> = decoder.into_iter().collect();
+        let is_whole = instructions.iter().all(|instruction| !instruction.is_invalid());
+        if is_whole { Ok(Self { instructions }) } else { Err(Refusal::Function) }
+    }
+
+    /// The instruction that starts at an address.
+    pub fn index_of(&self, address: usize) -> Option<usize> {
+        self.instructions.binary_search_by_key(&(address as u64), Instruction::ip).ok()
+    }
+
+    /// Whether an instruction refers to an address inside a range: jumps, calls, addresses relative to the instruction.
+    pub fn refers_into(&self, range: &Range<usize>) -> bool {
+        let is_inside = |address: u64| range.contains(&(address as usize));
+        self.instructions.iter().any(|instruction| {
+            let is_branch = matches!(
+                instruction.op0_kind(),
+                OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64
+            );
+            is_branch && is_inside(instruction.near_branch_target())
+                || instruction.is_ip_rel_memory_operand() && is_inside(instruction.ip_rel_memory_address())
+        })
+    }
+
+    /// Whether it jumps to addresses that it computes: a table of them may lead anywhere in it.
+    pub fn jumps_to_computed(&self) -> bool {
+        self.instructions.iter().any(|instruction| instruction.flow_control() == FlowControl::IndirectBranch)
+    }
+
+    /// Whether nothing is executed after the last instruction.
+    pub fn ends(&self) -> bool {
+        self.instructions
+            .last()
+            .is_some_and(|last| ends_path(last) || last.flow_control() == FlowControl::Call)
+    }
+}
+
+/// Whether what stands behind the instruction is not executed after it.
+pub fn ends_path(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.flow_control(),
+        FlowControl::UnconditionalBranch | FlowControl::IndirectBranch | FlowControl::Return
+    ) || instruction.mnemonic() == Mnemonic::Ud2
+        || instruction.mnemonic() == Mnemonic::Hlt
+}
+
+/// Whether it is there to fill room.
+pub fn is_padding(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Nop || instruction.code() == Code::Int3
+}
