@@ -1,12 +1,17 @@
 //! The latency guard: how much patience an attempt on the submitting thread gets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringer_ops::Patience;
 
-/// Brief attempts are withdrawn for [`PAUSE`] after one that took longer than this.
+/// An attempt that took longer than this was slow.
 const SLOW: Duration = Duration::from_millis(2);
+/// What a slow attempt counts; one that was not counts one the other way.
+const WEIGHT: u32 = 16;
+/// Brief attempts are withdrawn for [`PAUSE`] when the count reaches this. One slow attempt among many is a thread that lost
+/// its processor for a while; a device that is behind makes most of them slow.
+const LIMIT: u32 = 3 * WEIGHT - 8;
 /// How long brief attempts stay withdrawn.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -18,6 +23,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct LatencyGuard {
     /// Brief attempts are withdrawn until then, in nanoseconds since [`epoch`].
     withdrawn_until: AtomicU64,
+    slowness: AtomicU32,
 }
 
 fn epoch() -> Instant {
@@ -45,9 +51,45 @@ impl LatencyGuard {
 
     /// Takes note of how long a brief attempt took.
     pub(crate) fn record(&self, started: Instant) {
-        if started.elapsed() > SLOW {
-            let until = (epoch().elapsed() + PAUSE).as_nanos() as u64;
-            self.withdrawn_until.store(until, Ordering::Relaxed);
+        self.note(started.elapsed());
+    }
+
+    fn note(&self, time: Duration) {
+        // Relaxed, and not in one step: a count that is lost decides a little later.
+        let slowness = self.slowness.load(Ordering::Relaxed);
+        if time <= SLOW {
+            if slowness > 0 {
+                self.slowness.store(slowness - 1, Ordering::Relaxed);
+            }
+            return;
+        }
+        if slowness + WEIGHT < LIMIT {
+            self.slowness.store(slowness + WEIGHT, Ordering::Relaxed);
+            return;
+        }
+        self.slowness.store(0, Ordering::Relaxed);
+        let until = (epoch().elapsed() + PAUSE).as_nanos() as u64;
+        self.withdrawn_until.store(until, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slow_attempt_is_forgiven_and_several_are_not() {
+        let guard = LatencyGuard::default();
+        for _ in 0..100 {
+            guard.note(2 * SLOW);
+            for _ in 0..WEIGHT {
+                guard.note(SLOW / 2);
+            }
+            assert_eq!(guard.patience(), Patience::Brief);
+        }
+        for slow in [Patience::Brief, Patience::Brief, Patience::None] {
+            guard.note(2 * SLOW);
+            assert_eq!(guard.patience(), slow);
         }
     }
 }
