@@ -142,27 +142,35 @@ impl Object {
 }
 
 impl Object {
-    /// Whether four bytes anywhere in the code, read as a distance from behind them, lead into a range. Bytes in `except` do not
-    /// count. What is no jump at all may look like one.
+    /// Whether there are bytes in the code that could be a jump into a range, a call, or an address of it relative to the
+    /// instruction. Those in `except` do not count. What is none of these may look like one.
     ///
     /// Short jumps are not looked for: a function has no business in the middle of another one, and what is split off one
     /// lies far from it.
     pub fn refers_into(&self, range: &Range<usize>, except: &Range<usize>) -> Option<bool> {
         const STEP: usize = 16 * PAGE;
+        /// Up to two bytes that say what it is, and the distance.
+        const REFERENCE: usize = 6;
         /// More takes too long for a signal handler.
         const MOST: usize = 64 << 20;
         if self.code.len() > MOST {
             return None;
         }
         for start in self.code.clone().step_by(STEP) {
-            // Words that begin in this step reach three bytes into the next.
-            let length = (STEP + 3).min(self.code.end - start);
+            // What begins in this step reaches into the next.
+            let length = (STEP + REFERENCE - 1).min(self.code.end - start);
             let bytes = UserAddress::new(start as u64).read_vec::<u8>(length).ok()?;
-            for (index, word) in bytes.windows(4).enumerate() {
-                let at = start + index;
-                let &[a, b, c, d] = word else { continue };
-                let to = (at + 4).wrapping_add_signed(i32::from_le_bytes([a, b, c, d]) as isize);
-                if range.contains(&to) && !except.contains(&at) {
+            for (index, reference) in bytes.windows(REFERENCE).enumerate() {
+                let &[escape, code, a, b, c, d] = reference else { continue };
+                let behind = start + index + REFERENCE;
+                let to = behind.wrapping_add_signed(i32::from_le_bytes([a, b, c, d]) as isize);
+                let is_one = || match code {
+                    0xe8 | 0xe9 => true,
+                    0x80..=0x8f => escape == 0x0f,
+                    // A memory operand without registers.
+                    _ => code & 0xc7 == 0x05,
+                };
+                if range.contains(&to) && is_one() && !except.contains(&(behind - 1)) {
                     return Some(true);
                 }
             }

@@ -3,6 +3,7 @@
 //! Read once for each site that is looked at. The dynamic linker could be asked instead, but not from a signal handler: the
 //! thread that holds its lock may be waiting for the one that trapped.
 
+use std::io::Read;
 use std::ops::Range;
 
 /// The size of a page.
@@ -28,7 +29,10 @@ pub struct MemoryMap(Vec<Mapping>);
 impl MemoryMap {
     /// The mappings as they are now. `None` where `/proc` cannot be read.
     pub fn read() -> Option<Self> {
-        std::fs::read("/proc/self/maps").ok().map(|text| Self::parse(&text))
+        // Large enough for most at once: what is read in pieces may change in between.
+        let mut text = Vec::with_capacity(1 << 16);
+        std::fs::File::open("/proc/self/maps").ok()?.read_to_end(&mut text).ok()?;
+        Some(Self::parse(&text))
     }
 
     fn parse(text: &[u8]) -> Self {

@@ -21,8 +21,8 @@ const REACH: usize = 128 + NEAR_JUMP;
 pub struct Place {
     /// Where the near jump goes.
     pub jump: usize,
-    /// Where the path that leads through the padding gets a short jump over it.
-    pub hop: Option<usize>,
+    /// What the path that leads through the padding has to get over, by a short jump at its start.
+    pub hop: Option<Range<usize>>,
 }
 
 /// What earlier patches made of the code.
@@ -100,8 +100,8 @@ fn inside(
         }
         // Threads come through the others. One instruction that is long enough for both jumps has no inside for them.
         places.extend(run.iter().filter(|nop| nop.len() >= SHORT_JUMP + NEAR_JUMP).map(|nop| {
-            let start = nop.ip() as usize;
-            Place { jump: start + SHORT_JUMP, hop: Some(start) }
+            let (start, end) = (nop.ip() as usize, nop.next_ip() as usize);
+            Place { jump: start + SHORT_JUMP, hop: Some(start..end) }
         }));
     }
     places.retain(is_near);

@@ -91,7 +91,7 @@ impl Sites {
             None => {
                 let moved = neighbours::find(site, &function, &listing, &object)?;
                 let from = moved[0].ip() as usize;
-                let trampoline = self.trampolines.make(back, moved, &map)?;
+                let trampoline = self.trampolines.make(back, moved)?;
                 let mut bytes = near_jump(from, trampoline).ok_or(Refusal::AddressSpace)?.to_vec();
                 // Nobody comes here; whoever looks finds whole instructions.
                 bytes.resize(back - from, 0x90);
@@ -111,7 +111,7 @@ impl Sites {
         let known = self.made.iter().find(|(address, _)| *address == back).map(|(_, trampoline)| *trampoline);
         let trampoline = match known {
             Some(trampoline) => trampoline,
-            None => self.trampolines.make(back, &[], map)?,
+            None => self.trampolines.make(back, &[])?,
         };
         let near = near_jump(taken.start, trampoline).ok_or(Refusal::AddressSpace)?;
         let short = short_jump(site, taken.start).ok_or(Refusal::AddressSpace)?;
@@ -119,9 +119,9 @@ impl Sites {
             Edit { address: taken.start, bytes: near.to_vec() },
             Edit { address: site, bytes: short.to_vec() },
         ];
-        if let Some(hop) = place.hop {
-            let over = short_jump(hop, taken.end).ok_or(Refusal::AddressSpace)?;
-            edits.push(Edit { address: hop, bytes: over.to_vec() });
+        if let Some(hop) = &place.hop {
+            let over = short_jump(hop.start, hop.end).ok_or(Refusal::AddressSpace)?;
+            edits.push(Edit { address: hop.start, bytes: over.to_vec() });
         }
         code::write(&edits)?;
         if known.is_none() {

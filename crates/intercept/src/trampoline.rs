@@ -17,6 +17,7 @@
 use iced_x86::{BlockEncoder, BlockEncoderOptions, Instruction, InstructionBlock};
 use linux_raw_sys::general::__NR_io_uring_enter;
 use ringer_engine::Refusal;
+use ringer_sys::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use crate::code::{self, Edit};
@@ -46,13 +47,13 @@ impl Trampolines {
 
     /// Makes the trampoline of the site whose next instruction is at `back`. `moved` are the instructions before the `syscall`
     /// that have to go along.
-    pub fn make(&mut self, back: usize, moved: &[Instruction], map: &MemoryMap) -> Result<usize, Refusal> {
+    pub fn make(&mut self, back: usize, moved: &[Instruction]) -> Result<usize, Refusal> {
         let near = |block: &Block| block.start.abs_diff(back) < REACH;
         let room = |block: &Block| near(block) && PAGE - block.used >= LONGEST;
         let index = match self.blocks.iter().position(room) {
             Some(index) => index,
             None => {
-                self.blocks.push(new_block(back, map)?);
+                self.blocks.push(new_block(back)?);
                 self.blocks.len() - 1
             }
         };
@@ -68,18 +69,35 @@ impl Trampolines {
 /// More than the longest trampoline takes: the fixed part and a few moved instructions, each of which may grow.
 const LONGEST: usize = 192;
 
-fn new_block(site: usize, map: &MemoryMap) -> Result<Block, Refusal> {
+fn new_block(site: usize) -> Result<Block, Refusal> {
+    /// What was free may be taken meanwhile, by another thread or by our own heap.
+    const ATTEMPTS: usize = 8;
     let gate = gate::address().ok_or(Refusal::Processor)?;
-    let start =
-        map.free_below(map.object_start(site).unwrap_or(site), PAGE, REACH).ok_or(Refusal::AddressSpace)?;
+    for _ in 0..ATTEMPTS {
+        let map = MemoryMap::read().ok_or(Refusal::System)?;
+        let object = map.object_start(site).unwrap_or(site);
+        let start = map.free_below(object, PAGE, REACH).ok_or(Refusal::AddressSpace)?;
+        if map_block(start, gate)? {
+            return Ok(Block { start, used: 16 });
+        }
+    }
+    Err(Refusal::AddressSpace)
+}
+
+/// Whether the address was free.
+fn map_block(start: usize, gate: usize) -> Result<bool, Refusal> {
     let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
     // SAFETY: a new mapping where there is none. What an old kernel maps elsewhere is unmapped again.
     unsafe {
-        let page = mmap_anonymous(start as *mut _, PAGE, ProtFlags::READ | ProtFlags::WRITE, flags)
-            .map_err(|_| Refusal::System)?;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let page = match mmap_anonymous(start as *mut _, PAGE, access, flags) {
+            Ok(page) => page,
+            Err(Errno::EXIST) => return Ok(false),
+            Err(_) => return Err(Refusal::System),
+        };
         if page as usize != start {
             let _ = munmap(page, PAGE);
-            return Err(Refusal::AddressSpace);
+            return Ok(false);
         }
         page.cast::<usize>().write(gate);
         // A break, where nothing should ever go.
@@ -89,7 +107,7 @@ fn new_block(site: usize, map: &MemoryMap) -> Result<Block, Refusal> {
             return Err(Refusal::System);
         }
     }
-    Ok(Block { start, used: 16 })
+    Ok(true)
 }
 
 /// The code of a trampoline at `at`.

@@ -1,0 +1,98 @@
+//! Call sites of `io_uring_enter` in unmodified programs become function calls on their first trap. The sites are
+//! in `programs/sites.c`; each case calls one before and after, and checks results, registers and stack itself.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use support::{compile, ringer, run, skip};
+
+struct Programs {
+    directory: tempfile::TempDir,
+    sites: PathBuf,
+    library: PathBuf,
+}
+
+fn programs() -> Option<&'static Programs> {
+    static PROGRAMS: OnceLock<Option<Programs>> = OnceLock::new();
+    let programs = PROGRAMS.get_or_init(|| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let sites = compile(directory.path(), "sites", &[])?;
+        let library = compile(directory.path(), "sites", &["-shared", "-fPIC", "-DLIBRARY"])?;
+        Some(Programs { directory, sites, library })
+    });
+    if programs.is_none() {
+        skip("there is no C compiler");
+    }
+    programs.as_ref()
+}
+
+/// Runs a case under ringer, which must succeed. What the summary says of it.
+#[track_caller]
+fn summary(programs: &Programs, case: &str) -> Value {
+    let json = programs.directory.path().join(format!("{case}.json"));
+    let flags = ["run", "--when", "always", "--block-kernel", "--summary", "--summary-json"];
+    let mut command = ringer(flags);
+    command.arg(&json).arg("--").arg(&programs.sites).arg(case).arg(&programs.library);
+    run(&mut command).expect_success();
+    read(&json)
+}
+
+fn read(json: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(json).expect("it was written")).expect("it is JSON")
+}
+
+macro_rules! patched {
+    ($($name:ident)*) => { $(
+        #[test]
+        fn $name() {
+            let Some(programs) = programs() else { return };
+            let summary = summary(programs, stringify!($name));
+            assert_eq!(summary["patched_sites"], 1, "{summary:#}");
+            assert_eq!(summary["unpatched_sites"], 0, "{summary:#}");
+        }
+    )* };
+}
+
+patched! {
+    padded
+    far
+    red_zone
+    hopped
+    movable
+    jump_behind
+    other_calls
+    all_registers
+    threads
+    handler
+}
+
+macro_rules! refused {
+    ($($name:ident: $reason:literal;)*) => { $(
+        #[test]
+        fn $name() {
+            let Some(programs) = programs() else { return };
+            let summary = summary(programs, stringify!($name));
+            assert_eq!(summary["patched_sites"], 0, "{summary:#}");
+            assert_eq!(summary["unpatched_sites"], 1, "{summary:#}");
+            assert_eq!(summary["refusals"][$reason], 1, "{summary:#}");
+        }
+    )* };
+}
+
+refused! {
+    onto: "no padding, neighbours may be jumped to";
+    unbounded: "function unknown";
+    movable_with_threads: "no padding, other threads or handlers";
+}
+
+#[test]
+fn reloaded() {
+    let Some(programs) = programs() else { return };
+    let summary = summary(programs, "reloaded");
+    // The library is loaded four times, at the same address or at others.
+    assert_eq!(summary["patched_sites"], 4, "{summary:#}");
+    assert_eq!(summary["unpatched_sites"], 0, "{summary:#}");
+}
