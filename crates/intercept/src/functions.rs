@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use ringer_sys::UserAddress;
 
+use crate::gate::Live;
+use crate::listing::Listing;
 use crate::memory_map::{MemoryMap, PAGE};
 
 /// Signed 4-byte words, relative to the start of the table.
@@ -176,6 +178,27 @@ impl Object {
             }
         }
         Some(false)
+    }
+}
+
+impl Object {
+    /// Which registers its code has anything to do with.
+    pub fn live(&self) -> Live {
+        /// Decoding more takes too long for a signal handler.
+        const MOST: usize = 1 << 20;
+        if self.code.len() > MOST {
+            return Live::All;
+        }
+        for index in 0..self.count {
+            let is_plain = self
+                .function(index)
+                .and_then(|function| Listing::of(&function.range).ok())
+                .is_some_and(|listing| !listing.uses_avx512());
+            if !is_plain {
+                return Live::All;
+            }
+        }
+        Live::NoneOfAvx512
     }
 }
 

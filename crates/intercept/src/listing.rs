@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
+use iced_x86::{Code, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind};
 use ringer_engine::Refusal;
 use ringer_sys::UserAddress;
 
@@ -51,6 +51,14 @@ impl Listing {
     /// Whether it jumps to addresses that it computes: a table of them may lead anywhere in it.
     pub fn jumps_to_computed(&self) -> bool {
         self.instructions.iter().any(|instruction| instruction.flow_control() == FlowControl::IndirectBranch)
+    }
+
+    /// Whether an instruction has to do with registers that only AVX-512 has.
+    pub fn uses_avx512(&self) -> bool {
+        self.instructions.iter().any(|instruction| {
+            instruction.encoding() == EncodingKind::EVEX
+                || (0..instruction.op_count()).any(|operand| instruction.op_register(operand).is_k())
+        })
     }
 
     /// Whether nothing is executed after the last instruction.

@@ -87,11 +87,11 @@ impl Sites {
         // An object that was unloaded took its jumps along.
         self.earlier.jumps.retain(|jump| UserAddress::new(jump.start as u64).read() == Ok(NEAR_JUMP_CODE));
         match padding::find(site, &listing, &object, &self.earlier)? {
-            Some(place) => self.jump_by(&place, site, &map)?,
+            Some(place) => self.jump_by(&place, site, &object, &map)?,
             None => {
                 let moved = neighbours::find(site, &function, &listing, &object)?;
                 let from = moved[0].ip() as usize;
-                let trampoline = self.trampolines.make(back, moved)?;
+                let trampoline = self.trampolines.make(back, moved, object.live())?;
                 let mut bytes = near_jump(from, trampoline).ok_or(Refusal::AddressSpace)?.to_vec();
                 // Nobody comes here; whoever looks finds whole instructions.
                 bytes.resize(back - from, 0x90);
@@ -102,7 +102,13 @@ impl Sites {
         Ok(())
     }
 
-    fn jump_by(&mut self, place: &Place, site: usize, map: &MemoryMap) -> Result<(), Refusal> {
+    fn jump_by(
+        &mut self,
+        place: &Place,
+        site: usize,
+        object: &Object,
+        map: &MemoryMap,
+    ) -> Result<(), Refusal> {
         let back = site + SHORT_JUMP;
         let taken = place.jump..place.jump + NEAR_JUMP;
         if !map.is_code(&(taken.start.min(site)..taken.end.max(back))) {
@@ -111,7 +117,7 @@ impl Sites {
         let known = self.made.iter().find(|(address, _)| *address == back).map(|(_, trampoline)| *trampoline);
         let trampoline = match known {
             Some(trampoline) => trampoline,
-            None => self.trampolines.make(back, &[])?,
+            None => self.trampolines.make(back, &[], object.live())?,
         };
         let near = near_jump(taken.start, trampoline).ok_or(Refusal::AddressSpace)?;
         let short = short_jump(site, taken.start).ok_or(Refusal::AddressSpace)?;

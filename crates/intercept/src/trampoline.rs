@@ -21,13 +21,13 @@ use ringer_sys::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use crate::code::{self, Edit};
-use crate::gate;
+use crate::gate::{self, Live};
 use crate::memory_map::{MemoryMap, PAGE};
 
 /// How far a block may be from a site: what 32 bits of distance reach, less what blocks and sites extend.
 const REACH: usize = (1 << 31) - (1 << 20);
 
-/// A page of trampolines. Its first word is the address of the gate.
+/// A page of trampolines. It starts with the addresses of the gates: for sites where all registers may be live, and for others.
 #[derive(Debug)]
 struct Block {
     start: usize,
@@ -47,7 +47,7 @@ impl Trampolines {
 
     /// Makes the trampoline of the site whose next instruction is at `back`. `moved` are the instructions before the `syscall`
     /// that have to go along.
-    pub fn make(&mut self, back: usize, moved: &[Instruction]) -> Result<usize, Refusal> {
+    pub fn make(&mut self, back: usize, moved: &[Instruction], live: Live) -> Result<usize, Refusal> {
         let near = |block: &Block| block.start.abs_diff(back) < REACH;
         let room = |block: &Block| near(block) && PAGE - block.used >= LONGEST;
         let index = match self.blocks.iter().position(room) {
@@ -59,7 +59,8 @@ impl Trampolines {
         };
         let block = &mut self.blocks[index];
         let at = block.start + block.used;
-        let bytes = assemble(at, block.start, back, moved)?;
+        let gate = block.start + if live == Live::All { 0 } else { size_of::<usize>() };
+        let bytes = assemble(at, gate, back, moved)?;
         code::write(&[Edit { address: at, bytes: bytes.clone() }])?;
         block.used += bytes.len().next_multiple_of(16);
         Ok(at)
@@ -72,20 +73,21 @@ const LONGEST: usize = 192;
 fn new_block(site: usize) -> Result<Block, Refusal> {
     /// What was free may be taken meanwhile, by another thread or by our own heap.
     const ATTEMPTS: usize = 8;
-    let gate = gate::address().ok_or(Refusal::Processor)?;
+    let gates = [Live::All, Live::NoneOfAvx512].map(gate::address);
+    let [Some(all), Some(fewer)] = gates else { return Err(Refusal::Processor) };
     for _ in 0..ATTEMPTS {
         let map = MemoryMap::read().ok_or(Refusal::System)?;
         let object = map.object_start(site).unwrap_or(site);
         let start = map.free_below(object, PAGE, REACH).ok_or(Refusal::AddressSpace)?;
-        if map_block(start, gate)? {
-            return Ok(Block { start, used: 16 });
+        if map_block(start, [all, fewer])? {
+            return Ok(Block { start, used: size_of::<[usize; 2]>() });
         }
     }
     Err(Refusal::AddressSpace)
 }
 
 /// Whether the address was free.
-fn map_block(start: usize, gate: usize) -> Result<bool, Refusal> {
+fn map_block(start: usize, gates: [usize; 2]) -> Result<bool, Refusal> {
     let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
     // SAFETY: a new mapping where there is none. What an old kernel maps elsewhere is unmapped again.
     unsafe {
@@ -99,9 +101,9 @@ fn map_block(start: usize, gate: usize) -> Result<bool, Refusal> {
             let _ = munmap(page, PAGE);
             return Ok(false);
         }
-        page.cast::<usize>().write(gate);
         // A break, where nothing should ever go.
-        page.cast::<u8>().add(size_of::<usize>()).write_bytes(0xcc, PAGE - size_of::<usize>());
+        page.cast::<u8>().write_bytes(0xcc, PAGE);
+        page.cast::<[usize; 2]>().write(gates);
         if mprotect(page, PAGE, MprotectFlags::READ | MprotectFlags::EXEC).is_err() {
             let _ = munmap(page, PAGE);
             return Err(Refusal::System);

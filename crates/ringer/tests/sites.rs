@@ -12,6 +12,7 @@ use support::{compile, ringer, run, skip};
 struct Programs {
     directory: tempfile::TempDir,
     sites: PathBuf,
+    narrow: PathBuf,
     library: PathBuf,
 }
 
@@ -20,8 +21,9 @@ fn programs() -> Option<&'static Programs> {
     let programs = PROGRAMS.get_or_init(|| {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let sites = compile(directory.path(), "sites", &[])?;
+        let narrow = compile(directory.path(), "sites", &["-DNARROW"])?;
         let library = compile(directory.path(), "sites", &["-shared", "-fPIC", "-DLIBRARY"])?;
-        Some(Programs { directory, sites, library })
+        Some(Programs { directory, sites, narrow, library })
     });
     if programs.is_none() {
         skip("there is no C compiler");
@@ -31,11 +33,12 @@ fn programs() -> Option<&'static Programs> {
 
 /// Runs a case under ringer, which must succeed. What the summary says of it.
 #[track_caller]
-fn summary(programs: &Programs, case: &str) -> Value {
-    let json = programs.directory.path().join(format!("{case}.json"));
+fn summary(programs: &Programs, program: &Path, case: &str) -> Value {
+    let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let json = programs.directory.path().join(format!("{name}-{case}.json"));
     let flags = ["run", "--when", "always", "--block-kernel", "--summary", "--summary-json"];
     let mut command = ringer(flags);
-    command.arg(&json).arg("--").arg(&programs.sites).arg(case).arg(&programs.library);
+    command.arg(&json).arg("--").arg(program).arg(case).arg(&programs.library);
     run(&mut command).expect_success();
     read(&json)
 }
@@ -49,7 +52,7 @@ macro_rules! patched {
         #[test]
         fn $name() {
             let Some(programs) = programs() else { return };
-            let summary = summary(programs, stringify!($name));
+            let summary = summary(programs, &programs.sites, stringify!($name));
             assert_eq!(summary["patched_sites"], 1, "{summary:#}");
             assert_eq!(summary["unpatched_sites"], 0, "{summary:#}");
         }
@@ -74,7 +77,7 @@ macro_rules! refused {
         #[test]
         fn $name() {
             let Some(programs) = programs() else { return };
-            let summary = summary(programs, stringify!($name));
+            let summary = summary(programs, &programs.sites, stringify!($name));
             assert_eq!(summary["patched_sites"], 0, "{summary:#}");
             assert_eq!(summary["unpatched_sites"], 1, "{summary:#}");
             assert_eq!(summary["refusals"][$reason], 1, "{summary:#}");
@@ -91,8 +94,15 @@ refused! {
 #[test]
 fn reloaded() {
     let Some(programs) = programs() else { return };
-    let summary = summary(programs, "reloaded");
+    let summary = summary(programs, &programs.sites, "reloaded");
     // The library is loaded four times, at the same address or at others.
     assert_eq!(summary["patched_sites"], 4, "{summary:#}");
     assert_eq!(summary["unpatched_sites"], 0, "{summary:#}");
+}
+
+#[test]
+fn all_registers_of_a_program_without_avx512() {
+    let Some(programs) = programs() else { return };
+    let summary = summary(programs, &programs.narrow, "all_registers");
+    assert_eq!(summary["patched_sites"], 1, "{summary:#}");
 }

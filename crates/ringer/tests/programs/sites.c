@@ -76,6 +76,12 @@ __asm__(".text\n"
 #define EACH16(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11) f(12) f(13) f(14) f(15)
 #define EACH16_HIGH(f) f(16) f(17) f(18) f(19) f(20) f(21) f(22) f(23) f(24) f(25) f(26) f(27) f(28) f(29) f(30) f(31)
 #define EACH8(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7)
+// A program without an instruction of AVX-512 need not have its registers kept.
+#ifdef NARROW
+#define WIDE(code)
+#else
+#define WIDE(code) code
+#endif
 #define LOAD_Z(n) "vmovups 2048 + 64 * " #n "(%rax), %zmm" #n "\n"
 #define SAVE_Z(n) "vmovups %zmm" #n ", 2048 + 64 * " #n "(%rcx)\n"
 #define LOAD_K(n) "kmovq 4096 + 8 * " #n "(%rax), %k" #n "\n"
@@ -84,7 +90,7 @@ __asm__(".text\n"
 #define SAVE_Y(n) "vmovups %ymm" #n ", 2048 + 64 * " #n "(%rcx)\n"
 #define LOAD_X(n) "movups 2048 + 64 * " #n "(%rax), %xmm" #n "\n"
 #define SAVE_X(n) "movups %xmm" #n ", 2048 + 64 * " #n "(%rcx)\n"
-	EACH16(LOAD_Z) EACH16_HIGH(LOAD_Z) EACH8(LOAD_K) "jmp 3f\n"
+	WIDE(EACH16(LOAD_Z) EACH16_HIGH(LOAD_Z) EACH8(LOAD_K)) "jmp 3f\n"
 	"1: cmpl $1, 1024(%rax)\njb 2f\n" EACH16(LOAD_Y) "jmp 3f\n"
 	"2:\n" EACH16(LOAD_X)
 	"3:\npush 1032(%rax)\npopfq\n"
@@ -96,7 +102,7 @@ __asm__(".text\n"
 	"mov %rdi, (%rcx)\nmov %rsi, 8(%rcx)\nmov %rdx, 16(%rcx)\nmov %r10, 24(%rcx)\nmov %r8, 32(%rcx)\nmov %r9, 40(%rcx)\n"
 	"mov %rbx, 48(%rcx)\nmov %rbp, 56(%rcx)\nmov %r12, 64(%rcx)\nmov %r13, 72(%rcx)\nmov %r14, 80(%rcx)\nmov %r15, 88(%rcx)\n"
 	"mov %r11, 1032(%rcx)\ncld\ncmpl $2, 1024 - 8192(%rcx)\njb 1f\n"
-	EACH16(SAVE_Z) EACH16_HIGH(SAVE_Z) EACH8(SAVE_K) "vzeroupper\njmp 3f\n"
+	WIDE(EACH16(SAVE_Z) EACH16_HIGH(SAVE_Z) EACH8(SAVE_K)) "vzeroupper\njmp 3f\n"
 	"1: cmpl $1, 1024 - 8192(%rcx)\njb 2f\n" EACH16(SAVE_Y) "vzeroupper\njmp 3f\n"
 	"2:\n" EACH16(SAVE_X)
 	"3:\npop %rdi\npop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n" END(registers)
@@ -225,7 +231,11 @@ static int all_registers(void)
 	struct ring ring = make_ring();
 	uint64_t *state = aligned_alloc(64, 16384);
 	__builtin_cpu_init();
+#ifdef NARROW
+	int width = __builtin_cpu_supports("avx") ? 1 : 0;
+#else
 	int width = __builtin_cpu_supports("avx512bw") ? 2 : __builtin_cpu_supports("avx") ? 1 : 0;
+#endif
 	// Carry, parity, adjust, zero, sign, overflow in all combinations, on top of what is always set; then the direction.
 	for (int round = 0; round < 130; round++) {
 		for (int index = 0; index < 2048; index++)
