@@ -1,9 +1,11 @@
 //! What is pending: every request that outlived its submission, and where it stands.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use ringer_abi::SqeFlags;
 
+use crate::futex::FutexSleep;
 use crate::request::Request;
 use crate::timer::{TimerKey, TimerQueue};
 
@@ -35,6 +37,8 @@ pub(crate) enum Stage {
     Timer { request: Box<Request>, key: Option<TimerKey>, limits: Option<RequestId> },
     /// It waits for a worker.
     Queued(Box<Request>),
+    /// A thread of its own waits for its futexes.
+    Asleep { request: Box<Request>, sleep: Arc<FutexSleep> },
     /// A thread runs it. What happens meanwhile is noted here.
     Running { cancelled: bool, reported: bool },
 }
@@ -191,7 +195,7 @@ impl Inflight {
                 self.armed -= 1;
                 Some(request)
             }
-            Stage::Queued(request) => Some(request),
+            Stage::Queued(request) | Stage::Asleep { request, .. } => Some(request),
             Stage::Timer { request, key, .. } => {
                 if let Some(key) = key {
                     self.timers.remove(key);
@@ -209,7 +213,7 @@ impl Inflight {
     pub(crate) fn request(&mut self, id: RequestId) -> Option<&mut Request> {
         match self.stage(id)? {
             Stage::Armed(request) | Stage::Queued(request) => Some(request),
-            Stage::Timer { request, .. } => Some(request),
+            Stage::Timer { request, .. } | Stage::Asleep { request, .. } => Some(request),
             Stage::Running { .. } => None,
         }
     }

@@ -15,6 +15,7 @@ mod counters;
 mod drain;
 mod enter;
 mod files;
+mod futex;
 mod inflight;
 mod latency;
 mod limit;

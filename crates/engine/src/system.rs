@@ -12,6 +12,7 @@ use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::background::Background;
 use crate::enter::{self, Enter};
+use crate::futex::FutexThreads;
 use crate::recent;
 use crate::ring::Ring;
 use crate::sqpoll::PollThread;
@@ -60,6 +61,7 @@ pub struct System {
 struct Threads {
     workers: Arc<WorkerPool>,
     background: Arc<Background>,
+    futexes: Arc<FutexThreads>,
 }
 
 /// "No ring", for the register calls that need none.
@@ -91,6 +93,10 @@ impl System {
 
     pub(crate) fn background(&self) -> Arc<Background> {
         Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner).background)
+    }
+
+    pub(crate) fn futexes(&self) -> Arc<FutexThreads> {
+        Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner).futexes)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<RawFd, Handle>> {
