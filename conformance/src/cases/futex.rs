@@ -1,12 +1,13 @@
 //! FUTEX_WAIT, FUTEX_WAKE and FUTEX_WAITV.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringer_abi::{Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::futex::{self, ANY, MOST_WORDS, PRIVATE, SIZE_32};
 
 use crate::differential::exemplar::{Exemplar, FdRole, Field, Good};
 use crate::differential::memory::Memory;
+use crate::differential::ring::LIMIT;
 use crate::differential::{Case, Ring, Session, prep};
 
 const WORD: u32 = SIZE_32 | PRIVATE;
@@ -228,6 +229,10 @@ fn waking() -> Vec<Case> {
                 let word = session.memory(4).addr();
                 ring.push(wait_any(word, 0).with_user_data(1));
                 session.outcome("submit", ring.submit());
+                let end = Instant::now() + LIMIT;
+                while ring.unsubmitted() > 0 && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 session.quiet("asleep", &ring);
                 wake_directly(session, &format!("setup {:#x}", setup.bits()), word, 1, ANY);
                 if !setup.contains(SetupFlags::IOPOLL) {
