@@ -11,6 +11,7 @@ mod enter;
 mod epoll;
 mod file_ranges;
 mod files_update;
+mod futex;
 mod link_timeout;
 mod links;
 mod messages;
@@ -102,6 +103,7 @@ pub fn all() -> Vec<Case> {
         open_close::cases,
         statx::cases,
         files_update::cases,
+        futex::cases,
         socket::cases,
         send_recv::cases,
         messages::cases,

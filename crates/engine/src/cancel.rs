@@ -33,20 +33,27 @@ impl Turn<'_> {
             if by_user_data { inflight.with_user_data(wanted.user_data) } else { inflight.all() }
         };
         let mut cancelled = 0;
+        // Linux looks for these at one go: all that match count as one.
+        let (mut waitids, mut futexes) = (false, false);
         for id in candidates {
             if Some(id) == except || !self.matches(id, wanted, &file) {
                 continue;
             }
-            let is_waitid = self.ring.inflight.lock().describe(id).1 == Opcode::Waitid.number();
+            let opcode = Opcode::from_number(self.ring.inflight.lock().describe(id).1);
             let result = self.cancel_one(id);
             if !wanted.wants_all() {
-                // Linux says how many for a WAITID, though there is only one.
-                return result.map(|()| i32::from(is_waitid));
+                return result.map(|()| count_of_one(opcode));
             }
             // One that runs counts, too: it was found. One that finished meanwhile does not.
-            if result != Err(Errno::NOENT) {
-                cancelled += 1;
+            if result == Err(Errno::NOENT) {
+                continue;
             }
+            let is_known = match opcode {
+                Some(Opcode::Waitid) => std::mem::replace(&mut waitids, true),
+                Some(Opcode::FutexWait | Opcode::FutexWaitv) => std::mem::replace(&mut futexes, true),
+                _ => false,
+            };
+            cancelled += i32::from(!is_known);
         }
         if wanted.wants_all() { Ok(cancelled) } else { Err(Errno::NOENT) }
     }
@@ -106,6 +113,13 @@ impl Turn<'_> {
     /// # Errors
     /// `ENOENT` when it is not pending any more, `EALREADY` when a thread runs it.
     pub(crate) fn cancel_one(&mut self, id: RequestId) -> Result<(), Errno> {
+        let asleep = match self.ring.inflight.lock().stage(id) {
+            Some(Stage::Asleep { sleep, .. }) => Some(Arc::clone(sleep)),
+            _ => None,
+        };
+        if asleep.is_some_and(|sleep| !sleep.stop()) {
+            return Err(Errno::NOENT);
+        }
         let request = {
             let mut inflight = self.ring.inflight.lock();
             match inflight.stage(id) {
@@ -125,6 +139,11 @@ impl Turn<'_> {
         self.ready.extend(next.map(Box::new));
         Ok(())
     }
+}
+
+/// The result of cancelling one request. Of some operations Linux says how many it cancelled, though there is only one.
+pub(crate) fn count_of_one(opcode: Option<Opcode>) -> i32 {
+    i32::from(matches!(opcode, Some(Opcode::Waitid | Opcode::FutexWait | Opcode::FutexWaitv)))
 }
 
 /// Cancels everything of a ring that is closed. Nothing becomes pending afterwards.

@@ -1,9 +1,11 @@
 //! What is pending: every request that outlived its submission, and where it stands.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use ringer_abi::SqeFlags;
 
+use crate::futex::FutexSleep;
 use crate::request::Request;
 use crate::timer::{TimerKey, TimerQueue};
 
@@ -37,6 +39,8 @@ pub(crate) enum Stage {
     Queued(Box<Request>),
     /// A device carries it out. Nobody can stop that, nor find it to cancel it.
     Device(Box<Request>),
+    /// A thread of its own waits for its futexes.
+    Asleep { request: Box<Request>, sleep: Arc<FutexSleep> },
     /// A thread runs it. What happens meanwhile is noted here.
     Running { cancelled: bool, reported: bool },
 }
@@ -193,7 +197,7 @@ impl Inflight {
                 self.armed -= 1;
                 Some(request)
             }
-            Stage::Queued(request) => Some(request),
+            Stage::Queued(request) | Stage::Asleep { request, .. } => Some(request),
             Stage::Timer { request, key, .. } => {
                 if let Some(key) = key {
                     self.timers.remove(key);
@@ -227,7 +231,7 @@ impl Inflight {
     pub(crate) fn request(&mut self, id: RequestId) -> Option<&mut Request> {
         match self.stage(id)? {
             Stage::Armed(request) | Stage::Queued(request) | Stage::Device(request) => Some(request),
-            Stage::Timer { request, .. } => Some(request),
+            Stage::Timer { request, .. } | Stage::Asleep { request, .. } => Some(request),
             Stage::Running { .. } => None,
         }
     }
@@ -258,7 +262,7 @@ impl Inflight {
         let pending = self.slots.iter_mut().filter_map(|slot| slot.stage.take());
         pending.filter_map(|stage| match stage {
             Stage::Armed(request) | Stage::Queued(request) | Stage::Device(request) => Some(request),
-            Stage::Timer { request, .. } => Some(request),
+            Stage::Timer { request, .. } | Stage::Asleep { request, .. } => Some(request),
             Stage::Running { .. } => None,
         })
     }

@@ -17,6 +17,7 @@ mod device;
 mod drain;
 mod enter;
 mod files;
+mod futex;
 mod inflight;
 mod latency;
 mod limit;

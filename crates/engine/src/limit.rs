@@ -1,10 +1,11 @@
 //! LINK_TIMEOUT: a limit on the request before it in the chain.
 
-use ringer_abi::Cqe;
+use ringer_abi::{Cqe, Opcode};
 use ringer_ops::Operation;
 use ringer_sys::Errno;
 
 use crate::Served;
+use crate::cancel::count_of_one;
 use crate::inflight::{Inflight, RequestId, Stage};
 use crate::request::Request;
 use crate::timer;
@@ -38,24 +39,26 @@ impl Turn<'_> {
         };
         // `None`: it is expiring just now, and tells so itself.
         if let Some(limit) = limit {
-            self.finish_limit(&limit, Errno::CANCELED);
+            self.finish_limit(&limit, -Errno::CANCELED.raw_os_error());
         }
     }
 
     /// The limit has expired: the request is cancelled, if it can be.
     pub(crate) fn fire_limit(&mut self, limit: &Request, target: RequestId) {
-        let result = match self.cancel_one(target) {
-            Ok(()) => Errno::TIME,
-            Err(errno) => errno,
+        let opcode = Opcode::from_number(self.ring.inflight.lock().describe(target).1);
+        let result = match (self.cancel_one(target), count_of_one(opcode)) {
+            (Ok(()), 0) => -Errno::TIME.raw_os_error(),
+            (Ok(()), count) => count,
+            (Err(errno), _) => -errno.raw_os_error(),
         };
         self.finish_limit(limit, result);
     }
 
-    fn finish_limit(&mut self, limit: &Request, errno: Errno) {
+    fn finish_limit(&mut self, limit: &Request, result: i32) {
         self.count(limit.opcode, Served::Engine);
         // Neither expiry nor cancellation is a failure of the limit itself.
         if !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS) {
-            self.post_uncounted(Cqe::new(limit.user_data, -errno.raw_os_error(), 0));
+            self.post_uncounted(Cqe::new(limit.user_data, result, 0));
         }
     }
 }

@@ -17,6 +17,7 @@ impl Turn<'_> {
         request.served = Served::Engine;
         let result = match &request.operation {
             Operation::Timeout(_) => return self.start_timeout(request),
+            Operation::FutexWait(_) | Operation::FutexWaitv(_) => return self.start_futex_wait(request),
             Operation::TimeoutRemove(remove) => self.remove_timeout(remove).map(|()| 0),
             Operation::AsyncCancel(cancel) => {
                 let target = cancel.target;

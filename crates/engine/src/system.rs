@@ -12,6 +12,7 @@ use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::background::Background;
 use crate::enter::{self, Enter};
+use crate::futex::FutexThreads;
 use crate::parking::Parking;
 use crate::recent;
 use crate::ring::Ring;
@@ -62,6 +63,7 @@ pub struct System {
 struct Threads {
     workers: Arc<WorkerPool>,
     background: Arc<Background>,
+    futexes: Arc<FutexThreads>,
 }
 
 /// "No ring", for the register calls that need none.
@@ -129,6 +131,10 @@ impl System {
     /// [`closed`](Self::closed) for a range of numbers, both ends included.
     pub fn closed_range(&self, first: u32, last: u32) {
         self.parking.forget_range(first, last);
+    }
+
+    pub(crate) fn futexes(&self) -> Arc<FutexThreads> {
+        Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner).futexes)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<RawFd, Handle>> {

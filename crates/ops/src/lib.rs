@@ -24,6 +24,7 @@ pub mod files_update;
 pub mod fixed_fd_install;
 pub mod fsync;
 pub mod ftruncate;
+pub mod futex;
 pub mod link;
 pub mod listen;
 pub mod message;

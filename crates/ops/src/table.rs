@@ -196,6 +196,9 @@ operations! {
     Getxattr => xattr::PathGetxattr, (5, 19), [Inline, Worker];
     ReadMultishot => read_multishot::ReadMultishot, (6, 7), [Inline, Poll, Worker];
     Waitid => waitid::Waitid, (6, 7), [Inline, Poll, Worker];
+    FutexWait => futex::FutexWait, (6, 7), [Engine];
+    FutexWake => futex::FutexWake, (6, 7), [Inline];
+    FutexWaitv => futex::FutexWaitv, (6, 7), [Engine];
     FixedFdInstall => fixed_fd_install::FixedFdInstall, (6, 8), [Inline];
     Ftruncate => ftruncate::Ftruncate, (6, 9), [Inline, Worker];
     EpollWait => epoll::EpollWait, (6, 15), [Inline, Poll];

@@ -136,6 +136,14 @@ calls! {
     setresgid = __NR_setresgid(real: u32, effective: u32, saved: u32);
     /// `waitid.2`.
     waitid = __NR_waitid(kind: u32, id: i32, info: UserAddress, options: u32, usage: UserAddress);
+    /// `futex.2`. The fourth argument is a timeout or a second number.
+    futex = __NR_futex(word: UserAddress, operation: u32, value: u32, timeout: u64, second: UserAddress, third: u32);
+    /// `futex_waitv(2)`, Linux 5.16.
+    futex_waitv = __NR_futex_waitv(waiters: UserAddress, count: usize, flags: u32, timeout: UserAddress, clock: u32);
+    /// `futex_wake(2)`, Linux 6.7.
+    futex_wake = __NR_futex_wake(word: UserAddress, mask: u64, count: i32, flags: u32);
+    /// `futex_wait(2)`, Linux 6.7.
+    futex_wait = __NR_futex_wait(word: UserAddress, value: u64, mask: u64, flags: u32, timeout: UserAddress, clock: u32);
     /// `madvise.2`.
     madvise = __NR_madvise(address: UserAddress, bytes: u64, advice: u32);
     /// `statx.2`.

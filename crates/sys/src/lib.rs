@@ -9,6 +9,7 @@ pub mod alternatives;
 pub mod call;
 pub mod credentials;
 pub mod descriptor;
+pub mod futex;
 pub mod native;
 pub mod probe;
 pub mod ready;
