@@ -52,6 +52,6 @@ pub mod xattr;
 pub mod zero_copy;
 
 pub use operation::{
-    Buffer, Completion, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits, Way,
+    Buffer, BufferDemand, Completion, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits, Way,
 };
 pub use table::{Attempt, Operation, Row, row};
