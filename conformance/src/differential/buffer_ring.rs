@@ -85,6 +85,12 @@ impl BufferRing {
         self.set_tail(self.tail.get());
     }
 
+    /// Publishes the next `count` entries as they are.
+    pub fn publish_again(&self, count: u16) {
+        self.tail.set(self.tail.get().wrapping_add(count));
+        self.publish();
+    }
+
     /// Writes the tail, whatever it is.
     pub fn set_tail(&self, tail: u16) {
         self.entries.add(TAIL).write([tail]).expect("the ring is mapped");

@@ -174,10 +174,15 @@ impl Turn<'_> {
         match &mut outcome {
             Outcome::Done(completion) | Outcome::More(completion) if completion.result > 0 || used => {
                 let bytes = bytes_used.unwrap_or(completion.result.max(0) as u64);
-                completion.flags |= self.ring.provided.lock().use_up(&mut selected, Some(bytes));
+                completion.flags |= self.ring.provided.lock().use_up(&mut selected, bytes);
             }
             // It holds a part of the data, or gives the rest of it, at the next attempt.
-            Outcome::WaitFor { .. } | Outcome::Punt if used => held.selected = Some(selected),
+            Outcome::WaitFor { .. } | Outcome::Punt if used => {
+                if selected.at_once {
+                    self.ring.provided.lock().use_up(&mut selected, 0);
+                }
+                held.selected = Some(selected);
+            }
             _ => self.ring.provided.lock().put_back(selected),
         }
         outcome

@@ -109,7 +109,7 @@ pub struct BufferDemand {
     pub limit: u64,
     /// Several buffers that follow each other, as many as the limit needs (`IORING_RECVSEND_BUNDLE`).
     pub bundle: bool,
-    /// They are used up when they are taken, whatever becomes of the attempt.
+    /// All of them are used up by the first attempt, whatever becomes of it.
     pub at_once: bool,
 }
 

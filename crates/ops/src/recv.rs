@@ -80,7 +80,10 @@ impl Receiving {
         if self.has_buffer || self.is_drained || self.progress.polls_first() {
             return None;
         }
-        Some(BufferDemand { limit: self.limit_now(), bundle: self.bundle, at_once: false })
+        let limit = self.limit_now();
+        // All of a bundle without a limit would be more than anybody sends.
+        let bundle = self.bundle && (limit > 0 || !self.progress.wants_all());
+        Some(BufferDemand { limit, bundle, at_once: false })
     }
 
     /// The most bytes to receive at once; 0 for no limit.
@@ -194,6 +197,7 @@ impl Op for Recv {
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let receiving = Receiving::prepare(sqe)?;
         let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
+            check_range(0, sqe.len(), INT_MAX)?;
             Segments::one(0, 0)
         } else {
             check_range(sqe.addr(), sqe.len(), INT_MAX)?;

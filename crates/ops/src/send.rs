@@ -94,6 +94,7 @@ impl Send {
             (address, length) => Some(read_address(address, u32::from(length))?),
         };
         let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
+            check_range(0, sqe.len(), most)?;
             Segments::one(0, 0)
         } else if flags & uapi::IORING_SEND_VECTORIZED != 0 {
             Segments::read(sqe.addr(), u64::from(sqe.len())).map_err(|errno| match errno {
@@ -117,7 +118,7 @@ impl Op for Send {
         let known = known | uapi::IORING_RECVSEND_BUNDLE;
         let sending = Self::prepare_sending(sqe, known, INT_MAX)?;
         let bundle = u32::from(sqe.ioprio()) & uapi::IORING_RECVSEND_BUNDLE != 0;
-        Ok(Self { sending, limit: sqe.len(), bundle, has_buffers: false, ran_out: true })
+        Ok(Self { sending, limit: sqe.len(), bundle, has_buffers: false, ran_out: false })
     }
 
     fn wants_buffers(&self) -> Option<BufferDemand> {
@@ -137,10 +138,15 @@ impl Op for Send {
         }
         context.buffer_used = self.has_buffers;
         match self.sending.attempt(context.fd) {
+            Outcome::Done(completion) if completion.result == -Errno::NOTSOCK.raw_os_error() => {
+                context.buffer_used = false;
+                Outcome::Done(completion)
+            }
             Outcome::Done(completion) if self.bundle && completion.result > 0 && !self.ran_out => {
-                // The limit was for the first one.
+                // The limit was for the first one, and memory of the program's own is sent.
                 self.limit = 0;
                 self.has_buffers = false;
+                self.sending.segments = Segments::one(0, 0);
                 self.sending.progress.start_over();
                 Outcome::More(completion)
             }

@@ -25,7 +25,8 @@ impl Classic {
     /// `ENOBUFS`.
     pub(super) fn take(&mut self, demand: &BufferDemand) -> Result<Taken, Errno> {
         let (mut first, id) = self.buffers.pop_front().ok_or(Errno::NOBUFS)?;
-        let cut = demand.excess(first.length);
+        // A send takes no notice of its length here, as in Linux.
+        let cut = if demand.at_once { 0 } else { demand.excess(first.length) };
         first.length -= cut;
         let emptied = self.buffers.is_empty();
         Ok(Taken { first, id, more: None, cut, emptied, origin: Origin::Apart })

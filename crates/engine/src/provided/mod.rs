@@ -49,11 +49,8 @@ impl ProvidedBuffers {
             Kind::Classic(classic) => classic.take(demand)?,
             Kind::Ring(ring) => ring.take(demand)?,
         };
-        let mut selected = Selected { taken, group, generation: found.generation, settled: None };
-        if demand.at_once {
-            self.use_up(&mut selected, None);
-        }
-        Ok(selected)
+        let generation = found.generation;
+        Ok(Selected { taken, group, generation, at_once: demand.at_once, settled: None })
     }
 
     /// Whether there is such a group.
@@ -61,12 +58,12 @@ impl ProvidedBuffers {
         self.groups.contains_key(&group)
     }
 
-    /// The buffers are used: `bytes` of them, or all. Returns the CQE flags that tell of it.
-    pub(crate) fn use_up(&mut self, selected: &mut Selected, bytes: Option<u64>) -> u32 {
+    /// The buffers are used: `bytes` of them, or all if it is their way. Returns the CQE flags that tell of it.
+    pub(crate) fn use_up(&mut self, selected: &mut Selected, bytes: u64) -> u32 {
         if let Some(flags) = selected.settled {
             return flags;
         }
-        let bytes = bytes.unwrap_or_else(|| selected.length());
+        let bytes = if selected.at_once { selected.taken.length() } else { bytes };
         let has_more = match self.origin(selected) {
             Some(Kind::Ring(ring)) => ring.use_up(&selected.taken, bytes),
             _ => false,

@@ -87,7 +87,7 @@ impl BufferRing {
         }
         let (first, id) = self.read(self.head)?;
         let mut taken = Self::one(first, id, Origin::At(self.head), demand)?;
-        taken.emptied = waiting == 1;
+        taken.emptied = waiting == 1 && (demand.limit == 0 || demand.limit > u64::from(first.length));
         if demand.bundle && first.length > 0 && taken.cut == 0 {
             self.extend(&mut taken, waiting, demand.limit)?;
         }
@@ -95,9 +95,10 @@ impl BufferRing {
         Ok(taken)
     }
 
-    /// A single buffer. Where the bytes are limited before they are known to be there, an empty one counts as none.
+    /// A single buffer. One at address 0 counts as none, and an empty one where bytes are limited before they are there.
     fn one(mut first: Buffer, id: u16, origin: Origin, demand: &BufferDemand) -> Result<Taken, Errno> {
-        if first.length == 0 && (demand.at_once || demand.bundle && demand.limit > 0) {
+        let is_null = first.address.is_null() && !demand.bundle && !demand.at_once;
+        if is_null || first.length == 0 && (demand.at_once || demand.bundle && demand.limit > 0) {
             return Err(Errno::NOBUFS);
         }
         let cut = demand.excess(first.length);
@@ -146,6 +147,9 @@ impl BufferRing {
         if bytes > i32::MAX as u64 {
             // More than a result can tell of; Linux leaves the buffer where it is, too.
             self.put_back(taken, 0);
+            return false;
+        }
+        if !self.incremental && bytes == taken.length() {
             return false;
         }
         let mut left = bytes;

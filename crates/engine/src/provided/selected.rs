@@ -9,6 +9,8 @@ pub(crate) struct Selected {
     pub(super) taken: Taken,
     pub(super) group: u16,
     pub(super) generation: u32,
+    /// All of it is used up by the first attempt.
+    pub(crate) at_once: bool,
     /// The CQE flags, once the buffers are used up.
     pub(super) settled: Option<u32>,
 }
@@ -53,6 +55,12 @@ impl Taken {
         1 + self.others().len()
     }
 
+    /// The bytes that may be used.
+    pub(super) fn length(&self) -> u64 {
+        let others: u64 = self.others().iter().map(|buffer| u64::from(buffer.length)).sum();
+        u64::from(self.first.length) + others
+    }
+
     /// A buffer with its id, as the attempt sees it.
     pub(super) fn get(&self, index: usize) -> (Buffer, u16) {
         match (index, &self.more) {
@@ -85,12 +93,6 @@ impl Selected {
     /// Whether the group had no more to give.
     pub(crate) fn emptied(&self) -> bool {
         self.taken.emptied
-    }
-
-    /// The bytes that may be used.
-    pub(super) fn length(&self) -> u64 {
-        let others: u64 = self.others().iter().map(|buffer| u64::from(buffer.length)).sum();
-        u64::from(self.taken.first.length) + others
     }
 
     /// The CQE flags that name the first buffer. `has_more`: a part of the last one is left, to be used later.
