@@ -4,6 +4,8 @@ use ringer_abi::Opcode;
 
 use crate::differential::Case;
 
+mod buffer_rings;
+mod bundles;
 mod cancel;
 mod descriptors;
 mod drain;
@@ -113,6 +115,8 @@ pub fn all() -> Vec<Case> {
         xattr::cases,
         epoll::cases,
         provided_buffers::cases,
+        buffer_rings::cases,
+        bundles::cases,
         descriptors::cases,
         zero_copy::cases,
         waitid::cases,

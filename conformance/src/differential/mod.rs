@@ -7,6 +7,7 @@
 //! The kernel plays several rounds, as a case that it does not answer alike twice is a bad case.
 
 pub mod backend;
+pub mod buffer_ring;
 pub mod case;
 pub mod child;
 pub mod compare;

@@ -116,7 +116,13 @@ impl Turn<'_> {
         };
         let registered = held.buffer.as_ref().map(|(_, buffer)| *buffer);
         let mut issue = Issue::new(held.file.raw(), self.patience(), &**self.ring);
-        issue.buffer = selected.map(|selected| selected.buffer).or(registered);
+        if let Some(selected) = &selected {
+            issue.buffer = Some(selected.first());
+            issue.more_buffers = selected.others();
+            issue.buffers_ran_out = selected.emptied();
+        } else {
+            issue.buffer = registered;
+        }
         match &held.file {
             FileRef::Registered(file) => issue.status_flags = Some(file.status_flags()),
             FileRef::Program(fd) => issue.is_direct = self.ring.beliefs.is_direct(*fd),
@@ -130,12 +136,13 @@ impl Turn<'_> {
             self.ring.beliefs.note(*fd, is_direct);
         }
         let used = issue.buffer_used;
+        let bytes_used = issue.bytes_used;
         if let Some(started) = started {
             self.ring.latency.record(started);
         }
         match selected {
             None => outcome,
-            Some(selected) => self.settle(selected, used, outcome, held),
+            Some(selected) => self.settle(selected, used, bytes_used, outcome, held),
         }
     }
 
@@ -155,13 +162,11 @@ impl Turn<'_> {
         if let Some(selected) = held.selected.take() {
             return Ok(Some(selected));
         }
-        if !operation.wants_buffer() {
-            return Ok(None);
-        }
+        let Some(demand) = operation.wants_buffers() else { return Ok(None) };
         let mut provided = self.ring.provided.lock();
-        match provided.select(facts.buffer_index) {
-            // It names a buffer group that does not exist by another errno than the others.
-            Err(_) if facts.opcode == Opcode::Send.number() && !provided.has_group(facts.buffer_index) => {
+        match provided.select(facts.buffer_index, &demand) {
+            // Sends and bundles name a buffer group that does not exist by another errno than the others.
+            Err(_) if (demand.at_once || demand.bundle) && !provided.has_group(facts.buffer_index) => {
                 Err(Errno::NOENT)
             }
             result => result.map(Some),
@@ -169,13 +174,26 @@ impl Turn<'_> {
     }
 
     /// What becomes of the provided buffer of an attempt.
-    fn settle(&mut self, selected: Selected, used: bool, mut outcome: Outcome, held: &mut Held) -> Outcome {
+    fn settle(
+        &mut self,
+        mut selected: Selected,
+        used: bool,
+        bytes_used: Option<u64>,
+        mut outcome: Outcome,
+        held: &mut Held,
+    ) -> Outcome {
         match &mut outcome {
             Outcome::Done(completion) | Outcome::More(completion) if completion.result > 0 || used => {
-                completion.flags |= selected.cqe_flags();
+                let bytes = bytes_used.unwrap_or(completion.result.max(0) as u64);
+                completion.flags |= self.ring.provided.lock().use_up(&mut selected, bytes);
             }
             // It holds a part of the data, or gives the rest of it, at the next attempt.
-            Outcome::WaitFor { .. } | Outcome::Punt if used => held.selected = Some(selected),
+            Outcome::WaitFor { .. } | Outcome::Punt if used => {
+                if selected.at_once {
+                    self.ring.provided.lock().use_up(&mut selected, 0);
+                }
+                held.selected = Some(selected);
+            }
             _ => self.ring.provided.lock().put_back(selected),
         }
         outcome

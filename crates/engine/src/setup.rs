@@ -24,6 +24,7 @@ pub const FEATURES: Features = Features::SINGLE_MMAP
     .union(Features::CQE_SKIP)
     .union(Features::LINKED_FILE)
     .union(Features::REG_REG_RING)
+    .union(Features::RECVSEND_BUNDLE)
     .union(Features::MIN_TIMEOUT)
     .union(Features::RW_ATTR)
     .union(Features::NO_IOWAIT);

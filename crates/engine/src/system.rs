@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use ringer_abi::{EnterFlags, OFF_CQ_RING, OFF_SQ_RING, OFF_SQES, Params, RegisterOpcode, SetupFlags, uapi};
+use ringer_abi::{
+    EnterFlags, OFF_CQ_RING, OFF_PBUF_RING, OFF_SQ_RING, OFF_SQES, Params, RegisterOpcode, SetupFlags, uapi,
+};
 use ringer_ring::Area;
 use ringer_sys::{Errno, UserAddress, descriptor};
 
@@ -349,6 +351,7 @@ impl System {
         let area = match mapping.offset & AREA_MASK {
             OFF_SQ_RING | OFF_CQ_RING => Area::Rings,
             OFF_SQES => Area::Sqes,
+            OFF_PBUF_RING => return map_buffer_ring(&ring, mapping),
             _ => return Err(Errno::NOMEM),
         };
         ring.shared.map(area, mapping.address.get(), mapping.length, mapping.protection, mapping.flags)
@@ -449,6 +452,18 @@ impl System {
         // Their requests are the parent's: nothing of them may be cancelled or posted here.
         known.into_iter().for_each(|(old, _)| std::mem::forget(old));
     }
+}
+
+/// Maps a ring of provided buffers that the engine allocated. The middle bits of the offset are the group.
+///
+/// # Errors
+/// `ENOMEM` when there is no such ring.
+fn map_buffer_ring(ring: &Ring, mapping: &Mapping) -> Result<usize, Errno> {
+    let group = (mapping.offset & !AREA_MASK) >> uapi::IORING_OFF_PBUF_SHIFT;
+    let group = u16::try_from(group).map_err(|_| Errno::NOMEM)?;
+    let provided = ring.provided.lock();
+    let pages = provided.ring(group).ok().and_then(|ring| ring.pages()).ok_or(Errno::NOMEM)?;
+    pages.map(mapping.address.get(), mapping.length, mapping.protection, mapping.flags)
 }
 
 /// The last descriptor is gone: everything pending is cancelled, the polling thread ends.

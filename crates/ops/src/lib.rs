@@ -54,7 +54,7 @@ pub mod xattr;
 pub mod zero_copy;
 
 pub use operation::{
-    Buffer, Completion, DeviceTransfer, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits,
-    Way,
+    Buffer, BufferDemand, Completion, DeviceTransfer, FileSlot, Issue, Op, Outcome, Patience, Prepare,
+    Resources, Traits, Way,
 };
 pub use table::{Attempt, Operation, Row, row};

@@ -5,7 +5,7 @@ use ringer_sys::{Errno, UserAddress};
 
 use crate::message_transfer::{MessageHeader, Progress};
 use crate::net::read_name;
-use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Buffer, BufferDemand, Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::recv::Receiving;
 use crate::segments::Segments;
 use crate::send::Sending;
@@ -66,26 +66,24 @@ pub struct Recvmsg {
     name_length: u32,
     control: u64,
     control_length: u64,
-    /// With provided buffers the most to put into one, 0 for no limit.
-    limit: u64,
 }
 
 impl Op for Recvmsg {
     const TRAITS: Traits = Traits { ioprio: true, buffer_select: true, ..Traits::FILE };
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
-        let receiving = Receiving::prepare(sqe)?;
+        let mut receiving = Receiving::prepare(sqe)?;
         let header = MessageHeader::read(sqe.addr())?;
         header.check_name()?;
-        let (segments, limit) = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
-            let limit = match header.segment_count {
+        let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
+            receiving.limit = match header.segment_count {
                 0 => 0,
                 1 => UserAddress::new(header.segments).read::<[u64; 2]>()?[1],
                 _ => return Err(Errno::INVAL),
             };
-            (Segments::one(0, 0), limit)
+            Segments::one(0, 0)
         } else {
-            (Segments::read(header.segments, header.segment_count)?, 0)
+            Segments::read(header.segments, header.segment_count)?
         };
         if receiving.multishot {
             prefix_length(header.name_length, header.control_length)?;
@@ -98,19 +96,18 @@ impl Op for Recvmsg {
             name_length: header.name_length,
             control: header.control,
             control_length: header.control_length,
-            limit,
         })
     }
 
-    fn wants_buffer(&self) -> bool {
-        self.receiving.wants_buffer()
+    fn wants_buffers(&self) -> Option<BufferDemand> {
+        self.receiving.wants_buffers()
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(wait) = self.receiving.first_wait() {
             return wait;
         }
-        let buffer = self.receiving.new_buffer(context, self.limit);
+        let buffer = self.receiving.new_buffer(context);
         if self.receiving.multishot {
             return match buffer {
                 Some(buffer) => self.receive_into(context, buffer),
@@ -185,7 +182,7 @@ impl Recvmsg {
             return Outcome::failed(errno);
         }
         let completion = Completion::new((prefix + bytes.min(room)) as i32);
-        self.receiving.finish(context.fd, completion, bytes, room)
+        self.receiving.finish(context, completion, bytes, room)
     }
 }
 

@@ -99,6 +99,11 @@ impl Progress {
         self.flags | MSG_DONTWAIT
     }
 
+    /// Another transfer by the same rules begins.
+    pub(crate) const fn start_over(&mut self) {
+        self.done = 0;
+    }
+
     /// Whether the program wants no wait at all.
     pub(crate) const fn is_impatient(&self) -> bool {
         self.flags & MSG_DONTWAIT != 0

@@ -36,10 +36,10 @@ pub trait Op: Sized + Send {
         None
     }
 
-    /// Whether the next attempt uses a provided buffer, if the SQE selects one. Without, the attempt finds
+    /// The provided buffers that the next attempt uses, if the SQE selects some. Without, the attempt finds
     /// none in [`Issue::buffer`], and an empty group is no reason not to make it.
-    fn wants_buffer(&self) -> bool {
-        true
+    fn wants_buffers(&self) -> Option<BufferDemand> {
+        Some(BufferDemand::default())
     }
 
     /// Ends the request with an error that is the engine's: no such file, a cancellation. After
@@ -124,6 +124,24 @@ pub struct Buffer {
     pub length: u32,
 }
 
+/// The provided buffers that an attempt needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BufferDemand {
+    /// At most this many bytes; 0 for no limit.
+    pub limit: u64,
+    /// Several buffers that follow each other, as many as the limit needs (`IORING_RECVSEND_BUNDLE`).
+    pub bundle: bool,
+    /// All of them are used up by the first attempt, whatever becomes of it.
+    pub at_once: bool,
+}
+
+impl BufferDemand {
+    /// How many bytes of a buffer of this length are beyond the limit.
+    pub fn excess(&self, length: u32) -> u32 {
+        if self.limit == 0 { 0 } else { u64::from(length).saturating_sub(self.limit) as u32 }
+    }
+}
+
 /// One attempt's surroundings.
 pub struct Issue<'a> {
     /// The file, for operations that need one. Open for as long as the attempt lasts.
@@ -137,9 +155,15 @@ pub struct Issue<'a> {
     pub is_direct: Option<bool>,
     /// The provided buffer that the engine selected for this attempt.
     pub buffer: Option<Buffer>,
+    /// The others, when it selected a bundle.
+    pub more_buffers: &'a [Buffer],
+    /// The group had no more buffers, though more would have been taken.
+    pub buffers_ran_out: bool,
     /// Set by the operation when it used up the selected buffer though the result is not positive. With
     /// [`Outcome::WaitFor`]: the buffer is partly used, and stays the request's for its later attempts.
     pub buffer_used: bool,
+    /// How many bytes of the buffers were used, when it is not as many as the result says.
+    pub bytes_used: Option<u64>,
     /// The second half of the result's CQE, on a ring with 32-byte CQEs. Zero unless the operation sets it.
     pub extra: [u64; 2],
     /// The ring's registered files.
@@ -156,7 +180,10 @@ impl<'a> Issue<'a> {
             status_flags: None,
             is_direct: None,
             buffer: None,
+            more_buffers: &[],
+            buffers_ran_out: false,
             buffer_used: false,
+            bytes_used: None,
             extra: [0; 2],
             resources,
         }

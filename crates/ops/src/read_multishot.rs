@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Buffer, BufferDemand, Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::rw::{KNOWN_RW_FLAGS, RWF_NOWAIT, check_priority};
 
 /// `RWF_HIPRI`: polled completion, which a stream does not have.
@@ -45,8 +45,8 @@ impl Op for ReadMultishot {
         Ok(Self { offset: sqe.off(), flags: sqe.op_flags(), pollable: false, waits: false })
     }
 
-    fn wants_buffer(&self) -> bool {
-        !self.waits
+    fn wants_buffers(&self) -> Option<BufferDemand> {
+        (!self.waits).then(BufferDemand::default)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use ringer_abi::{CqeFlags, Sqe, SqeFlags, uapi};
+use ringer_abi::{CqeFlags, Opcode, Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
@@ -10,7 +10,7 @@ use crate::net::{
     INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, check_range,
     has_more_to_read, is_at_end_of_tcp, is_stream,
 };
-use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Buffer, BufferDemand, Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::segments::Segments;
 
 /// The rules of one receiving request.
@@ -19,6 +19,12 @@ pub(crate) struct Receiving {
     pub(crate) progress: Progress,
     /// Delivers every message by a CQE of its own.
     pub(crate) multishot: bool,
+    /// Receives into several provided buffers at once.
+    bundle: bool,
+    /// The most bytes to put into a provided buffer or a bundle; 0 for no limit.
+    pub(crate) limit: u64,
+    /// How many bytes are left of those that a multishot receive may deliver in all. `None`: without a limit.
+    total_left: Option<u32>,
     /// A provided buffer was begun; it stays with the request until it is full.
     has_buffer: bool,
     /// Nothing is left to read; only a new report of the socket makes another attempt worthwhile.
@@ -35,17 +41,30 @@ impl Receiving {
     /// `MSG_WAITALL`.
     pub(crate) fn prepare(sqe: &Sqe) -> Result<Self, Errno> {
         let flags = u32::from(sqe.ioprio());
+        let is_message = sqe.opcode() == Opcode::Recvmsg.number();
         let known = uapi::IORING_RECVSEND_POLL_FIRST | uapi::IORING_RECV_MULTISHOT;
-        if sqe.off() != 0 || sqe.file_index() != 0 || flags & !known != 0 {
+        let known = known | if is_message { 0 } else { uapi::IORING_RECVSEND_BUNDLE };
+        let multishot = flags & uapi::IORING_RECV_MULTISHOT != 0;
+        // `optlen` shares its place with `file_index`: the bytes of all results together.
+        let total = sqe.file_index();
+        if sqe.off() != 0 || flags & !known != 0 || total != 0 && (is_message || !multishot) {
             return Err(Errno::INVAL);
         }
-        let multishot = flags & uapi::IORING_RECV_MULTISHOT != 0;
         let selects = sqe.flags().contains(SqeFlags::BUFFER_SELECT);
         if multishot && (!selects || sqe.op_flags() & MSG_WAITALL != 0) {
             return Err(Errno::INVAL);
         }
         let progress = Progress::new(sqe.op_flags(), flags & uapi::IORING_RECVSEND_POLL_FIRST != 0);
-        Ok(Self { progress, multishot, has_buffer: false, is_drained: false, stream: None })
+        Ok(Self {
+            progress,
+            multishot,
+            bundle: selects && flags & uapi::IORING_RECVSEND_BUNDLE != 0,
+            limit: if is_message { 0 } else { u64::from(sqe.len()) },
+            total_left: (total != 0).then_some(total),
+            has_buffer: false,
+            is_drained: false,
+            stream: None,
+        })
     }
 
     /// What has to be waited for before an attempt makes sense.
@@ -56,17 +75,30 @@ impl Receiving {
         self.progress.first_wait(self.events())
     }
 
-    /// Whether the next attempt will look for a provided buffer.
-    pub(crate) const fn wants_buffer(&self) -> bool {
-        !self.has_buffer && !self.is_drained && !self.progress.polls_first()
+    /// The provided buffers that the next attempt will look for.
+    pub(crate) fn wants_buffers(&self) -> Option<BufferDemand> {
+        if self.has_buffer || self.is_drained || self.progress.polls_first() {
+            return None;
+        }
+        let limit = self.limit_now();
+        // All of a bundle without a limit would be more than anybody sends.
+        let bundle = self.bundle && (limit > 0 || !self.progress.wants_all());
+        Some(BufferDemand { limit, bundle, at_once: false })
     }
 
-    /// The provided buffer of this attempt, shortened to `limit` bytes unless that is 0.
-    /// `None` when a buffer is not wanted, or one is in use already.
-    pub(crate) fn new_buffer(&self, context: &Issue<'_>, limit: u64) -> Option<Buffer> {
-        let buffer = context.buffer.filter(|_| !self.has_buffer)?;
-        let length = if limit == 0 { buffer.length } else { limit.min(u64::from(buffer.length)) as u32 };
-        Some(Buffer { length, ..buffer })
+    /// The most bytes to receive at once; 0 for no limit.
+    fn limit_now(&self) -> u64 {
+        match self.total_left {
+            // Single buffers are not cut to it.
+            Some(left) if self.bundle && self.limit == 0 => u64::from(left),
+            Some(left) if self.bundle => self.limit.min(u64::from(left)),
+            _ => self.limit,
+        }
+    }
+
+    /// The provided buffer of this attempt. `None` when a buffer is not wanted, or one is in use already.
+    pub(crate) fn new_buffer(&self, context: &Issue<'_>) -> Option<Buffer> {
+        context.buffer.filter(|_| !self.has_buffer)
     }
 
     /// Judges an attempt on `segments`. `whole`: less than all of it is a failure.
@@ -92,23 +124,45 @@ impl Receiving {
                 self.wait()
             }
             Step::End(completion) => match result {
-                Ok(bytes) => self.finish(context.fd, completion, bytes as u64, asked),
+                Ok(bytes) => self.finish(context, completion, bytes as u64, asked),
                 Err(_) => Outcome::Done(completion),
             },
         }
     }
 
     /// The CQE for `bytes` received into `asked`; a multishot receive goes on after anything but the end.
-    pub(crate) fn finish(&mut self, fd: RawFd, completion: Completion, bytes: u64, asked: u64) -> Outcome {
+    pub(crate) fn finish(
+        &mut self,
+        context: &Issue<'_>,
+        completion: Completion,
+        bytes: u64,
+        asked: u64,
+    ) -> Outcome {
+        let fd = context.fd;
         let has_more = self.has_more(fd, bytes, asked);
         let flags = if has_more { CqeFlags::SOCK_NONEMPTY.bits() } else { 0 };
         let completion = completion.with_flags(flags);
-        if !self.multishot || bytes == 0 {
+        let buffers_end = self.bundle && self.is_end_of_buffers(context, has_more && bytes >= asked);
+        if !self.multishot || bytes == 0 || self.is_at_limit(completion.result) || buffers_end {
             return Outcome::Done(completion);
         }
         let stream = *self.stream.get_or_insert_with(|| is_stream(fd));
         self.is_drained = stream && !has_more;
         Outcome::More(completion)
+    }
+
+    /// Whether a multishot receive ends with a bundle that took the last buffers. Where the bytes were limited it does when it
+    /// could have taken more, else when it was a single buffer, or there were more bytes than buffers.
+    fn is_end_of_buffers(&self, context: &Issue<'_>, too_few: bool) -> bool {
+        context.buffers_ran_out && (self.limit_now() > 0 || context.more_buffers.is_empty() || too_few)
+    }
+
+    /// Counts a result of a multishot receive. Whether it was the last that its limit allows.
+    fn is_at_limit(&mut self, result: i32) -> bool {
+        let Some(left) = &mut self.total_left else { return false };
+        // A limit beyond an `int` is over at once, as in Linux.
+        *left = if *left > INT_MAX { 0 } else { left.saturating_sub(result as u32) };
+        *left == 0
     }
 
     /// Whether `IORING_CQE_F_SOCK_NONEMPTY` holds after a receive. A stream that gave less than asked
@@ -135,8 +189,6 @@ impl Receiving {
 pub struct Recv {
     receiving: Receiving,
     segments: Segments,
-    /// `len`: with provided buffers the most to put into one, 0 for no limit.
-    limit: u32,
 }
 
 impl Op for Recv {
@@ -145,35 +197,36 @@ impl Op for Recv {
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let receiving = Receiving::prepare(sqe)?;
         let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
+            check_range(0, sqe.len(), INT_MAX)?;
             Segments::one(0, 0)
         } else {
             check_range(sqe.addr(), sqe.len(), INT_MAX)?;
             Segments::one(sqe.addr(), u64::from(sqe.len()))
         };
-        Ok(Self { receiving, segments, limit: sqe.len() })
+        Ok(Self { receiving, segments })
     }
 
-    fn wants_buffer(&self) -> bool {
-        self.receiving.wants_buffer()
+    fn wants_buffers(&self) -> Option<BufferDemand> {
+        self.receiving.wants_buffers()
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(wait) = self.receiving.first_wait() {
             return wait;
         }
-        if let Some(buffer) = self.receiving.new_buffer(context, u64::from(self.limit)) {
-            self.segments = Segments::one(buffer.address.get(), u64::from(buffer.length));
+        if let Some(buffer) = self.receiving.new_buffer(context) {
+            self.segments = Segments::of_buffers(buffer, context.more_buffers);
         }
         let whole = self.receiving.progress.wants_all();
         let mut header = MessageHeader::default().with_segments(&self.segments);
         let flags = self.receiving.progress.call_flags();
-        let result = if whole {
+        let result = match self.segments.rest() {
+            &[[address, length]] if !whole => {
+                let null = UserAddress::new(0);
+                call::recvfrom(context.fd, UserAddress::new(address), length as usize, flags, null, null)
+            }
             // Only this call tells whether a datagram was cut.
-            header.receive(context.fd, flags)
-        } else {
-            let [address, length] = self.segments.rest()[0];
-            let null = UserAddress::new(0);
-            call::recvfrom(context.fd, UserAddress::new(address), length as usize, flags, null, null)
+            _ => header.receive(context.fd, flags),
         };
         self.receiving.judge(context, &mut self.segments, result, whole, header.flags)
     }

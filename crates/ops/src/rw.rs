@@ -101,12 +101,6 @@ impl Op for Transfer {
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        if self.flags & !KNOWN_RW_FLAGS != 0 {
-            return Outcome::failed(Errno::OPNOTSUPP);
-        }
-        if let Err(errno) = self.check_polled(context) {
-            return Outcome::failed(errno);
-        }
         if let Some(buffer) = context.buffer {
             let length = match &self.memory {
                 Memory::Range([_, length]) if *length != 0 => (*length).min(u64::from(buffer.length)),
@@ -114,17 +108,13 @@ impl Op for Transfer {
             };
             self.memory = Memory::Range([buffer.address.get(), length]);
         }
-        loop {
-            match self.attempt(context) {
-                Step::Again => {}
-                Step::Finish(outcome) => {
-                    // The end of the file uses the buffer up, too.
-                    context.buffer_used =
-                        matches!(&outcome, Outcome::Done(completion) if completion.result >= 0);
-                    return outcome;
-                }
-            }
+        let outcome = self.transfer(context);
+        if context.buffer.is_some()
+            && let Outcome::Done(completion) = &outcome
+        {
+            self.tell_of_buffer(context, completion.result);
         }
+        outcome
     }
 }
 
@@ -135,6 +125,33 @@ enum Step {
 }
 
 impl Transfer {
+    /// What becomes of a provided buffer. The end of the file uses it up. What cannot be waited for does so with all of the
+    /// bytes that were asked for, whatever came of it: Linux does not look back.
+    fn tell_of_buffer(&self, context: &mut Issue<'_>, result: i32) {
+        let is_full = result >= 0 && result as u64 == self.wanted();
+        let is_waited_for = is_full
+            || match self.kind {
+                Some(kind) => kind == FileKind::Stream,
+                None => !call::file_kind(context.fd).is_ok_and(|kind| kind == FileKind::Seekable),
+            };
+        context.buffer_used = result >= 0 || !is_waited_for;
+        context.bytes_used = (!is_waited_for).then(|| self.wanted());
+    }
+
+    fn transfer(&mut self, context: &mut Issue<'_>) -> Outcome {
+        if self.flags & !KNOWN_RW_FLAGS != 0 {
+            return Outcome::failed(Errno::OPNOTSUPP);
+        }
+        if let Err(errno) = self.check_polled(context) {
+            return Outcome::failed(errno);
+        }
+        loop {
+            if let Step::Finish(outcome) = self.attempt(context) {
+                return outcome;
+            }
+        }
+    }
+
     fn attempt(&mut self, context: &mut Issue<'_>) -> Step {
         // A device is waited for by a worker, or by whatever the engine has for direct I/O.
         if context.patience != Patience::Unlimited && self.may_be_direct() {

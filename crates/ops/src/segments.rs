@@ -3,6 +3,7 @@
 use ringer_sys::{Errno, UserAddress};
 
 use crate::net::check_user_space;
+use crate::operation::Buffer;
 
 /// One `struct iovec`: address and length.
 pub(crate) type Segment = [u64; 2];
@@ -21,6 +22,16 @@ impl Segments {
     /// One range.
     pub(crate) const fn one(address: u64, length: u64) -> Self {
         Self::One([[address, length]])
+    }
+
+    /// Provided buffers: one, or a bundle.
+    pub(crate) fn of_buffers(first: Buffer, more: &[Buffer]) -> Self {
+        let segment = |buffer: &Buffer| [buffer.address.get(), u64::from(buffer.length)];
+        if more.is_empty() {
+            return Self::One([segment(&first)]);
+        }
+        let list = std::iter::once(&first).chain(more).map(segment).collect();
+        Self::Many { list, first: 0 }
     }
 
     /// Copies a vector of the program.

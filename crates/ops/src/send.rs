@@ -7,7 +7,7 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
 use crate::net::{Address, INT_MAX, MSG_NOSIGNAL, POLLOUT, check_range, read_address};
-use crate::operation::{Buffer, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{BufferDemand, Issue, Op, Outcome, Prepare, Traits};
 use crate::segments::Segments;
 
 /// Bytes on their way to a socket.
@@ -24,11 +24,6 @@ pub(crate) struct Sending {
 }
 
 impl Sending {
-    /// Sends from this buffer.
-    pub(crate) fn use_buffer(&mut self, buffer: Buffer) {
-        self.segments = Segments::one(buffer.address.get(), u64::from(buffer.length));
-    }
-
     /// Makes one attempt that does not wait.
     pub(crate) fn attempt(&mut self, fd: RawFd) -> Outcome {
         if let Some(wait) = self.progress.first_wait(POLLOUT) {
@@ -74,8 +69,14 @@ impl Sending {
 #[derive(Debug)]
 pub struct Send {
     sending: Sending,
-    /// A provided buffer was taken; it stays with the request until the end.
-    has_buffer: bool,
+    /// With provided buffers, the most to send of them; then nothing but the memory of the program limits it.
+    limit: u32,
+    /// Sends a bundle, and then the next one until there are no buffers left.
+    bundle: bool,
+    /// Provided buffers were taken; they stay with the request until they are sent.
+    has_buffers: bool,
+    /// They were the last ones.
+    ran_out: bool,
 }
 
 impl Send {
@@ -93,6 +94,7 @@ impl Send {
             (address, length) => Some(read_address(address, u32::from(length))?),
         };
         let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
+            check_range(0, sqe.len(), most)?;
             Segments::one(0, 0)
         } else if flags & uapi::IORING_SEND_VECTORIZED != 0 {
             Segments::read(sqe.addr(), u64::from(sqe.len())).map_err(|errno| match errno {
@@ -113,22 +115,42 @@ impl Op for Send {
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let known = uapi::IORING_RECVSEND_POLL_FIRST | uapi::IORING_SEND_VECTORIZED;
-        Ok(Self { sending: Self::prepare_sending(sqe, known, INT_MAX)?, has_buffer: false })
+        let known = known | uapi::IORING_RECVSEND_BUNDLE;
+        let sending = Self::prepare_sending(sqe, known, INT_MAX)?;
+        let bundle = u32::from(sqe.ioprio()) & uapi::IORING_RECVSEND_BUNDLE != 0;
+        Ok(Self { sending, limit: sqe.len(), bundle, has_buffers: false, ran_out: false })
     }
 
-    fn wants_buffer(&self) -> bool {
-        !self.has_buffer
+    fn wants_buffers(&self) -> Option<BufferDemand> {
+        let limit = if self.limit == 0 { INT_MAX } else { self.limit };
+        // Linux takes the buffers whatever becomes of the send.
+        let demand = BufferDemand { limit: u64::from(limit), bundle: self.bundle, at_once: true };
+        (!self.has_buffers).then_some(demand)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(buffer) = context.buffer
-            && !self.has_buffer
+            && !self.has_buffers
         {
-            self.sending.use_buffer(buffer);
-            self.has_buffer = true;
+            self.sending.segments = Segments::of_buffers(buffer, context.more_buffers);
+            self.has_buffers = true;
+            self.ran_out = context.buffers_ran_out;
         }
-        // Linux takes the buffer whatever becomes of the send.
-        context.buffer_used = self.has_buffer;
-        self.sending.attempt(context.fd)
+        context.buffer_used = self.has_buffers;
+        match self.sending.attempt(context.fd) {
+            Outcome::Done(completion) if completion.result == -Errno::NOTSOCK.raw_os_error() => {
+                context.buffer_used = false;
+                Outcome::Done(completion)
+            }
+            Outcome::Done(completion) if self.bundle && completion.result > 0 && !self.ran_out => {
+                // The limit was for the first one, and memory of the program's own is sent.
+                self.limit = 0;
+                self.has_buffers = false;
+                self.sending.segments = Segments::one(0, 0);
+                self.sending.progress.start_over();
+                Outcome::More(completion)
+            }
+            outcome => outcome,
+        }
     }
 }

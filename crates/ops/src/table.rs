@@ -3,12 +3,12 @@
 use ringer_abi::{Opcode, Sqe};
 use ringer_sys::Errno;
 
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Way};
+use crate::operation::{BufferDemand, Issue, Op, Outcome, Prepare, Traits, Way};
 
 /// An operation of any kind, for the length of one attempt.
 pub trait Attempt {
-    /// See [`Op::wants_buffer`].
-    fn wants_buffer(&self) -> bool;
+    /// See [`Op::wants_buffers`].
+    fn wants_buffers(&self) -> Option<BufferDemand>;
 
     /// See [`Op::refuse`].
     fn refuse(&mut self, errno: Errno) -> Outcome;
@@ -18,8 +18,8 @@ pub trait Attempt {
 }
 
 impl<T: Op> Attempt for T {
-    fn wants_buffer(&self) -> bool {
-        Op::wants_buffer(self)
+    fn wants_buffers(&self) -> Option<BufferDemand> {
+        Op::wants_buffers(self)
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {
@@ -142,8 +142,8 @@ macro_rules! operations {
         }
 
         impl Attempt for Operation {
-            fn wants_buffer(&self) -> bool {
-                match self { $(Self::$opcode(operation) => Op::wants_buffer(operation),)* }
+            fn wants_buffers(&self) -> Option<BufferDemand> {
+                match self { $(Self::$opcode(operation) => Op::wants_buffers(operation),)* }
             }
 
             fn refuse(&mut self, errno: Errno) -> Outcome {

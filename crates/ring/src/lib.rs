@@ -14,8 +14,11 @@
 //! | `memory.rs` | what the protocol needs of memory; below it the pages and the model's heap |
 //! | `shape.rs` | sizes and offsets |
 //! | `shared_ring.rs`, `program_mapping.rs`, `lock.rs` | the engine's ring: its pages, the program's mappings, its locks |
+//! | `buffer_pages.rs` | pages of a ring of provided buffers |
 //! | `client_ring.rs` | the program's ring over mappings of any io_uring |
 
+#[cfg(not(loom))]
+mod buffer_pages;
 #[cfg(not(loom))]
 mod client_ring;
 mod cq;
@@ -35,6 +38,8 @@ mod sq;
 mod waiters;
 mod wakeup;
 
+#[cfg(not(loom))]
+pub use buffer_pages::BufferPages;
 #[cfg(not(loom))]
 pub use client_ring::MappedClientRing;
 pub use cq::CqFull;

@@ -1,28 +1,48 @@
 //! Register calls for rings of provided buffers.
 
+use ringer_abi::uapi;
 use ringer_sys::{Errno, UserAddress};
 
+use crate::provided::BufferRing;
 use crate::ring::Ring;
 
 /// The largest buffer ring.
 const MOST_ENTRIES: u32 = 1 << 15;
 const PAGE: u64 = 4096;
 
-/// `IORING_REGISTER_PBUF_RING`. Source: `io_uring_register_buf_ring.3`. The program brings the memory;
-/// rings that the kernel would allocate (`IOU_PBUF_RING_MMAP`) and incremental consumption are not served.
+const MAPPED: u16 = uapi::io_uring_register_pbuf_ring_flags::IOU_PBUF_RING_MMAP as u16;
+const INCREMENTAL: u16 = uapi::io_uring_register_pbuf_ring_flags::IOU_PBUF_RING_INC as u16;
+
+/// `IORING_REGISTER_PBUF_RING`. Source: `io_uring_register_buf_ring.3`. The program brings the memory, or maps that of the
+/// engine (`IOU_PBUF_RING_MMAP`); then its address means nothing.
 ///
 /// # Errors
-/// `EINVAL` for a bad size or address or an unserved flag, `EEXIST` for a group with buffers, `EFAULT`.
+/// `EINVAL` for a bad size or address or an unknown flag, `EEXIST` for a group with buffers, `EFAULT`, `ENOMEM`.
 pub(crate) fn register(ring: &Ring, argument: UserAddress, count: u32) -> Result<i32, Errno> {
     let (address, entries, group, flags) = read(argument, count)?;
-    if flags != 0 || address.get() % PAGE != 0 || !entries.is_power_of_two() || entries > MOST_ENTRIES {
+    if flags & !(MAPPED | INCREMENTAL) != 0 || !entries.is_power_of_two() || entries > MOST_ENTRIES {
+        return Err(Errno::INVAL);
+    }
+    ring.provided.lock().check_free(group)?;
+    let incremental = flags & INCREMENTAL != 0;
+    let buffers = if flags & MAPPED != 0 {
+        BufferRing::allocate(entries as u16, incremental)?
+    } else {
+        check_memory(address)?;
+        BufferRing::new(address, entries as u16, incremental)
+    };
+    ring.provided.lock().register_ring(group, buffers).map(|()| 0)
+}
+
+/// Checks where the program has its ring.
+fn check_memory(address: UserAddress) -> Result<(), Errno> {
+    if !address.get().is_multiple_of(PAGE) {
         return Err(Errno::INVAL);
     }
     if address.is_null() {
         return Err(Errno::FAULT);
     }
-    address.read::<u16>()?;
-    ring.provided.lock().register_ring(group, address, entries as u16).map(|()| 0)
+    address.read::<u16>().map(drop)
 }
 
 /// `IORING_UNREGISTER_PBUF_RING`.
@@ -51,7 +71,8 @@ pub(crate) fn status(ring: &Ring, argument: UserAddress, count: u32) -> Result<i
         return Err(Errno::INVAL);
     }
     let group = u16::try_from(words[0]).map_err(|_| Errno::NOENT)?;
-    argument.add(4).write(ring.provided.lock().ring_head(group)?)?;
+    let head = u32::from(ring.provided.lock().ring(group)?.consumed());
+    argument.add(4).write(head)?;
     Ok(0)
 }
 
