@@ -13,7 +13,7 @@ use net_support::{
     more, read, refusal, result, tcp_pair, transfer, unix_pair, wait_until_ready, write,
 };
 use ringer_abi::{Opcode, SqeFlags, uapi};
-use ringer_ops::{Buffer, Patience};
+use ringer_ops::{Attempt, Buffer, Patience};
 use ringer_sys::{Errno, UserAddress};
 
 const POLL_FIRST: u16 = uapi::IORING_RECVSEND_POLL_FIRST as u16;
@@ -188,11 +188,14 @@ fn a_provided_buffer_is_filled_up_to_the_limit_and_kept_after_a_part() {
     let buffer = Buffer { address: UserAddress::of(&raw mut provided), length: 16 };
     let recv = sqe(Opcode::Recv).with_fd(fd).with_flags(SqeFlags::BUFFER_SELECT);
     let mut operation = prepare(&recv.with_len(3)).expect("a good request");
-    let (outcome, used) = attempt_buffered(&mut operation, fd, Some(buffer));
+    // The engine keeps to the limit that the operation tells.
+    assert_eq!(operation.wants_buffers().map(|demand| demand.limit), Some(3));
+    let shortened = Some(Buffer { length: 3, ..buffer });
+    let (outcome, used) = attempt_buffered(&mut operation, fd, shortened);
     assert_waits(&outcome, POLLIN);
     assert!(!used);
     write(&there, b"abcd");
-    let (outcome, _) = attempt_buffered(&mut operation, fd, Some(buffer));
+    let (outcome, _) = attempt_buffered(&mut operation, fd, shortened);
     assert_eq!(done(outcome).result, 3);
 
     let mut operation = prepare(&recv.with_op_flags(MSG_WAITALL)).expect("a good request");
