@@ -17,8 +17,8 @@ use crate::code::{self, Edit};
 use crate::functions::Object;
 use crate::listing::Listing;
 use crate::memory_map::MemoryMap;
-use crate::padding::{self, Earlier, Place};
-use crate::trampoline::{NEAR_JUMP, NEAR_JUMP_CODE, SHORT_JUMP, Trampolines, near_jump, short_jump};
+use crate::padding::{self, BREAK, Earlier, Way};
+use crate::trampoline::{NEAR_JUMP_CODE, SHORT_JUMP, SHORT_JUMP_CODE, Trampolines, near_jump};
 use crate::{handlers, neighbours, process, start};
 
 /// Sites that are remembered. More than that are left alone.
@@ -85,16 +85,18 @@ impl Sites {
         let listing = Listing::of(&function.range)?;
         listing.index_of(site).ok_or(Refusal::Function)?;
         // An object that was unloaded took its jumps along.
-        self.earlier.jumps.retain(|jump| UserAddress::new(jump.start as u64).read() == Ok(NEAR_JUMP_CODE));
+        self.earlier.jumps.retain(|jump| {
+            let code = UserAddress::new(*jump as u64).read::<u8>();
+            matches!(code, Ok(NEAR_JUMP_CODE | SHORT_JUMP_CODE))
+        });
         match padding::find(site, &listing, &object, &self.earlier)? {
-            Some(place) => self.jump_by(&place, site, &object, &map)?,
+            Some(way) => self.jump_by(&way, site, &object, &map)?,
             None => {
                 let moved = neighbours::find(site, &function, &listing, &object)?;
                 let from = moved[0].ip() as usize;
                 let trampoline = self.trampolines.make(back, moved, object.live())?;
                 let mut bytes = near_jump(from, trampoline).ok_or(Refusal::AddressSpace)?.to_vec();
-                // Nobody comes here; whoever looks finds whole instructions.
-                bytes.resize(back - from, 0x90);
+                bytes.resize(back - from, BREAK);
                 code::write(&[Edit { address: from, bytes }])?;
             }
         }
@@ -102,38 +104,23 @@ impl Sites {
         Ok(())
     }
 
-    fn jump_by(
-        &mut self,
-        place: &Place,
-        site: usize,
-        object: &Object,
-        map: &MemoryMap,
-    ) -> Result<(), Refusal> {
+    fn jump_by(&mut self, way: &Way, site: usize, object: &Object, map: &MemoryMap) -> Result<(), Refusal> {
         let back = site + SHORT_JUMP;
-        let taken = place.jump..place.jump + NEAR_JUMP;
-        if !map.is_code(&(taken.start.min(site)..taken.end.max(back))) {
-            return Err(Refusal::Function);
-        }
         let known = self.made.iter().find(|(address, _)| *address == back).map(|(_, trampoline)| *trampoline);
         let trampoline = match known {
             Some(trampoline) => trampoline,
             None => self.trampolines.make(back, &[], object.live())?,
         };
-        let near = near_jump(taken.start, trampoline).ok_or(Refusal::AddressSpace)?;
-        let short = short_jump(site, taken.start).ok_or(Refusal::AddressSpace)?;
-        let mut edits = vec![
-            Edit { address: taken.start, bytes: near.to_vec() },
-            Edit { address: site, bytes: short.to_vec() },
-        ];
-        if let Some(hop) = &place.hop {
-            let over = short_jump(hop.start, hop.end).ok_or(Refusal::AddressSpace)?;
-            edits.push(Edit { address: hop.start, bytes: over.to_vec() });
+        let near = near_jump(way.end(), trampoline).ok_or(Refusal::AddressSpace)?;
+        let edits = way.edits(site, &near).ok_or(Refusal::Function)?;
+        if !edits.iter().all(|edit| map.is_code(&(edit.address..edit.address + edit.bytes.len()))) {
+            return Err(Refusal::Function);
         }
         code::write(&edits)?;
         if known.is_none() {
             self.made.push((back, trampoline));
         }
-        self.earlier.jumps.push(taken);
+        self.earlier.jumps.extend(way.jumps());
         Ok(())
     }
 }

@@ -157,8 +157,11 @@ pub const NEAR_JUMP: usize = 5;
 /// `jmp` with 8 bits of distance, at `at`.
 pub fn short_jump(at: usize, to: usize) -> Option<[u8; SHORT_JUMP]> {
     let distance = i8::try_from(to as i64 - (at + SHORT_JUMP) as i64).ok()?;
-    Some([0xeb, distance.cast_unsigned()])
+    Some([SHORT_JUMP_CODE, distance.cast_unsigned()])
 }
+
+/// Its first byte.
+pub const SHORT_JUMP_CODE: u8 = 0xeb;
 
 /// The length of a short jump, and of `syscall`.
 pub const SHORT_JUMP: usize = 2;

@@ -64,6 +64,7 @@ patched! {
     far
     red_zone
     hopped
+    chained
     movable
     jump_behind
     other_calls
@@ -89,6 +90,14 @@ refused! {
     onto: "no padding, neighbours may be jumped to";
     unbounded: "function unknown";
     movable_with_threads: "no padding, other threads or handlers";
+}
+
+#[test]
+fn twice() {
+    let Some(programs) = programs() else { return };
+    let summary = summary(programs, &programs.sites, "twice");
+    assert_eq!(summary["patched_sites"], 2, "{summary:#}");
+    assert_eq!(summary["unpatched_sites"], 0, "{summary:#}");
 }
 
 #[test]

@@ -62,6 +62,15 @@ __asm__(".text\n"
 	// A jump to the call itself: what is before it cannot move.
 	FUNCTION(onto) "mov %rcx, %r10\nmov $426, %eax\njmp 1f\nud2\nmov $1, %eax\n1:\nsyscall\nret\n" END(onto)
 	FULL(full_5)
+	// What is in reach has room for a short jump only, which reaches more.
+	FUNCTION(chained) "mov %rcx, %r10\nmov $426, %eax\njmp 1f\nud2\n1:\nsyscall\nret\n.byte 0x0f, 0x1f, 0x40, 0\n"
+	".rept 31\nlea 1(%rax), %rax\n.endr\nret\n.byte 0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0\nret\n" END(chained)
+	FULL(full_7)
+	// Two sites, of which the second is looked at when the first has been patched.
+	FUNCTION(twice) "mov %rcx, %r10\nmov $426, %eax\nsyscall\nmov %rax, -8(%rsp)\n"
+	"xor %esi, %esi\nxor %edx, %edx\nmov $426, %eax\nsyscall\nmov -8(%rsp), %rax\nret\n" END(twice)
+	".skip 13, 0x90\n"
+	FULL(full_8)
 	// Without bounds nothing is known.
 	".globl unbounded\n.type unbounded, @function\nunbounded:\nmov %rcx, %r10\nmov $426, %eax\nsyscall\nret\n"
 	FULL(full_6)
@@ -110,7 +119,7 @@ __asm__(".text\n"
 	FUNCTION(end_of_sites) "ret\n" END(end_of_sites)
 	".section .rodata\nnumber: .long 426\n.text\n");
 
-extern enter_function padded, far, red_zone, hopped, movable, behind, onto, unbounded, hammered;
+extern enter_function padded, far, red_zone, hopped, movable, behind, onto, chained, twice, unbounded, hammered;
 extern long any(long, long, long, long, void *, long, long number);
 extern long registers(void *state);
 
@@ -354,7 +363,7 @@ int main(int count, char **arguments)
 {
 	static const struct { const char *name; enter_function *enter; } sites[] = {
 		{ "padded", padded }, { "far", far }, { "red_zone", red_zone }, { "hopped", hopped }, { "movable", movable },
-		{ "onto", onto }, { "unbounded", unbounded },
+		{ "onto", onto }, { "chained", chained }, { "twice", twice }, { "unbounded", unbounded },
 	};
 	static const struct { const char *name; int (*run)(void); } cases[] = {
 		{ "jump_behind", jump_behind }, { "other_calls", other_calls }, { "all_registers", all_registers },
