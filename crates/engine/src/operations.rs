@@ -38,11 +38,8 @@ impl Turn<'_> {
             Operation::Close(close) => files::close_slot(self.ring, close.file_index - 1).map(|()| 0),
             Operation::ProvideBuffers(provide) => self.ring.provided.lock().provide(provide).map(|()| 0),
             Operation::RemoveBuffers(remove) => self.ring.provided.lock().remove(remove),
-            Operation::MsgRing(message) => {
-                // It may be for this ring, where what was completed before stands before it.
-                self.publish();
-                message::deliver(self.ring, request.fd, message)
-            }
+            // For this ring it comes before what was completed in the same submission, as in the kernel.
+            Operation::MsgRing(message) => message::deliver(self.ring, request.fd, message),
             _ => Err(Errno::OPNOTSUPP),
         };
         let completion = match result {
