@@ -15,7 +15,12 @@ impl Turn<'_> {
     /// Carries out an operation that answered [`ringer_ops::Outcome::Engine`]. Returns the request that follows.
     pub(crate) fn run_engine_operation(&mut self, mut request: Request) -> Option<Request> {
         request.served = Served::Engine;
-        let result = match &request.operation {
+        let result = match &mut request.operation {
+            Operation::Nop(nop) => {
+                nop.is_put_off = false;
+                self.put_off(request);
+                return None;
+            }
             Operation::Timeout(_) => return self.start_timeout(request),
             Operation::FutexWait(_) | Operation::FutexWaitv(_) => return self.start_futex_wait(request),
             Operation::TimeoutRemove(remove) => self.remove_timeout(remove).map(|()| 0),

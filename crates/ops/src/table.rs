@@ -153,7 +153,7 @@ macro_rules! operations {
 }
 
 operations! {
-    Nop => nop::Nop, (5, 1), [Inline];
+    Nop => nop::Nop, (5, 1), [Inline, Engine];
     Readv => rw::Transfer, (5, 1), [Inline, Poll, Worker];
     Writev => rw::Write, (5, 1), [Inline, Poll, Worker];
     ReadFixed => rw::FixedTransfer, (5, 1), [Inline, Poll, Worker];
