@@ -17,6 +17,7 @@ mod futex;
 mod link_timeout;
 mod links;
 mod messages;
+mod msg_ring;
 mod nop;
 mod open_close;
 mod overflow;
@@ -109,6 +110,7 @@ pub fn all() -> Vec<Case> {
         socket::cases,
         send_recv::cases,
         messages::cases,
+        msg_ring::cases,
         splice::cases,
         rw_fixed_vectored::cases,
         paths::cases,

@@ -172,6 +172,12 @@ impl FileTable {
     ) -> Result<Option<Arc<RegisteredFile>>, Errno> {
         let slots = self.slots.as_mut().ok_or(Errno::NXIO)?;
         let slot = slots.get_mut(index as usize).ok_or(Errno::INVAL)?;
+        // The next search starts behind a slot that was filled, and at one that was emptied.
+        match (slot.is_some(), file.is_some()) {
+            (false, true) => self.hint = index + 1,
+            (true, false) => self.hint = index,
+            _ => {}
+        }
         Ok(std::mem::replace(slot, file))
     }
 

@@ -15,7 +15,12 @@ impl Turn<'_> {
     /// Carries out an operation that answered [`ringer_ops::Outcome::Engine`]. Returns the request that follows.
     pub(crate) fn run_engine_operation(&mut self, mut request: Request) -> Option<Request> {
         request.served = Served::Engine;
-        let result = match &request.operation {
+        let result = match &mut request.operation {
+            Operation::Nop(nop) => {
+                nop.is_put_off = false;
+                self.put_off(request);
+                return None;
+            }
             Operation::Timeout(_) => return self.start_timeout(request),
             Operation::FutexWait(_) | Operation::FutexWaitv(_) => return self.start_futex_wait(request),
             Operation::TimeoutRemove(remove) => self.remove_timeout(remove).map(|()| 0),
@@ -38,11 +43,8 @@ impl Turn<'_> {
             Operation::Close(close) => files::close_slot(self.ring, close.file_index - 1).map(|()| 0),
             Operation::ProvideBuffers(provide) => self.ring.provided.lock().provide(provide).map(|()| 0),
             Operation::RemoveBuffers(remove) => self.ring.provided.lock().remove(remove),
-            Operation::MsgRing(message) => {
-                // It may be for this ring, where what was completed before stands before it.
-                self.publish();
-                message::deliver(self.ring, request.fd, message)
-            }
+            // For this ring it comes before what was completed in the same submission, as in the kernel.
+            Operation::MsgRing(message) => message::deliver(self.ring, request.fd, message),
             _ => Err(Errno::OPNOTSUPP),
         };
         let completion = match result {

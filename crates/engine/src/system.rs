@@ -20,7 +20,7 @@ use crate::recent;
 use crate::ring::Ring;
 use crate::sqpoll::PollThread;
 use crate::worker::WorkerPool;
-use crate::{Counters, cancel, register, setup};
+use crate::{Counters, cancel, message, register, setup};
 
 /// What the engine must know of the thread that calls `enter`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -265,8 +265,11 @@ impl System {
             return Err(Errno::INVAL);
         }
         if fd == NO_RING && !by_index {
-            // For the calls that need no ring; none of them is served.
-            return Err(Errno::INVAL);
+            // For the calls that need no ring.
+            return match RegisterOpcode::from_number(opcode) {
+                Some(RegisterOpcode::SendMsgRing) => message::send_without_ring(argument, count),
+                _ => Err(Errno::INVAL),
+            };
         }
         let ring = if by_index { Self::registered_ring(fd)? } else { self.ring(fd)? };
         match RegisterOpcode::from_number(opcode) {

@@ -125,12 +125,32 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Goes on with the chains that were put off.
+    /// Runs a request once the submission is through.
+    pub(crate) fn put_off(&mut self, mut request: Request) {
+        // Pending until then: a drain waits for it.
+        if request.slot.is_none() {
+            request.slot = Some(self.ring.inflight.lock().reserve(&request));
+        }
+        if self.place == Place::Submitter {
+            self.later.push_back(Later::Task(Box::new(request)));
+        } else {
+            self.ready.push_back(Box::new(request));
+        }
+    }
+
+    /// Goes on with what was put off.
     fn run_later(&mut self) {
         while let Some(later) = self.later.pop_front() {
             match later {
                 Later::Cancel(broken) => self.cancel_broken(broken),
                 Later::Run(request) => self.run(*request),
+                Later::Task(request) => {
+                    self.publish();
+                    // Where the submitter asks for completions, it has to ask for this one.
+                    let mut turn = Turn::new(self.ring, Place::Reactor);
+                    turn.run(*request);
+                    turn.finish();
+                }
             }
             self.run_ready();
             self.publish();
@@ -343,6 +363,7 @@ pub(crate) fn cqe_of(user_data: u64, completion: &Completion, extra: [u64; 2]) -
 /// How a chain goes on.
 enum Later {
     Run(Box<Request>),
+    Task(Box<Request>),
     Cancel(BrokenChain),
 }
 

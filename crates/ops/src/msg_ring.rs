@@ -21,8 +21,8 @@ pub enum Message {
     File {
         /// The slot here.
         from: u32,
-        /// The slot there.
-        to: FileSlot,
+        /// The slot there. `None` is refused, once there is known to be a file.
+        to: Option<FileSlot>,
     },
 }
 
@@ -30,7 +30,7 @@ pub enum Message {
 /// `io_uring_prep_msg_ring_fd.3`.
 ///
 /// The engine's errors: `EBADFD` when `fd` is not a ring or is disabled, `EINVAL` for a file to the
-/// ring itself, `ENXIO` without registered files here, `EBADF` for an empty slot, `EOVERFLOW` when the CQE cannot be posted.
+/// ring itself, `EBADF` for an empty slot here.
 #[derive(Debug)]
 pub struct MsgRing {
     /// The CQE's `user_data`.
@@ -60,18 +60,26 @@ impl Op for MsgRing {
     }
 }
 
+/// `IORING_MSG_DATA` and `IORING_MSG_SEND_FD`. Only the lower half of `addr` is looked at.
+const DATA: u32 = 0;
+const SEND_FD: u32 = 1;
+
+impl MsgRing {
+    /// Whether the SQE's command is `IORING_MSG_DATA`.
+    pub fn is_data(sqe: &Sqe) -> bool {
+        sqe.addr_low() == DATA
+    }
+}
+
 fn message(sqe: &Sqe, flags: u32) -> Result<Message, Errno> {
-    const DATA: u64 = 0;
-    const SEND_FD: u64 = 1;
     let source = sqe.addr3() as u32;
     let passes_flags = flags & uapi::IORING_MSG_RING_FLAGS_PASS != 0;
-    match sqe.addr() {
+    match sqe.addr_low() {
         DATA if source != 0 || flags & uapi::IORING_MSG_RING_CQE_SKIP != 0 => Err(Errno::INVAL),
         DATA if !passes_flags && sqe.file_index() != 0 => Err(Errno::INVAL),
         DATA => Ok(Message::Data { result: sqe.len() as i32, cqe_flags: sqe.file_index() }),
         SEND_FD if sqe.len() == 0 => {
-            let to = FileSlot::from_file_index(sqe.file_index()).ok_or(Errno::INVAL)?;
-            Ok(Message::File { from: source, to })
+            Ok(Message::File { from: source, to: FileSlot::from_file_index(sqe.file_index()) })
         }
         _ => Err(Errno::INVAL),
     }

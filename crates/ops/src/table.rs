@@ -158,7 +158,7 @@ macro_rules! operations {
 }
 
 operations! {
-    Nop => nop::Nop, (5, 1), [Inline];
+    Nop => nop::Nop, (5, 1), [Inline, Engine];
     Readv => rw::Transfer, (5, 1), [Inline, Aio, Poll, Worker];
     Writev => rw::Write, (5, 1), [Inline, Aio, Poll, Worker];
     ReadFixed => rw::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker];

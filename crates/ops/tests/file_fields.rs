@@ -187,8 +187,11 @@ fn messages_to_rings_are_decoded() {
     assert_eq!(decode(data.with_op_flags(4)), Err(Errno::INVAL));
     assert_eq!(decode(data.with_addr(2)), Err(Errno::INVAL));
     let file = data.with_addr(1).with_addr3(3).with_len(0);
-    assert_eq!(decode(file.with_file_index(2)), Ok(Message::File { from: 3, to: FileSlot::Index(1) }));
-    assert_eq!(decode(file.with_file_index(u32::MAX)), Ok(Message::File { from: 3, to: FileSlot::Allocate }));
+    assert_eq!(decode(file.with_file_index(2)), Ok(Message::File { from: 3, to: Some(FileSlot::Index(1)) }));
+    assert_eq!(
+        decode(file.with_file_index(u32::MAX)),
+        Ok(Message::File { from: 3, to: Some(FileSlot::Allocate) })
+    );
     assert_eq!(decode(file), Err(Errno::INVAL));
     assert_eq!(decode(file.with_file_index(2).with_len(1)), Err(Errno::INVAL));
 }
