@@ -4,4 +4,5 @@ pub mod applications;
 pub mod cases;
 pub mod differential;
 pub mod process;
+pub mod random;
 pub mod suite;
