@@ -4,5 +4,6 @@ pub mod applications;
 pub mod cases;
 pub mod differential;
 pub mod process;
+pub mod random;
 pub mod suite;
 pub mod support;

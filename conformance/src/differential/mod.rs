@@ -19,6 +19,7 @@ pub mod known;
 pub mod memory;
 pub mod player;
 pub mod prep;
+pub(crate) mod process;
 pub mod record;
 pub mod ring;
 pub mod runner;

@@ -1,12 +1,12 @@
 //! Has cases played in child processes, with a limit for each. Never hangs and leaves nobody behind.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use super::process::Process;
 use super::record::Record;
 
 /// How the play of a case ended.
@@ -79,10 +79,13 @@ impl Player {
         names: &[String],
         played: &mut BTreeMap<String, Played>,
     ) -> std::io::Result<()> {
-        let mut process = Process::start(&self.program, self.backend, &self.directory, names)?;
+        let mut process = Process::start(
+            Command::new(&self.program).args(["play", self.backend]).arg(&self.directory),
+            names.join("\n") + "\n",
+        )?;
         let mut current: Option<(String, Played)> = None;
         loop {
-            let line = match process.lines.recv_timeout(CASE_LIMIT) {
+            let line = match process.line(CASE_LIMIT) {
                 Ok(line) => line,
                 Err(trouble) => {
                     let ending = match trouble {
@@ -121,56 +124,5 @@ impl Player {
                 return Ok(());
             }
         }
-    }
-}
-
-/// A child process and the lines it writes. Killed and reaped when dropped.
-struct Process {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Process {
-    fn start(program: &Path, backend: &str, directory: &Path, names: &[String]) -> std::io::Result<Self> {
-        let mut child = Command::new(program)
-            .args(["play", backend])
-            .arg(directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut input = child.stdin.take().expect("piped above");
-        let names = names.join("\n") + "\n";
-        // In a thread: the pipe may be full while the child does not read. It ends with the child.
-        std::thread::spawn(move || input.write_all(names.as_bytes()));
-        let output = child.stdout.take().expect("piped above");
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Self { child, lines })
-    }
-
-    fn status(&mut self) -> std::io::Result<String> {
-        // Its output ended, so that it is ending too; a limit all the same.
-        let end = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status.to_string());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok("no exit after its output ended".to_owned())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only when the child has ended, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -1,0 +1,64 @@
+//! `random-differences.toml`: differences between sequences that are known, each with its reason.
+
+use serde::Deserialize;
+
+use crate::differential::player::Played;
+
+/// One kind of difference.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// What the label of the observation contains.
+    pub label: String,
+    /// What the kernel's value contains.
+    pub kernel: String,
+    /// What Ringer's value contains.
+    pub ringer: String,
+    /// Why they differ.
+    pub reason: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct File {
+    #[serde(default)]
+    known: Vec<Known>,
+}
+
+/// Reads the list.
+///
+/// # Errors
+/// A message when it is not such a list, or a reason is missing.
+pub fn parse(text: &str) -> Result<Vec<Known>, String> {
+    let file: File = toml::from_str(text).map_err(|error| format!("random-differences.toml: {error}"))?;
+    match file.known.iter().find(|known| known.reason.trim().is_empty()) {
+        Some(known) => Err(format!("random-differences.toml: {} has no reason", known.label)),
+        None => Ok(file.known),
+    }
+}
+
+/// Whether everything that differs is known. Only the first difference of a request chain needs to be: what follows
+/// from it is not told apart, so the first one decides.
+pub fn covers(list: &[Known], kernel: &Played, ringer: &Played) -> bool {
+    let (left, right) = (kernel.record.observations(), ringer.record.observations());
+    let first = left.iter().zip(right).find(|(one, other)| one != other);
+    first.is_some_and(|(one, other)| {
+        one.label == other.label
+            && list.iter().any(|known| {
+                one.label.contains(&known.label)
+                    && one.value.contains(&known.kernel)
+                    && other.value.contains(&known.ringer)
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_difference_has_a_reason() {
+        assert!(parse("").is_ok_and(|list| list.is_empty()));
+        assert!(parse("[[known]]\nlabel = \"Poll\"\nkernel = \"1\"\nringer = \"2\"\nreason = \"\"").is_err());
+        assert!(parse("[[known]]\nlabel = \"Poll\"").is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! The objects that a sequence works on, in a known state, and what became of them.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use ringer_abi::RegisterOpcode;
+
+use super::sequence::{LANES, Object};
+use crate::differential::memory::Memory;
+use crate::differential::{Ring, Session};
+
+/// What a file begins with.
+const TEXT: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-+";
+/// Registered files of a lane: its objects, and two slots for direct descriptors.
+pub const SLOTS: usize = Object::ALL.len() + 2;
+/// Where spare descriptors are: numbers that nothing else gets.
+const SPARE: RawFd = 700;
+/// A number that is never open.
+const CLOSED: RawFd = 690;
+
+/// Where the block of a lane holds bytes to write, room to read into, and buffers to provide.
+const ROOM: usize = 1024;
+/// The first provided buffer.
+pub const PROVIDED: usize = 2048;
+/// The size of a provided buffer.
+pub const PROVIDED_SIZE: usize = 32;
+const BLOCK: usize = 4096;
+
+/// One set of objects.
+#[derive(Debug)]
+pub struct Lane {
+    descriptors: [RawFd; Object::ALL.len()],
+    /// Memory that is also a registered buffer.
+    pub block: Memory,
+    /// The number 1, to write to the eventfd.
+    pub one: Memory,
+    directory: PathBuf,
+    /// The path of the file.
+    pub file: PathBuf,
+}
+
+impl Lane {
+    fn new(session: &Session, number: usize) -> Self {
+        let directory = session.directory().join(format!("lane{number}"));
+        std::fs::create_dir(&directory).expect("a fresh directory");
+        let file = directory.join("file");
+        std::fs::write(&file, TEXT).expect("a fresh file");
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+        let open = |path: &PathBuf, flags| {
+            session.keep(rustix::fs::open(path, flags, rustix::fs::Mode::empty()).expect("it was just made"))
+        };
+        let (pipe_read, pipe_write) = session.pipe();
+        let (other_read, other_write) = session.pipe();
+        let (left, right) = session.pair();
+        let fd = open(&file, flags);
+        let spare = session.with_kept(fd, |fd| {
+            rustix::io::fcntl_dupfd_cloexec(fd, SPARE + number as RawFd).expect("the number is free")
+        });
+        let descriptors = [
+            fd,
+            pipe_read,
+            pipe_write,
+            other_read,
+            other_write,
+            left,
+            right,
+            session.keep(
+                rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
+                    .expect("a fixture of the sequence"),
+            ),
+            session.epoll(),
+            open(&directory, rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC),
+            session.tcp_socket(),
+            std::os::fd::IntoRawFd::into_raw_fd(spare),
+            CLOSED,
+        ];
+        let block = session.memory(BLOCK);
+        let first = if number == 1 { b'a' } else { b'A' };
+        block.fill(&std::array::from_fn::<u8, ROOM, _>(|byte| first + (byte % 26) as u8));
+        Self { descriptors, block, one: session.words(&[1]), directory, file }
+    }
+
+    /// The descriptor of an object.
+    pub fn descriptor(&self, object: Object) -> RawFd {
+        self.descriptors[object.index()]
+    }
+
+    /// Room for what the step with this number reads.
+    pub fn room(&self, number: usize) -> u64 {
+        self.block.addr() + (ROOM + number % 16 * 64) as u64
+    }
+
+    /// Records what became of the objects.
+    fn record(&self, number: usize, session: &Session) {
+        let content = std::fs::File::open(&self.file).and_then(|file| {
+            let mut bytes = [0; 256];
+            let read = std::os::unix::fs::FileExt::read_at(&file, &mut bytes, 0)?;
+            Ok((file.metadata()?.len(), bytes[..read].to_vec()))
+        });
+        match content {
+            Ok((size, bytes)) => {
+                session.record(format!("size of file {number}"), size);
+                session.bytes(format!("file {number}"), &bytes);
+            }
+            Err(error) => session.record(format!("file {number}"), error.kind()),
+        }
+        session.record(format!("position of file {number}"), session.position(self.descriptor(Object::File)));
+        for object in [Object::PipeRead, Object::OtherRead, Object::Left, Object::Right, Object::Event] {
+            let mut bytes = [0; 4096];
+            let read = session.with_kept(self.descriptor(object), |fd| {
+                rustix::io::ioctl_fionbio(fd, true)?;
+                rustix::io::read(fd, &mut bytes)
+            });
+            if let Ok(read @ 1..) = read {
+                session.bytes(format!("left in {object:?} {number}"), &bytes[..read]);
+            }
+        }
+        let block = self.block.bytes();
+        session.bytes(format!("memory {number}"), &block[ROOM..PROVIDED + 8 * PROVIDED_SIZE]);
+        let mut names: Vec<String> = std::fs::read_dir(&self.directory)
+            .map(|entries| {
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+            })
+            .unwrap_or_default();
+        names.sort();
+        session.record(format!("names {number}"), names.join(" "));
+    }
+
+    fn close_spare(&self) {
+        // A request may have closed it; the number belongs to nothing else.
+        let _ = ringer_sys::call::close(self.descriptor(Object::Spare));
+    }
+}
+
+/// All lanes of a sequence.
+#[derive(Debug)]
+pub struct Lanes(pub [Lane; LANES]);
+
+impl Lanes {
+    /// Fresh objects, registered with the ring.
+    pub fn new(session: &Session, ring: &Ring) -> Self {
+        let lanes = Self(std::array::from_fn(|number| Lane::new(session, number)));
+        let mut files = Vec::new();
+        for lane in &lanes.0 {
+            files.extend(lane.descriptors);
+            files.extend([-1; SLOTS - Object::ALL.len()]);
+        }
+        for (index, file) in files.iter_mut().enumerate() {
+            if index % SLOTS == Object::Closed.index() {
+                *file = -1;
+            }
+        }
+        let table = session.ints(&files);
+        ring.register(RegisterOpcode::Files.number(), table.addr(), files.len() as u32)
+            .expect("the files are good");
+        let blocks: Vec<(u64, u64)> = lanes.0.iter().map(|lane| (lane.block.addr(), BLOCK as u64)).collect();
+        let vectors = session.vectors(&blocks);
+        ring.register(RegisterOpcode::Buffers.number(), vectors.addr(), LANES as u32)
+            .expect("the buffers are good");
+        lanes
+    }
+
+    /// Records what became of everything, and closes what the session does not keep.
+    pub fn finish(&self, session: &Session) {
+        for (number, lane) in self.0.iter().enumerate() {
+            lane.record(number, session);
+            lane.close_spare();
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Plays one sequence on a fresh ring.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ringer_abi::{Cqe, CqeFlags, EnterFlags, Opcode, Params, SetupFlags, Sqe, SqeFlags};
+
+use super::lanes::Lanes;
+use super::prepare::{Preparation, makes_descriptor};
+use super::sequence::{Object, Request, Sequence, Step};
+use crate::differential::errno::outcome_name;
+use crate::differential::record::cqe_text;
+use crate::differential::{Ring, Session, prep};
+
+/// `user_data` of the requests that end a sequence.
+const END: u64 = 1 << 40;
+const EINTR: i32 = -4;
+const ERESTARTSYS: i32 = -512;
+const ECANCELED: i32 = -125;
+/// Completions that a submission may have, one after another: a limit for what would never end.
+const MOST_ROUNDS: usize = 100;
+/// How long the end of a sequence waits for what it cancelled.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// Plays `sequence` and records what it saw. `patience` is how long a submission may take to do what it can.
+pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
+    let params = Params { flags: sequence.setup.bits(), ..Params::default() };
+    let ring = session.try_ring(16, params).expect("a ring with good flags");
+    let lanes = Lanes::new(session, &ring);
+    let stage = Stage {
+        session,
+        ring: &ring,
+        lanes: &lanes,
+        patience,
+        requests: RefCell::default(),
+        batch: Cell::new(1),
+    };
+    for (number, step) in &sequence.steps {
+        match step {
+            Step::Push(request) => stage.push(*number, request),
+            Step::Submit { wait } => stage.submit(*wait),
+            Step::Feed { lane, object, bytes } => {
+                stage.submit(false);
+                stage.feed(*number, *lane, *object, *bytes);
+            }
+        }
+    }
+    stage.submit(false);
+    stage.end();
+    stage.record();
+    drop(ring);
+    lanes.finish(session);
+}
+
+/// A request that was pushed, and what came of it.
+#[derive(Debug)]
+struct Pushed {
+    sqe: Sqe,
+    /// Its completions, each with the submission after which it came.
+    seen: Vec<(usize, Cqe)>,
+    ended: bool,
+    may_wait: bool,
+}
+
+struct Stage<'a> {
+    session: &'a Session,
+    ring: &'a Ring,
+    lanes: &'a Lanes,
+    patience: Duration,
+    requests: RefCell<BTreeMap<u64, Pushed>>,
+    batch: Cell<usize>,
+}
+
+impl Stage<'_> {
+    fn push(&self, number: usize, request: &Request) {
+        let preparation =
+            Preparation { session: self.session, lanes: self.lanes, ring: self.ring.fd, number };
+        let sqe = preparation.sqe(request);
+        self.ring.push(sqe);
+        // Linked, drained and skipped ones depend on others, or tell nobody.
+        let may_wait = request.object.can_wait()
+            || sqe.flags().intersects(SqeFlags::CQE_SKIP_SUCCESS)
+            || matches!(request.opcode, Opcode::Timeout | Opcode::LinkTimeout | Opcode::PollAdd);
+        let pushed = Pushed { sqe, seen: Vec::new(), ended: false, may_wait };
+        self.requests.borrow_mut().insert(sqe.user_data(), pushed);
+    }
+
+    /// Submits what was pushed, and lets it do what it can.
+    fn submit(&self, wait: bool) {
+        let mut rounds = Vec::new();
+        while self.ring.unsubmitted() > 0 && rounds.len() < 12 {
+            let to_submit = self.ring.unsubmitted();
+            let outcome = if wait && self.certain() {
+                self.ring.enter(to_submit, 1, EnterFlags::GETEVENTS)
+            } else {
+                self.ring.submit()
+            };
+            rounds.push(outcome_name(outcome));
+        }
+        if rounds.is_empty() {
+            return;
+        }
+        self.session.record(format!("submission {}", self.batch.get()), rounds.join(", "));
+        self.settle();
+        self.batch.set(self.batch.get() + 1);
+    }
+
+    /// Whether something that was pushed completes without help.
+    fn certain(&self) -> bool {
+        self.requests.borrow().values().filter(|pushed| !pushed.ended).all(|pushed| !pushed.may_wait)
+    }
+
+    /// Reaps until everything has completed, or nothing has for as long as patience lasts.
+    fn settle(&self) {
+        for _ in 0..MOST_ROUNDS {
+            self.reap();
+            let open = self.requests.borrow().values().filter(|pushed| !pushed.ended).count();
+            if open == 0 {
+                return;
+            }
+            let seen = self.ring.collect_until(self.patience, |seen| !seen.is_empty());
+            if seen.is_empty() {
+                return;
+            }
+            seen.into_iter().for_each(|cqe| self.note(cqe));
+        }
+    }
+
+    fn reap(&self) {
+        // Work that is due is done by a call.
+        if self.ring.params.flags & SetupFlags::DEFER_TASKRUN.bits() != 0 {
+            let _ = self.ring.enter(0, 0, EnterFlags::GETEVENTS);
+        }
+        self.ring.reap_all().into_iter().for_each(|cqe| self.note(cqe));
+    }
+
+    fn note(&self, cqe: Cqe) {
+        let mut requests = self.requests.borrow_mut();
+        let pushed = requests.entry(cqe.user_data).or_insert_with(|| Pushed {
+            sqe: prep::nop(),
+            seen: Vec::new(),
+            ended: false,
+            may_wait: true,
+        });
+        pushed.ended |= cqe.flags & CqeFlags::MORE.bits() == 0;
+        pushed.seen.push((self.batch.get(), cqe));
+    }
+
+    fn feed(&self, number: usize, lane: usize, object: Object, bytes: usize) {
+        let lane = &self.lanes.0[lane];
+        let text: Vec<u8> = (0..bytes).map(|index| b'0' + ((index + number) % 10) as u8).collect();
+        let (target, text) = match object {
+            Object::PipeRead => (Object::PipeWrite, &text[..]),
+            Object::OtherRead => (Object::OtherWrite, &text[..]),
+            Object::Left => (Object::Right, &text[..]),
+            Object::Right => (Object::Left, &text[..]),
+            _ => (Object::Event, &1u64.to_ne_bytes()[..]),
+        };
+        let written = self.session.with_kept(lane.descriptor(target), |fd| rustix::io::write(fd, text));
+        self.session.outcome(format!("feed {number}"), written.map(|written| written as i64));
+        self.settle();
+        self.batch.set(self.batch.get() + 1);
+    }
+
+    /// Cancels what is left, until everything has its last completion.
+    fn end(&self) {
+        const ANY_AND_ALL: u32 = 5;
+        let end = Instant::now() + END_LIMIT;
+        self.batch.set(usize::MAX);
+        let mut quiet = 0;
+        for round in 0.. {
+            let open = self.requests.borrow().iter().any(|(name, pushed)| *name < END && !pushed.ended);
+            if !open || Instant::now() > end || quiet > 3 {
+                break;
+            }
+            self.ring.push(prep::cancel(0, ANY_AND_ALL).with_user_data(END + round));
+            let _ = self.ring.submit();
+            let seen = self.ring.collect_until(self.patience, |seen| seen.len() > 1);
+            let news = seen.iter().any(|cqe| cqe.user_data < END);
+            quiet = if news { 0 } else { quiet + 1 };
+            seen.into_iter().for_each(|cqe| self.note(cqe));
+        }
+        self.settle();
+    }
+
+    /// Records the completions by request.
+    fn record(&self) {
+        for (name, pushed) in self.requests.borrow().iter().filter(|(name, _)| **name < END) {
+            let texts: Vec<String> =
+                pushed.seen.iter().map(|(batch, cqe)| self.completion(*batch, cqe, pushed)).collect();
+            let label = match Opcode::from_number(pushed.sqe.opcode()) {
+                Some(opcode) => format!("{name} {opcode:?}"),
+                None => name.to_string(),
+            };
+            self.session
+                .record(label, if texts.is_empty() { "nothing".to_owned() } else { texts.join(", ") });
+        }
+    }
+
+    fn completion(&self, batch: usize, cqe: &Cqe, pushed: &Pushed) -> String {
+        let when = if batch == usize::MAX { "end".to_owned() } else { batch.to_string() };
+        if cqe.res >= 0 && makes_descriptor(&pushed.sqe) {
+            // The number is the process's own affair.
+            let _ = ringer_sys::call::close(cqe.res);
+            return format!("{when}: descriptor");
+        }
+        // A request that was cancelled while a worker of the kernel waited in it says that a signal came, and SPLICE
+        // and TEE say it by a number that is not meant for programs.
+        let mut cqe = *cqe;
+        if matches!(cqe.res, EINTR | ERESTARTSYS) {
+            cqe.res = ECANCELED;
+        }
+        format!("{when}: {}", cqe_text(&cqe))
+    }
+}

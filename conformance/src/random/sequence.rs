@@ -1,0 +1,147 @@
+//! What a sequence is made of: steps, and the requests among them.
+
+use ringer_abi::{Opcode, SetupFlags, SqeFlags};
+
+/// A sequence: the ring it is played on, and its steps.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// The flags of the ring's setup.
+    pub setup: SetupFlags,
+    /// The steps that are played, each with its number among all that were drawn.
+    pub steps: Vec<(usize, Step)>,
+}
+
+/// One step of a sequence.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A request is written to the ring.
+    Push(Request),
+    /// What was written is submitted, and what can complete does so. `wait`: in the same call.
+    Submit {
+        /// Whether the call also waits for one completion.
+        wait: bool,
+    },
+    /// The program itself writes to what a request may wait for.
+    Feed {
+        /// Whose object.
+        lane: usize,
+        /// The object that becomes readable.
+        object: Object,
+        /// How many bytes.
+        bytes: usize,
+    },
+}
+
+/// A request as it was drawn. What its fields become is decided by [`prepare`](super::prepare).
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The operation.
+    pub opcode: Opcode,
+    /// Whose objects it works on.
+    pub lane: usize,
+    /// The object that it works on.
+    pub object: Object,
+    /// The flags of the SQE, without `FIXED_FILE` and `BUFFER_SELECT`.
+    pub flags: SqeFlags,
+    /// Whether it names the object by its registered file.
+    pub fixed: bool,
+    /// Whether it takes a provided buffer.
+    pub select: bool,
+    /// Numbers to derive fields from.
+    pub draws: [u32; 4],
+    /// What is wrong with it.
+    pub fault: Option<Fault>,
+    /// How many steps before it its target was pushed, for what cancels or updates.
+    pub back: usize,
+}
+
+/// The objects of a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Object {
+    /// A regular file.
+    File,
+    /// The read end of a pipe.
+    PipeRead,
+    /// The write end of that pipe.
+    PipeWrite,
+    /// The read end of a second pipe.
+    OtherRead,
+    /// The write end of the second pipe.
+    OtherWrite,
+    /// One end of a Unix stream socket pair.
+    Left,
+    /// The other end.
+    Right,
+    /// An eventfd.
+    Event,
+    /// An epoll instance.
+    Epoll,
+    /// A directory.
+    Directory,
+    /// A TCP socket that is neither bound nor connected.
+    Tcp,
+    /// A second descriptor of the file, which a request may close.
+    Spare,
+    /// A number that is not open.
+    Closed,
+}
+
+impl Object {
+    /// Every object, in the order of the registered files of a lane.
+    pub const ALL: [Self; 13] = [
+        Self::File,
+        Self::PipeRead,
+        Self::PipeWrite,
+        Self::OtherRead,
+        Self::OtherWrite,
+        Self::Left,
+        Self::Right,
+        Self::Event,
+        Self::Epoll,
+        Self::Directory,
+        Self::Tcp,
+        Self::Spare,
+        Self::Closed,
+    ];
+
+    /// Its place in [`ALL`](Self::ALL).
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether reading from it can wait for the program.
+    pub fn can_wait(self) -> bool {
+        use Object::*;
+        matches!(self, PipeRead | OtherRead | Left | Right | Event | Epoll)
+    }
+}
+
+/// What can be wrong with a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// A pointer to memory that cannot be touched.
+    BadAddress,
+    /// `ioprio` is this.
+    Ioprio(u16),
+    /// A bit of the operation's flags is turned over.
+    OpFlag(u32),
+    /// `buf_index` is this.
+    BufIndex(u16),
+    /// A personality that is not registered.
+    Personality,
+    /// `file_index` is this.
+    FileIndex(u32),
+    /// The last word is not zero.
+    LastWord,
+    /// A flag that does not exist.
+    UnknownFlag,
+    /// An opcode that does not exist.
+    UnknownOpcode,
+    /// `len` is this.
+    Len(u32),
+    /// `off` is this.
+    Off(u64),
+}
+
+/// Lanes of a sequence: sets of objects that have nothing to do with each other.
+pub const LANES: usize = 3;
