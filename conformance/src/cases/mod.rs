@@ -19,6 +19,7 @@ mod links;
 mod messages;
 mod msg_ring;
 mod nop;
+mod nop_completions;
 mod open_close;
 mod overflow;
 mod paths;
@@ -26,9 +27,14 @@ mod personality;
 mod poll;
 mod provided_buffers;
 mod register_buffers;
+mod register_clone;
 mod register_eventfd;
 mod register_files;
 mod register_misc;
+mod register_query;
+mod register_resize;
+mod register_restrictions;
+mod register_waits;
 mod rw;
 mod rw_fixed;
 mod rw_fixed_vectored;
@@ -94,7 +100,13 @@ pub fn all() -> Vec<Case> {
         register_buffers::cases,
         register_eventfd::cases,
         register_misc::cases,
+        register_clone::cases,
+        register_query::cases,
+        register_resize::cases,
+        register_restrictions::cases,
+        register_waits::cases,
         nop::cases,
+        nop_completions::cases,
         rw::cases,
         rw_vectored::cases,
         rw_fixed::cases,

@@ -258,6 +258,103 @@ fn other_cases() -> Vec<Case> {
                 }
             }
         }),
+        Case::general("setup/no-mmap-addresses", |session| {
+            let memory = session.memory(4 * 4096);
+            let good = (memory.addr(), memory.addr() + 2 * 4096);
+            let bad = session.bad_address() & !4095;
+            let pairs = [
+                ("good", good),
+                ("exchanged", (good.1, good.0)),
+                ("null rings", (0, good.1)),
+                ("null SQEs", (good.0, 0)),
+                ("both null", (0, 0)),
+                ("misaligned rings", (good.0 + 8, good.1)),
+                ("misaligned SQEs", (good.0, good.1 + 64)),
+                ("unreadable rings", (bad, good.1)),
+                ("unreadable SQEs", (good.0, bad)),
+                ("not mapped", (1 << 46, good.1)),
+                ("of the kernel", (1 << 63, good.1)),
+            ];
+            let kinds = [
+                SetupFlags::NO_MMAP,
+                SetupFlags::NO_MMAP | SetupFlags::REGISTERED_FD_ONLY,
+                SetupFlags::NO_MMAP | SetupFlags::SQPOLL,
+                SetupFlags::NO_MMAP | SetupFlags::NO_SQARRAY | SetupFlags::CQE_MIXED,
+                SetupFlags::REGISTERED_FD_ONLY,
+            ];
+            for kind in kinds {
+                for (label, (rings, sqes)) in pairs {
+                    let mut params = flags(kind.bits());
+                    (params.cq_off.user_addr, params.sq_off.user_addr) = (rings, sqes);
+                    match session.try_ring(8, params) {
+                        Ok(ring) => {
+                            let (sq, cq) = (ring.params.sq_off, ring.params.cq_off);
+                            let kept = (cq.user_addr, sq.user_addr) == (rings, sqes);
+                            session.record(format!("{kind:?}, {label}"), format!("made, kept {kept}"));
+                        }
+                        Err(errno) => session.outcome::<i32>(format!("{kind:?}, {label}"), Err(errno)),
+                    }
+                }
+            }
+            let mut params = flags(0);
+            (params.cq_off.user_addr, params.sq_off.user_addr) = good;
+            let ring = session.try_ring(8, params).expect("the addresses are ignored");
+            session.record("without the flag", format!("{:?} {:?}", ring.params.sq_off, ring.params.cq_off));
+        }),
+        Case::general("setup/no-mmap-use", |session| {
+            for kind in [
+                SetupFlags::empty(),
+                SetupFlags::REGISTERED_FD_ONLY,
+                SetupFlags::SQE128 | SetupFlags::CQE32,
+                SetupFlags::SQPOLL,
+                SetupFlags::R_DISABLED,
+                SetupFlags::DEFER_TASKRUN | SetupFlags::SINGLE_ISSUER | SetupFlags::NO_SQARRAY,
+            ] {
+                let memory = session.memory(4 * 4096);
+                memory.fill(&[0xaa; 4 * 4096]);
+                let mut params = flags((kind | SetupFlags::NO_MMAP).bits());
+                params.cq_off.user_addr = memory.addr();
+                params.sq_off.user_addr = memory.addr() + 2 * 4096;
+                let mut ring = match session.try_ring(8, params) {
+                    Ok(ring) => ring,
+                    Err(errno) => {
+                        session.outcome::<i32>(format!("{kind:?}"), Err(errno));
+                        continue;
+                    }
+                };
+                let (sq, cq) = (ring.params.sq_off, ring.params.cq_off);
+                let words =
+                    [sq.head, sq.tail, sq.ring_mask, sq.ring_entries, sq.dropped, cq.flags, cq.overflow];
+                session.record(
+                    format!("{kind:?}: words"),
+                    format!("{:?}", words.map(|word| ring.read_word(word))),
+                );
+                if kind.contains(SetupFlags::R_DISABLED) {
+                    let enable = ringer_abi::RegisterOpcode::EnableRings.number();
+                    session.outcome("enable", ring.register(enable, 0, 0));
+                }
+                for round in 0..20 {
+                    let sqe = crate::differential::prep::nop().with_user_data(round);
+                    session.one_recorded(format!("{kind:?}: round {round}"), &ring, sqe);
+                }
+                if !kind.contains(SetupFlags::REGISTERED_FD_ONLY) {
+                    let mapped = session.backend().map(ring.fd, 4096, 0).map(|_| 0_i32);
+                    session.outcome(format!("{kind:?}: map"), mapped);
+                }
+                session.outcome(format!("{kind:?}: close"), ring.close().map(|()| 0_i32));
+                session.outcome(
+                    format!("{kind:?}: after that"),
+                    ring.enter(0, 0, ringer_abi::EnterFlags::empty()),
+                );
+            }
+        }),
+        Case::general("setup/mixed-sizes", |session| {
+            for (entries, cq_entries) in [(1, 1), (1, 2), (1, 4), (8, 8)] {
+                let both = SetupFlags::CQE_MIXED | SetupFlags::CQSIZE;
+                let outcome = attempt(session, entries, Params { cq_entries, ..flags(both.bits()) });
+                session.record(format!("{entries} {cq_entries}"), outcome);
+            }
+        }),
         Case::general("setup/close", |session| {
             let mut ring = session.ring(8);
             session.outcome("close", ring.close().map(|()| 0_i32));

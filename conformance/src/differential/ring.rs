@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use ringer_abi::{Cqe, EnterFlags, GetEventsArg, Params, SetupFlags, Sqe};
+use ringer_abi::{Cqe, CqeFlags, EnterFlags, GetEventsArg, Params, SetupFlags, Sqe};
 use ringer_sys::{Errno, UserAddress, native};
 
 use super::backend::Backend;
@@ -71,9 +71,18 @@ impl Ring {
         let cq_end = params.cq_off.cqes as usize + params.cq_entries as usize * cqe_size;
         let rings_length = sq_end.max(cq_end);
         let sqes_length = params.sq_entries as usize * sqe_size;
-        let rings = backend.map(fd, rings_length, ringer_abi::OFF_SQ_RING)?;
-        let sqes = backend.map(fd, sqes_length, ringer_abi::OFF_SQES)?;
+        let brought = flags.contains(SetupFlags::NO_MMAP);
+        let (rings, sqes) = if brought {
+            (UserAddress::new(params.cq_off.user_addr), UserAddress::new(params.sq_off.user_addr))
+        } else {
+            (
+                backend.map(fd, rings_length, ringer_abi::OFF_SQ_RING)?,
+                backend.map(fd, sqes_length, ringer_abi::OFF_SQES)?,
+            )
+        };
         let argument = arena.allocate(64);
+        // What the program brought is the arena's.
+        let (rings_length, sqes_length) = if brought { (0, 0) } else { (rings_length, sqes_length) };
         Ok(Self {
             backend,
             fd,
@@ -86,6 +95,33 @@ impl Ring {
             pushed: Cell::new(0),
             closed: false,
         })
+    }
+
+    /// Maps the ring again, as it is after a change of its size; `params` is what the change returned.
+    ///
+    /// # Errors
+    /// Those of mapping.
+    pub fn resized(&mut self, params: Params) -> Result<(), Errno> {
+        let flags = self.params.flags;
+        let _ = native::unmap(self.rings, self.rings_length);
+        let _ = native::unmap(self.sqes, self.sqes_length);
+        self.params = Params { flags, ..params };
+        if self.params.sq_off.array == 0 && !self.has(SetupFlags::NO_SQARRAY) {
+            // Linux 6.18 does not say where the index array is: it has its usual place.
+            let scale = if self.has(SetupFlags::CQE32) { 2 } else { 1 };
+            self.params.sq_off.array =
+                (scale * (params.cq_off.cqes + 16 * params.cq_entries)).next_multiple_of(64);
+        }
+        let params = self.params;
+        let cqe_size = if self.has(SetupFlags::CQE32) { 32 } else { 16 };
+        let sqe_size = if self.has(SetupFlags::SQE128) { 128 } else { 64 };
+        let sq_end = params.sq_off.array as usize + params.sq_entries as usize * 4;
+        let cq_end = params.cq_off.cqes as usize + params.cq_entries as usize * cqe_size;
+        self.rings_length = sq_end.max(cq_end);
+        self.sqes_length = params.sq_entries as usize * sqe_size;
+        self.rings = self.backend.map(self.fd, self.rings_length, ringer_abi::OFF_SQ_RING)?;
+        self.sqes = self.backend.map(self.fd, self.sqes_length, ringer_abi::OFF_SQES)?;
+        Ok(())
     }
 
     fn has(&self, flag: SetupFlags) -> bool {
@@ -163,7 +199,7 @@ impl Ring {
     /// # Errors
     /// Those of the call.
     pub fn enter(&self, to_submit: u32, min_complete: u32, flags: EnterFlags) -> Result<i32, Errno> {
-        self.backend.enter(self.fd, to_submit, min_complete, flags.bits(), UserAddress::new(0), 0)
+        self.enter_with(to_submit, min_complete, flags.bits(), 0, 0)
     }
 
     /// `enter` with everything.
@@ -178,6 +214,8 @@ impl Ring {
         argument: u64,
         argument_size: usize,
     ) -> Result<i32, Errno> {
+        let indexed = self.has(SetupFlags::REGISTERED_FD_ONLY);
+        let flags = if indexed { flags | EnterFlags::REGISTERED_RING.bits() } else { flags };
         self.backend.enter(self.fd, to_submit, min_complete, flags, UserAddress::new(argument), argument_size)
     }
 
@@ -200,6 +238,9 @@ impl Ring {
     /// # Errors
     /// Those of the call.
     pub fn register(&self, opcode: u32, argument: u64, count: u32) -> Result<i32, Errno> {
+        const USE_REGISTERED_RING: u32 = 1 << 31;
+        let indexed = self.has(SetupFlags::REGISTERED_FD_ONLY);
+        let opcode = if indexed { opcode | USE_REGISTERED_RING } else { opcode };
         self.backend.register(self.fd, opcode, UserAddress::new(argument), count)
     }
 
@@ -211,12 +252,15 @@ impl Ring {
         let head = self.read_word(self.params.cq_off.head);
         let size = if self.has(SetupFlags::CQE32) { 32 } else { 16 };
         let slot = u64::from(head & (self.params.cq_entries - 1));
-        let words: Vec<u64> = self
-            .word(self.params.cq_off.cqes)
-            .add(slot * size)
-            .read_vec(size as usize / 8)
-            .expect("the ring is mapped");
-        self.write_word(self.params.cq_off.head, head.wrapping_add(1));
+        let place = self.word(self.params.cq_off.cqes).add(slot * size);
+        let read = |size: u64| place.read_vec::<u64>(size as usize / 8).expect("the ring is mapped");
+        let mut words = read(size);
+        let mut slots = 1;
+        if self.has(SetupFlags::CQE_MIXED) && words[1] >> 32 & u64::from(CqeFlags::BIG.bits()) != 0 {
+            words = read(32);
+            slots = 2;
+        }
+        self.write_word(self.params.cq_off.head, head.wrapping_add(slots));
         let mut cqe = Cqe::new(words[0], words[1] as i32, (words[1] >> 32) as u32);
         if words.len() == 4 {
             cqe.extra = [words[2], words[3]];
@@ -226,7 +270,9 @@ impl Ring {
 
     /// Reaps everything that is there, without a call.
     pub fn reap_all(&self) -> Vec<Cqe> {
-        std::iter::from_fn(|| self.reap()).collect()
+        // A head that went past the tail never meets it.
+        let is_sound = || self.ready() <= self.params.cq_entries;
+        std::iter::from_fn(|| is_sound().then(|| self.reap()).flatten()).collect()
     }
 
     /// Waits for one more completion to be ready, by `enter` with a timeout. False when it does not come.
@@ -287,6 +333,12 @@ impl Ring {
     /// Those of the call.
     pub fn close(&mut self) -> Result<(), Errno> {
         self.closed = true;
+        if self.has(SetupFlags::REGISTERED_FD_ONLY) {
+            // Its place in the thread's table is all that keeps it open.
+            self.argument.put(0, [self.fd as u64, 0]);
+            let opcode = ringer_abi::RegisterOpcode::UnregisterRingFds.number();
+            return self.register(opcode, self.argument.addr(), 1).map(drop);
+        }
         self.backend.close(self.fd)
     }
 
@@ -300,9 +352,11 @@ impl Drop for Ring {
     fn drop(&mut self) {
         if !self.closed {
             // A failure here has been or will be seen by the case that looks at it.
-            let _ = self.backend.close(self.fd);
+            let _ = self.close();
         }
-        let _ = native::unmap(self.rings, self.rings_length);
-        let _ = native::unmap(self.sqes, self.sqes_length);
+        if self.rings_length > 0 {
+            let _ = native::unmap(self.rings, self.rings_length);
+            let _ = native::unmap(self.sqes, self.sqes_length);
+        }
     }
 }

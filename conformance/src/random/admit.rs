@@ -97,7 +97,7 @@ impl Rules {
         if (drains && self.sends_zero_copy) || (request.opcode == Opcode::SendZc && (drains || self.drains)) {
             return false;
         }
-        if request.opcode == Opcode::LinkTimeout && !self.linked && request.draws[0] % 8 != 0 {
+        if request.opcode == Opcode::LinkTimeout && !self.linked && !request.draws[0].is_multiple_of(8) {
             return false;
         }
         if uses_lane(request.opcode) {

@@ -358,7 +358,7 @@ impl Preparation<'_> {
 
     /// `file_index` of what makes a descriptor: none, or a slot of the lane.
     fn direct(&self, request: &Request, draw: u32) -> u32 {
-        if draw % 2 == 0 { 0 } else { self.slot(request, draw / 2) + 1 }
+        if draw.is_multiple_of(2) { 0 } else { self.slot(request, draw / 2) + 1 }
     }
 }
 

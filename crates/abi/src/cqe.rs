@@ -2,7 +2,8 @@
 
 /// One completion queue entry: what became of one request.
 ///
-/// `extra` is written only on rings made with `IORING_SETUP_CQE32`.
+/// `extra` is written only on rings made with `IORING_SETUP_CQE32`, and on those made with
+/// `IORING_SETUP_CQE_MIXED` if the flags say so.
 /// Source: `io_uring_enter.2`, `struct io_uring_cqe`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cqe {

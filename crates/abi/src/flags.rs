@@ -91,6 +91,10 @@ bitflags::bitflags! {
         const SOCK_NONEMPTY = uapi::IORING_CQE_F_SOCK_NONEMPTY;
         const NOTIF = uapi::IORING_CQE_F_NOTIF;
         const BUF_MORE = uapi::IORING_CQE_F_BUF_MORE;
+        /// A filler before the end of a mixed CQ: nothing to reap.
+        const SKIP = 1 << 5;
+        /// A CQE of 32 bytes on a ring that has both sizes.
+        const BIG = 1 << 15;
         const _ = !0;
     }
 }

@@ -46,6 +46,11 @@ impl RegisteredBuffer {
         Self { address, length, release }
     }
 
+    /// The same buffer for another table, without a tag.
+    pub(crate) fn silent(&self) -> Self {
+        Self::new((self.address, self.length), Release::silent())
+    }
+
     /// The part of it that a request names.
     ///
     /// # Errors
@@ -67,7 +72,7 @@ impl RegisteredBuffer {
 
 /// The kernel pins a buffer's pages, for writing, when it is registered. Here they are made present and
 /// writable; what cannot be written is refused.
-fn fault_in(address: u64, length: u64) -> Result<(), Errno> {
+pub(crate) fn fault_in(address: u64, length: u64) -> Result<(), Errno> {
     const PAGE: u64 = 4096;
     const MADV_POPULATE_READ: u32 = 22;
     const MADV_POPULATE_WRITE: u32 = 23;
@@ -118,6 +123,22 @@ impl BufferTable {
         }
         self.slots = Some(slots);
         Ok(())
+    }
+
+    /// Puts buffers into the slots from `first` on, in a table that becomes as large as that needs. Returns what was
+    /// there, to be dropped once no lock is held.
+    pub(crate) fn replace_range(
+        &mut self,
+        first: u32,
+        buffers: Vec<Option<Arc<RegisteredBuffer>>>,
+    ) -> Vec<Option<Arc<RegisteredBuffer>>> {
+        let slots = self.slots.get_or_insert_default();
+        let first = first as usize;
+        let end = first + buffers.len();
+        if slots.len() < end {
+            slots.resize(end, None);
+        }
+        slots.splice(first..end, buffers).collect()
     }
 
     pub(crate) fn is_registered(&self) -> bool {

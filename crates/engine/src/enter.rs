@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ringer_abi::{EnterFlags, GetEventsArg, SetupFlags};
-use ringer_ops::timeout::Clock;
+use ringer_abi::{EnterFlags, GetEventsArg, SetupFlags, uapi};
 use ringer_sys::{Errno, UserAddress};
 use rustix::thread::gettid;
 
@@ -100,7 +99,7 @@ fn check_submitter(ring: &Ring) -> Result<(), Errno> {
 }
 
 fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Errno> {
-    let argument = read_argument(enter)?;
+    let argument = read_argument(ring, enter)?;
     if ring.defers_completions() {
         check_submitter(ring)?;
     }
@@ -131,25 +130,29 @@ struct WaitArgument {
     mask_size: u64,
 }
 
-fn read_argument(enter: &Enter) -> Result<WaitArgument, Errno> {
+fn read_argument(ring: &Ring, enter: &Enter) -> Result<WaitArgument, Errno> {
     if !enter.flags.contains(EnterFlags::EXT_ARG) {
         let (mask, mask_size) = (enter.argument, enter.argument_size as u64);
         return Ok(WaitArgument { limits: WaitLimits::default(), mask, mask_size });
     }
-    if enter.flags.contains(EnterFlags::EXT_ARG_REG) {
-        // The argument is an offset into a registered region of waits; there is none on this ring.
-        return Err(Errno::FAULT);
-    }
-    if enter.argument_size != size_of::<GetEventsArg>() {
-        return Err(Errno::INVAL);
-    }
-    let argument = enter.argument.read::<GetEventsArg>()?;
-    let clock = Clock::Monotonic;
+    let clock = ring.registrations.lock().clock;
     let now = timer::now(clock);
-    let last = match UserAddress::new(argument.ts) {
-        none if none.is_null() => None,
-        address => {
-            let [seconds, nanoseconds] = address.read::<[i64; 2]>()?;
+    let (argument, time) = if enter.flags.contains(EnterFlags::EXT_ARG_REG) {
+        read_registered(ring, enter)?
+    } else {
+        if enter.argument_size != size_of::<GetEventsArg>() {
+            return Err(Errno::INVAL);
+        }
+        let argument = enter.argument.read::<GetEventsArg>()?;
+        let time = match UserAddress::new(argument.ts) {
+            none if none.is_null() => None,
+            address => Some(address.read::<[i64; 2]>()?),
+        };
+        (argument, time)
+    };
+    let last = match time {
+        None => None,
+        Some([seconds, nanoseconds]) => {
             let time = Duration::from_secs(seconds.max(0) as u64)
                 .saturating_add(Duration::from_nanos(nanoseconds.max(0) as u64));
             let is_absolute = enter.flags.contains(EnterFlags::ABS_TIMER);
@@ -167,6 +170,23 @@ fn read_argument(enter: &Enter) -> Result<WaitArgument, Errno> {
         mask: UserAddress::new(argument.sigmask),
         mask_size: u64::from(argument.sigmask_sz),
     })
+}
+
+/// The argument as it stands in the registered region (`struct io_uring_reg_wait`), at the offset that the call gives.
+fn read_registered(ring: &Ring, enter: &Enter) -> Result<(GetEventsArg, Option<[i64; 2]>), Errno> {
+    const HAS_TIME: u32 = uapi::IORING_REG_WAIT_TS as u32;
+    if enter.argument_size != size_of::<uapi::io_uring_reg_wait>() {
+        return Err(Errno::INVAL);
+    }
+    let region = ring.region.get().ok_or(Errno::FAULT)?;
+    let [seconds, nanoseconds, batch_and_flags, sigmask, sigmask_sz, ..] =
+        region.wait_argument(enter.argument.get())?;
+    let (min_wait_usec, flags) = (batch_and_flags as u32, (batch_and_flags >> 32) as u32);
+    if flags & !HAS_TIME != 0 {
+        return Err(Errno::INVAL);
+    }
+    let time = (flags & HAS_TIME != 0).then_some([seconds as i64, nanoseconds as i64]);
+    Ok((GetEventsArg { sigmask, sigmask_sz: sigmask_sz as u32, min_wait_usec, ts: 0 }, time))
 }
 
 /// A signal set of the program; 8 bytes on every Linux that has io_uring.

@@ -1,7 +1,7 @@
 //! One ring: its shared memory, its settings and what this process keeps of it.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ringer_abi::{Cqe, SetupFlags};
@@ -12,6 +12,7 @@ use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::beliefs::Beliefs;
 use crate::buffers::BufferTable;
+use crate::cancel;
 use crate::complete::Completions;
 use crate::counters::OwnShare;
 use crate::device::Device;
@@ -21,13 +22,18 @@ use crate::latency::LatencyGuard;
 use crate::provided::ProvidedBuffers;
 use crate::reactor::Reactor;
 use crate::register::Registrations;
+use crate::register::region::Region;
+use crate::register::restrictions::RestrictionState;
 use crate::sqpoll::PollThread;
+use crate::system::System;
 
 /// A ring in this process. Several descriptors may name it.
 #[derive(Debug)]
 pub(crate) struct Ring {
     pub(crate) shared: Arc<SharedRing>,
     pub(crate) setup: SetupFlags,
+    /// What keeps it open.
+    holds: AtomicUsize,
     /// Set until `IORING_REGISTER_ENABLE_RINGS`.
     pub(crate) disabled: AtomicBool,
     /// Some SQE asked to skip its completion: drains are refused from then on.
@@ -44,6 +50,9 @@ pub(crate) struct Ring {
     pub(crate) buffers: Lock<BufferTable>,
     pub(crate) provided: Lock<ProvidedBuffers>,
     pub(crate) registrations: Lock<Registrations>,
+    pub(crate) restrictions: RestrictionState,
+    /// Memory for the arguments of waits.
+    pub(crate) region: OnceLock<Region>,
     pub(crate) reactor: Reactor,
     pub(crate) device: Device,
     pub(crate) latency: LatencyGuard,
@@ -51,6 +60,39 @@ pub(crate) struct Ring {
     pub(crate) poll_thread: OnceLock<Arc<PollThread>>,
     /// A duplicate of the ring's descriptor: an eventfd whose readiness is shown to the program.
     pub(crate) readiness: Readiness,
+}
+
+/// One of the things that keep a ring open: a descriptor, or a place in a thread's table. The last to go closes it.
+#[derive(Debug)]
+pub(crate) struct Hold(Arc<Ring>);
+
+impl Hold {
+    pub(crate) fn new(ring: Arc<Ring>) -> Self {
+        // Relaxed: whoever makes another one has one already.
+        ring.holds.fetch_add(1, Ordering::Relaxed);
+        Self(ring)
+    }
+
+    pub(crate) fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl std::ops::Deref for Hold {
+    type Target = Arc<Ring>;
+
+    fn deref(&self) -> &Arc<Ring> {
+        &self.0
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // AcqRel, among all drops: the last one sees what was done through the others.
+        if self.0.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.close();
+        }
+    }
 }
 
 /// A single-issuer ring that is enabled belongs to the thread that made it.
@@ -68,6 +110,7 @@ impl Ring {
         Self {
             shared,
             setup,
+            holds: AtomicUsize::new(0),
             disabled: AtomicBool::new(setup.contains(SetupFlags::R_DISABLED)),
             skips_completions: AtomicBool::new(false),
             submitter: AtomicU32::new(first_submitter(setup)),
@@ -79,6 +122,8 @@ impl Ring {
             buffers: Lock::default(),
             provided: Lock::default(),
             registrations: Lock::default(),
+            restrictions: RestrictionState::default(),
+            region: OnceLock::new(),
             reactor: Reactor::default(),
             device: Device::default(),
             latency: LatencyGuard::default(),
@@ -122,6 +167,19 @@ impl Ring {
                 std::mem::forget(request);
             }
         }
+    }
+
+    /// Nothing keeps it open any more: everything pending is cancelled, the polling thread ends.
+    fn close(self: &Arc<Self>) {
+        if let Some(thread) = self.poll_thread.get() {
+            thread.stop();
+        }
+        cancel::cancel_all(self);
+        System::global().parking().forget_ring(self);
+        // A thread may keep the ring for its next call: what the program registered goes now. An error means that there is nothing.
+        let files = self.files.lock().unregister();
+        let buffers = self.buffers.lock().unregister();
+        drop((files, buffers));
     }
 
     /// Whether asynchronous completions wait for the submitter to ask for them.

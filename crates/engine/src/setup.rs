@@ -7,6 +7,7 @@ use ringer_ring::{RingShape, SharedRing};
 use ringer_sys::{Errno, descriptor};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::buffers;
 use crate::ring::Ring;
 
 /// The features that are honoured in full, as every ring reports them.
@@ -44,7 +45,11 @@ pub const SERVED: SetupFlags = SetupFlags::IOPOLL
     .union(SetupFlags::CQE32)
     .union(SetupFlags::SINGLE_ISSUER)
     .union(SetupFlags::DEFER_TASKRUN)
-    .union(SetupFlags::NO_SQARRAY);
+    .union(SetupFlags::NO_MMAP)
+    .union(SetupFlags::REGISTERED_FD_ONLY)
+    .union(SetupFlags::NO_SQARRAY)
+    .union(SetupFlags::HYBRID_IOPOLL)
+    .union(SetupFlags::CQE_MIXED);
 
 /// Checks the parameters and makes a ring; fills in what the call returns.
 ///
@@ -55,23 +60,73 @@ pub(crate) fn make_ring(entries: u32, params: &mut Params) -> Result<Ring, Errno
         return Err(Errno::INVAL);
     }
     let flags = check_flags(params.flags)?;
+    let shape = shape(entries, params, flags)?;
+    let shared = Arc::new(match memory_of_program(&shape, params, flags)? {
+        Some((rings, sqes)) => SharedRing::allocate_in(shape, rings, sqes)?,
+        None => SharedRing::allocate(shape)?,
+    });
+    let descriptor =
+        descriptor::into_engine_range(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?;
+    params.features = FEATURES.bits();
+    Ok(Ring::new(shared, flags, descriptor))
+}
+
+/// The shape of a ring with these entries; fills in sizes and offsets.
+///
+/// # Errors
+/// `EINVAL` for bad sizes.
+pub(crate) fn shape(entries: u32, params: &mut Params, flags: SetupFlags) -> Result<RingShape, Errno> {
     let (sq_entries, cq_entries) = queue_sizes(entries, params.cq_entries, flags)?;
+    // A CQE of 32 bytes must fit.
+    if flags.contains(SetupFlags::CQE_MIXED) && cq_entries < 2 {
+        return Err(Errno::OVERFLOW);
+    }
     let shape = RingShape {
         sq_entries,
         cq_entries,
         sqe128: flags.contains(SetupFlags::SQE128),
         cqe32: flags.contains(SetupFlags::CQE32),
+        cqe_mixed: flags.contains(SetupFlags::CQE_MIXED),
         no_sqarray: flags.contains(SetupFlags::NO_SQARRAY),
     };
-    let shared = Arc::new(SharedRing::allocate(shape)?);
-    let descriptor =
-        descriptor::into_engine_range(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?;
     params.sq_entries = sq_entries;
     params.cq_entries = cq_entries;
-    params.features = FEATURES.bits();
+    let brought = (params.sq_off.user_addr, params.cq_off.user_addr);
     params.sq_off = shape.sq_offsets();
     params.cq_off = shape.cq_offsets();
-    Ok(Ring::new(shared, flags, descriptor))
+    if flags.contains(SetupFlags::NO_MMAP) {
+        (params.sq_off.user_addr, params.cq_off.user_addr) = brought;
+    }
+    Ok(shape)
+}
+
+/// The memory for rings and SQEs that the program brings, if it does.
+///
+/// # Errors
+/// `EFAULT` and `EINVAL` for memory that is no good.
+pub(crate) fn memory_of_program(
+    shape: &RingShape,
+    params: &Params,
+    flags: SetupFlags,
+) -> Result<Option<(u64, u64)>, Errno> {
+    if !flags.contains(SetupFlags::NO_MMAP) {
+        return Ok(None);
+    }
+    let (rings, sqes) = (params.cq_off.user_addr, params.sq_off.user_addr);
+    check_memory(rings, shape.rings_bytes())?;
+    check_memory(sqes, shape.sqes_bytes())?;
+    Ok(Some((rings, sqes)))
+}
+
+/// Checks memory that the program brings: whole pages that can be written to.
+fn check_memory(address: u64, bytes: usize) -> Result<(), Errno> {
+    if address == 0 {
+        return Err(Errno::FAULT);
+    }
+    if !address.is_multiple_of(rustix::param::page_size() as u64) {
+        return Err(Errno::INVAL);
+    }
+    buffers::fault_in(address, bytes as u64)
 }
 
 fn check_flags(bits: u32) -> Result<SetupFlags, Errno> {
@@ -92,6 +147,16 @@ fn check_flags(bits: u32) -> Result<SetupFlags, Errno> {
     if has(SetupFlags::TASKRUN_FLAG)
         && !flags.intersects(SetupFlags::COOP_TASKRUN | SetupFlags::DEFER_TASKRUN)
     {
+        return Err(Errno::INVAL);
+    }
+    // Without a descriptor there is nothing to map.
+    if has(SetupFlags::REGISTERED_FD_ONLY) && !has(SetupFlags::NO_MMAP) {
+        return Err(Errno::INVAL);
+    }
+    if has(SetupFlags::HYBRID_IOPOLL) && !has(SetupFlags::IOPOLL) {
+        return Err(Errno::INVAL);
+    }
+    if has(SetupFlags::CQE32) && has(SetupFlags::CQE_MIXED) {
         return Err(Errno::INVAL);
     }
     if has(SetupFlags::DEFER_TASKRUN) && !has(SetupFlags::SINGLE_ISSUER) {

@@ -112,6 +112,9 @@ impl Batch<'_> {
         if flags.contains(SqeFlags::IO_DRAIN) && self.turn.ring.skips_completions.load(Ordering::Relaxed) {
             return Err(Errno::OPNOTSUPP);
         }
+        if !self.turn.ring.restrictions.allow(sqe) {
+            return Err(Errno::ACCESS);
+        }
         if sqe.ioprio() != 0 && !row.traits.ioprio {
             return Err(Errno::INVAL);
         }

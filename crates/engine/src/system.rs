@@ -17,10 +17,11 @@ use crate::enter::{self, Enter};
 use crate::futex::FutexThreads;
 use crate::parking::Parking;
 use crate::recent;
-use crate::ring::Ring;
+use crate::register::region::OFF_REGION;
+use crate::ring::{Hold, Ring};
 use crate::sqpoll::PollThread;
 use crate::worker::WorkerPool;
-use crate::{Counters, cancel, message, register, setup};
+use crate::{Counters, cancel, register, setup};
 
 /// What the engine must know of the thread that calls `enter`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,10 +45,10 @@ pub struct Mapping {
     pub offset: u64,
 }
 
-/// A descriptor of a ring. The last one to go closes the ring.
+/// A descriptor of a ring.
 #[derive(Debug)]
 struct Handle {
-    ring: Arc<Ring>,
+    ring: Hold,
     /// The program's descriptor itself, and what kept it open.
     _descriptor: OwnedFd,
 }
@@ -81,7 +82,7 @@ thread_local! {
     /// Whether this thread made a ring or registered one so far.
     static USES_RINGS: Cell<bool> = const { Cell::new(false) };
     /// Ring descriptors that this thread registered (`IORING_REGISTER_RING_FDS`).
-    static REGISTERED_RINGS: RefCell<[Option<Arc<Ring>>; MOST_REGISTERED_RINGS]> = const { RefCell::new([const { None }; MOST_REGISTERED_RINGS]) };
+    static REGISTERED_RINGS: RefCell<[Option<Hold>; MOST_REGISTERED_RINGS]> = const { RefCell::new([const { None }; MOST_REGISTERED_RINGS]) };
 }
 
 impl System {
@@ -155,7 +156,7 @@ impl System {
         const F_GETFL: u32 = 3;
         const O_PATH: usize = 0o10000000;
         if let Some(handle) = self.read().get(&fd) {
-            return Ok(Arc::clone(&handle.ring));
+            return Ok(handle.ring.ring());
         }
         let status = ringer_sys::call::fcntl(fd, F_GETFL, 0)?;
         // A descriptor that is only a path counts as not open here.
@@ -164,17 +165,30 @@ impl System {
 
     /// The ring of a descriptor, if it is one.
     pub(crate) fn ring_of(&self, fd: RawFd) -> Option<Arc<Ring>> {
-        self.read().get(&fd).map(|handle| Arc::clone(&handle.ring))
+        self.read().get(&fd).map(|handle| handle.ring.ring())
     }
 
-    fn registered_ring(index: RawFd) -> Result<Arc<Ring>, Errno> {
+    pub(crate) fn registered_ring(&self, index: RawFd) -> Result<Arc<Ring>, Errno> {
+        // A thread that never used a ring has no table at all.
+        let empty = if USES_RINGS.get() { Errno::BADF } else { Errno::INVAL };
+        if self.is_ring(index) {
+            // A ring's descriptor by mistake: natively a small number, and so an empty place of the table.
+            return Err(empty);
+        }
         let index = usize::try_from(index).map_err(|_| Errno::INVAL)?;
         REGISTERED_RINGS.with_borrow(|rings| match rings.get(index) {
             None => Err(Errno::INVAL),
-            // A thread that never used a ring has no table at all.
-            Some(None) => Err(if USES_RINGS.get() { Errno::BADF } else { Errno::INVAL }),
-            Some(Some(ring)) => Ok(Arc::clone(ring)),
+            Some(None) => Err(empty),
+            Some(Some(ring)) => Ok(ring.ring()),
         })
+    }
+
+    /// The ring that a register call names, by descriptor or by index.
+    ///
+    /// # Errors
+    /// `EBADF`, `EOPNOTSUPP` when it is no ring, `EINVAL` for an index beyond the table.
+    pub(crate) fn named_ring(&self, fd: RawFd, by_index: bool) -> Result<Arc<Ring>, Errno> {
+        if by_index { self.registered_ring(fd) } else { self.ring(fd) }
     }
 
     /// Counts from now on in `counters`, which may lie in memory shared with other processes.
@@ -208,17 +222,20 @@ impl System {
                 return Err(Errno::INVAL);
             }
         }
-        let handle = Handle { _descriptor: descriptor::duplicate_ring(ring.readiness.descriptor())?, ring };
-        if handle.ring.setup.contains(SetupFlags::SQPOLL) {
-            PollThread::start(&handle.ring, &filled)?;
+        let hold = Hold::new(ring);
+        if hold.setup.contains(SetupFlags::SQPOLL) {
+            PollThread::start(&hold, &filled)?;
         }
-        if let Err(errno) = params.write(filled) {
-            close_ring(&handle.ring);
-            return Err(errno);
+        if hold.setup.contains(SetupFlags::REGISTERED_FD_ONLY) {
+            params.write(filled)?;
+            self.counters().rings.fetch_add(1, Ordering::Relaxed);
+            return put_into_table(hold, None).map(|index| index as RawFd);
         }
-        let fd = handle._descriptor.as_raw_fd();
+        let descriptor = descriptor::duplicate_ring(hold.readiness.descriptor())?;
+        params.write(filled)?;
+        let fd = descriptor.as_raw_fd();
         USES_RINGS.set(true);
-        self.write().insert(fd, handle);
+        self.write().insert(fd, Handle { ring: hold, _descriptor: descriptor });
         Ok(fd)
     }
 
@@ -242,12 +259,12 @@ impl System {
             .ok_or(Errno::INVAL)?;
         let arguments = Enter { to_submit, min_complete, flags, argument, argument_size };
         if flags.contains(EnterFlags::REGISTERED_RING) {
-            return enter::enter(&Self::registered_ring(fd)?, &arguments, caller);
+            return enter::enter(&self.named_ring(fd, true)?, &arguments, caller);
         }
         let changes = recent::changes();
         let ring = match recent::take(fd, changes) {
             Some(ring) => ring,
-            None => self.ring(fd)?,
+            None => self.named_ring(fd, false)?,
         };
         let result = enter::enter(&ring, &arguments, caller);
         recent::keep(fd, changes, ring);
@@ -264,17 +281,19 @@ impl System {
         if RegisterOpcode::from_number(opcode).is_none() {
             return Err(Errno::INVAL);
         }
-        if fd == NO_RING && !by_index {
-            // For the calls that need no ring.
-            return match RegisterOpcode::from_number(opcode) {
-                Some(RegisterOpcode::SendMsgRing) => message::send_without_ring(argument, count),
-                _ => Err(Errno::INVAL),
-            };
+        if fd == NO_RING {
+            return register::without_ring(opcode, argument, count);
         }
-        let ring = if by_index { Self::registered_ring(fd)? } else { self.ring(fd)? };
+        let ring = self.named_ring(fd, by_index)?;
         match RegisterOpcode::from_number(opcode) {
-            Some(RegisterOpcode::RingFds) => self.register_rings(argument, count),
-            Some(RegisterOpcode::UnregisterRingFds) => Self::unregister_rings(argument, count),
+            Some(RegisterOpcode::RingFds) => {
+                register::check_caller(&ring, RegisterOpcode::RingFds)?;
+                self.register_rings(argument, count)
+            }
+            Some(RegisterOpcode::UnregisterRingFds) => {
+                register::check_caller(&ring, RegisterOpcode::UnregisterRingFds)?;
+                Self::unregister_rings(argument, count)
+            }
             _ => {
                 let result = register::register(&ring, opcode, argument, count);
                 ring.announce_completions(0);
@@ -306,22 +325,8 @@ impl System {
             return Err(Errno::INVAL);
         }
         let ring = self.ring(fd as RawFd)?;
-        let slot = REGISTERED_RINGS.with_borrow_mut(|rings| {
-            let slot = if offset == u32::MAX {
-                rings.iter().position(Option::is_none).ok_or(Errno::BUSY)?
-            } else {
-                let slot = offset as usize;
-                match rings.get(slot) {
-                    None => return Err(Errno::INVAL),
-                    Some(Some(_)) => return Err(Errno::BUSY),
-                    Some(None) => slot,
-                }
-            };
-            rings[slot] = Some(ring);
-            USES_RINGS.set(true);
-            Ok(slot)
-        })?;
-        entry.write(slot as u32)
+        let slot = put_into_table(Hold::new(ring), (offset != u32::MAX).then_some(offset))?;
+        entry.write(slot)
     }
 
     /// `IORING_UNREGISTER_RING_FDS`.
@@ -335,7 +340,9 @@ impl System {
             if reserved != 0 || data_low != 0 || data_high != 0 || offset as usize >= MOST_REGISTERED_RINGS {
                 return if done == 0 { Err(Errno::INVAL) } else { Ok(done) };
             }
-            REGISTERED_RINGS.with_borrow_mut(|rings| rings[offset as usize] = None);
+            let removed = REGISTERED_RINGS.with_borrow_mut(|rings| rings[offset as usize].take());
+            // Here, as it may be the ring's last.
+            drop(removed);
             done += 1;
         }
         Ok(done)
@@ -351,7 +358,15 @@ impl System {
         if !mapping.offset.is_multiple_of(rustix::param::page_size() as u64) {
             return Err(Errno::INVAL);
         }
+        if let Some(region) = ring.region.get().and_then(|region| region.allocated.as_ref())
+            && mapping.offset & AREA_MASK == OFF_REGION
+        {
+            return region.map(mapping.address.get(), mapping.length, mapping.protection, mapping.flags);
+        }
+        // There is nothing to map of a ring in memory of the program.
+        let is_mappable = !ring.setup.contains(SetupFlags::NO_MMAP);
         let area = match mapping.offset & AREA_MASK {
+            OFF_SQ_RING | OFF_CQ_RING | OFF_SQES if !is_mappable => return Err(Errno::NOMEM),
             OFF_SQ_RING | OFF_CQ_RING => Area::Rings,
             OFF_SQES => Area::Sqes,
             OFF_PBUF_RING => return map_buffer_ring(&ring, mapping),
@@ -365,21 +380,16 @@ impl System {
         self.read().contains_key(&fd)
     }
 
-    /// `close.2` of a ring descriptor. The last descriptor of a ring cancels what is pending and frees it.
+    /// `close.2` of a ring descriptor. The last descriptor of a ring, or its last place in a thread's table of registered
+    /// rings, cancels what is pending and frees it.
     ///
     /// # Errors
     /// `EBADF` when it is not open.
     pub fn close(&self, fd: RawFd) -> Result<(), Errno> {
-        let (handle, last) = {
-            let mut rings = self.write();
-            let handle = rings.remove(&fd).ok_or(Errno::BADF)?;
-            recent::forget_all();
-            let last = !rings.values().any(|other| Arc::ptr_eq(&other.ring, &handle.ring));
-            (handle, last)
-        };
-        if last {
-            close_ring(&handle.ring);
-        }
+        let handle = self.write().remove(&fd).ok_or(Errno::BADF)?;
+        recent::forget_all();
+        // Here, as it may be the ring's last, which takes other locks.
+        drop(handle);
         Ok(())
     }
 
@@ -394,7 +404,7 @@ impl System {
             rustix::io::fcntl_setfd(&duplicate, rustix::io::FdFlags::empty())?;
         }
         let new = duplicate.as_raw_fd();
-        self.write().insert(new, Handle { ring, _descriptor: duplicate });
+        self.write().insert(new, Handle { ring: Hold::new(ring), _descriptor: duplicate });
         Ok(new)
     }
 
@@ -442,18 +452,23 @@ impl System {
         for handle in rings.values_mut() {
             let same = known.iter().find(|(old, _)| Arc::ptr_eq(old, &handle.ring));
             let inherited = match same {
-                Some((_, new)) => Arc::clone(new),
+                Some((_, new)) => Hold::new(Arc::clone(new)),
                 None => {
-                    let Some(inherited) = handle.ring.inherited().map(Arc::new) else { continue };
+                    let Some(inherited) = handle.ring.inherited() else { continue };
+                    let inherited = Arc::new(inherited);
                     handle.ring.drop_files_of_parent();
-                    known.push((Arc::clone(&handle.ring), Arc::clone(&inherited)));
-                    inherited
+                    known.push((handle.ring.ring(), Arc::clone(&inherited)));
+                    Hold::new(inherited)
                 }
             };
-            handle.ring = inherited;
+            // Its requests are the parent's: nothing of them may be cancelled or posted here.
+            std::mem::forget(std::mem::replace(&mut handle.ring, inherited));
         }
-        // Their requests are the parent's: nothing of them may be cancelled or posted here.
         known.into_iter().for_each(|(old, _)| std::mem::forget(old));
+        // A child registers its own.
+        REGISTERED_RINGS
+            .with_borrow_mut(|table| table.iter_mut().for_each(|slot| std::mem::forget(slot.take())));
+        USES_RINGS.set(false);
     }
 }
 
@@ -469,15 +484,22 @@ fn map_buffer_ring(ring: &Ring, mapping: &Mapping) -> Result<usize, Errno> {
     pages.map(mapping.address.get(), mapping.length, mapping.protection, mapping.flags)
 }
 
-/// The last descriptor is gone: everything pending is cancelled, the polling thread ends.
-fn close_ring(ring: &Arc<Ring>) {
-    if let Some(thread) = ring.poll_thread.get() {
-        thread.stop();
-    }
-    cancel::cancel_all(ring);
-    System::global().parking().forget_ring(ring);
-    // A thread may keep the ring for its next call: what the program registered goes now. An error means that there is nothing.
-    let files = ring.files.lock().unregister();
-    let buffers = ring.buffers.lock().unregister();
-    drop((files, buffers));
+/// Puts a ring into this thread's table, at this place or the first that is free.
+///
+/// # Errors
+/// `EINVAL` beyond the table, `EBUSY` when the place is taken, or all are.
+fn put_into_table(ring: Hold, place: Option<u32>) -> Result<u32, Errno> {
+    REGISTERED_RINGS.with_borrow_mut(|rings| {
+        let place = match place {
+            None => rings.iter().position(Option::is_none).ok_or(Errno::BUSY)?,
+            Some(place) => place as usize,
+        };
+        let slot = rings.get_mut(place).ok_or(Errno::INVAL)?;
+        if slot.is_some() {
+            return Err(Errno::BUSY);
+        }
+        *slot = Some(ring);
+        USES_RINGS.set(true);
+        Ok(place as u32)
+    })
 }

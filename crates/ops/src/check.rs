@@ -1,6 +1,6 @@
 //! Checks and rules that many operations share.
 
-use ringer_abi::{Sqe, SqeFlags};
+use ringer_abi::{CqeFlags, SetupFlags, Sqe, SqeFlags};
 use ringer_sys::Errno;
 
 use crate::operation::{Issue, Outcome, Patience};
@@ -19,6 +19,20 @@ pub(crate) fn unused<const N: usize>(fields: [u64; N]) -> Result<(), Errno> {
 /// `EBADF`.
 pub(crate) fn no_fixed_file(sqe: &Sqe) -> Result<(), Errno> {
     if sqe.flags().contains(SqeFlags::FIXED_FILE) { Err(Errno::BADF) } else { Ok(()) }
+}
+
+/// The flag that tells of a CQE of 32 bytes, on rings that have those of 16 as well.
+///
+/// # Errors
+/// `EINVAL` on a ring without CQEs of 32 bytes.
+pub(crate) fn big_cqe_flags(setup: SetupFlags) -> Result<u32, Errno> {
+    if setup.contains(SetupFlags::CQE_MIXED) {
+        Ok(CqeFlags::BIG.bits())
+    } else if setup.contains(SetupFlags::CQE32) {
+        Ok(0)
+    } else {
+        Err(Errno::INVAL)
+    }
 }
 
 /// Makes a call that may look at a device, but usually does not: not without any patience.

@@ -1,9 +1,10 @@
 //! NOP: completes with 0, or with what its injection flags say.
 
-use ringer_abi::{SetupFlags, Sqe, uapi};
+use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, call};
 
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
+use crate::check::big_cqe_flags;
+use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
 
 /// `IORING_OP_NOP`. Source: `io_uring_enter.2`, `io_uring_prep_nop.3`.
 #[derive(Debug, Default)]
@@ -12,13 +13,19 @@ pub struct Nop {
     file: Option<i32>,
     is_registered_file: bool,
     buffer: Option<u16>,
-    /// The second half of the CQE (`IORING_NOP_CQE32`).
-    extra: Option<[u64; 2]>,
+    big: Option<BigCqe>,
     /// It is to be done after the submission (`IORING_NOP_TW`): the engine puts it off, and clears this.
     pub is_put_off: bool,
 }
 
-/// `IORING_NOP_CQE32`, Linux 6.18.
+/// The second half of the CQE, and what says on a mixed ring that it is there.
+#[derive(Clone, Copy, Debug)]
+struct BigCqe {
+    extra: [u64; 2],
+    flags: u32,
+}
+
+/// `IORING_NOP_CQE32`: the CQE has 32 bytes.
 const CQE32: u32 = 1 << 5;
 
 const KNOWN_FLAGS: u32 = uapi::IORING_NOP_INJECT_RESULT
@@ -38,17 +45,21 @@ impl Op for Nop {
         if flags & !KNOWN_FLAGS != 0 {
             return Err(Errno::INVAL);
         }
-        if flags & CQE32 != 0 && !context.setup.contains(SetupFlags::CQE32) {
-            return Err(Errno::INVAL);
-        }
         let result = if flags & uapi::IORING_NOP_INJECT_RESULT != 0 { sqe.len() as i32 } else { 0 };
         let has = |flag| flags & flag != 0;
+        let big = if has(CQE32) {
+            let extra = [sqe.off(), sqe.addr()];
+            Some(BigCqe { extra, flags: big_cqe_flags(context.setup)? })
+        } else {
+            None
+        };
         Ok(Self {
             result,
             file: has(uapi::IORING_NOP_FILE).then(|| sqe.fd()),
-            is_registered_file: has(uapi::IORING_NOP_FIXED_FILE),
+            is_registered_file: has(uapi::IORING_NOP_FIXED_FILE)
+                || sqe.flags().contains(SqeFlags::FIXED_FILE),
             buffer: has(uapi::IORING_NOP_FIXED_BUFFER).then(|| sqe.buf_index()),
-            extra: has(CQE32).then(|| [sqe.off(), sqe.addr()]),
+            big,
             is_put_off: has(uapi::IORING_NOP_TW),
         })
     }
@@ -58,18 +69,20 @@ impl Op for Nop {
         if self.is_put_off {
             return Outcome::Engine;
         }
-        if let Some(extra) = self.extra {
-            context.extra = extra;
+        let mut flags = 0;
+        if let Some(big) = self.big {
+            context.extra = big.extra;
+            flags = big.flags;
         }
         if let Some(fd) = self.file
             && let Err(errno) = self.look_up(fd, context)
         {
-            return Outcome::failed(errno);
+            return Outcome::Done(Completion::error(errno).with_flags(flags));
         }
         if self.buffer.is_some_and(|index| !context.resources.has_registered_buffer(index)) {
-            return Outcome::failed(Errno::FAULT);
+            return Outcome::Done(Completion::error(Errno::FAULT).with_flags(flags));
         }
-        Outcome::done(self.result)
+        Outcome::Done(Completion::new(self.result).with_flags(flags))
     }
 }
 

@@ -8,9 +8,10 @@ use ringer_sys::{Errno, UserAddress};
 use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
 
 /// The clock a timeout runs on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Clock {
     /// `CLOCK_MONOTONIC`, the default.
+    #[default]
     Monotonic,
     /// `CLOCK_BOOTTIME` (`IORING_TIMEOUT_BOOTTIME`).
     Boottime,

@@ -129,7 +129,14 @@ fn polling_thread<O: Orderings>(batch: u32) -> f64 {
 fn with_ring<O: Orderings>(
     run: impl FnOnce(&mut MappedClientRing, &ServingRing<SharedPages, O>) -> f64,
 ) -> f64 {
-    let shape = RingShape { sq_entries: 32, cq_entries: 32, sqe128: false, cqe32: false, no_sqarray: false };
+    let shape = RingShape {
+        sq_entries: 32,
+        cq_entries: 32,
+        sqe128: false,
+        cqe32: false,
+        cqe_mixed: false,
+        no_sqarray: false,
+    };
     let pages = SharedPages::allocate(shape, 0, 0).expect("memory for a ring");
     let serving = ServingRing::<_, O>::over(pages);
     let map = |area, length| {

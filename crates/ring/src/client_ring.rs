@@ -18,6 +18,7 @@ impl RingShape {
             cq_entries: params.cq_entries,
             sqe128: flags.contains(SetupFlags::SQE128),
             cqe32: flags.contains(SetupFlags::CQE32),
+            cqe_mixed: flags.contains(SetupFlags::CQE_MIXED),
             no_sqarray: flags.contains(SetupFlags::NO_SQARRAY),
         }
     }

@@ -13,7 +13,7 @@ use crate::memory::{Memory, ServingMemory, SharedWord};
 use crate::orderings::Orderings;
 use crate::primitive::Ordering::Relaxed;
 use crate::sides::{ClientRing, ServingRing};
-use ringer_abi::{CQ_EVENTFD_DISABLED, Cqe};
+use ringer_abi::{CQ_EVENTFD_DISABLED, Cqe, CqeFlags};
 
 /// The completion queue has no free slot: the CQE belongs into the backlog.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,16 +31,34 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         // Relaxed: only the holder of the completion lock changes it.
         let tail = control.cq_tail.load(Relaxed);
         // A head beyond our tail makes a huge difference, and a full queue.
-        if tail.wrapping_sub(self.cq_head()) >= self.shape().cq_entries {
+        let free = self.shape().cq_entries.saturating_sub(tail.wrapping_sub(self.cq_head()));
+        let (fillers, slots) = self.slots_for(tail, cqe);
+        if free < fillers + slots {
             return Err(CqFull);
         }
+        let mut tail = tail;
+        if fillers > 0 {
+            self.memory.store_cqe(tail, &Cqe::new(0, 0, CqeFlags::SKIP.bits()));
+            tail = tail.wrapping_add(fillers);
+        }
         self.memory.store_cqe(tail, cqe);
-        let tail = tail.wrapping_add(1);
+        let tail = tail.wrapping_add(slots);
         // Partner: CQ_TAIL_LOAD in ClientRing::cq_pop.
         self.memory.word(SharedWord::CqTail).store(tail, O::CQ_TAIL_STORE);
         // After the shared tail. Partner: CQ_COUNT_LOAD in cq_tail.
         control.cq_tail.store(tail, O::CQ_COUNT_STORE);
         Ok(())
+    }
+
+    /// How many slots must be skipped before this CQE, and how many it takes. On a mixed ring a CQE of 32 bytes takes
+    /// two that follow each other in memory.
+    #[inline]
+    fn slots_for(&self, tail: u32, cqe: &Cqe) -> (u32, u32) {
+        if !self.shape().cqe_mixed || cqe.flags & CqeFlags::BIG.bits() == 0 {
+            return (0, 1);
+        }
+        let last = self.shape().cq_entries - 1;
+        (u32::from(tail & last == last), 2)
     }
 
     /// CQEs that the program has not reaped: at most the ring's size, whatever the program wrote.
@@ -98,9 +116,15 @@ impl<M: Memory, O: Orderings> ClientRing<M, O> {
     #[inline]
     pub fn cq_pop(&mut self) -> Option<Cqe> {
         let cqe = self.cq_peek()?;
-        self.cq_head = self.cq_head.wrapping_add(1);
+        let is_mixed = self.shape().cqe_mixed;
+        let takes_two = is_mixed && cqe.flags & CqeFlags::BIG.bits() != 0;
+        self.cq_head = self.cq_head.wrapping_add(1 + u32::from(takes_two));
         // Partner: CQ_HEAD_LOAD in ServingRing::cq_push.
         self.memory.word(SharedWord::CqHead).store(self.cq_head, O::CQ_HEAD_STORE);
+        if is_mixed && cqe.flags & CqeFlags::SKIP.bits() != 0 {
+            // A filler is never followed by another one.
+            return self.cq_pop();
+        }
         Some(cqe)
     }
 

@@ -55,6 +55,6 @@ pub use memory::{Control, Memory, ServingMemory, SharedWord};
 pub use orderings::{Orderings, Production};
 pub use shape::RingShape;
 #[cfg(not(loom))]
-pub use shared_ring::{Area, SharedPages, SharedRing};
+pub use shared_ring::{Area, SharedPages, SharedRegion, SharedRing};
 pub use sides::{ClientRing, ServingRing};
 pub use sq::{SqFull, Taken};

@@ -43,6 +43,17 @@ pub enum SharedWord {
 impl SharedWord {
     /// How many there are.
     pub const COUNT: usize = 8;
+    /// Every one.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::SqHead,
+        Self::SqTail,
+        Self::SqFlags,
+        Self::SqDropped,
+        Self::CqHead,
+        Self::CqTail,
+        Self::CqFlags,
+        Self::CqOverflow,
+    ];
 }
 
 /// What both sides share.

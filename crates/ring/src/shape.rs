@@ -13,6 +13,8 @@ pub struct RingShape {
     pub sqe128: bool,
     /// `IORING_SETUP_CQE32`: entries of 32 bytes instead of 16.
     pub cqe32: bool,
+    /// `IORING_SETUP_CQE_MIXED`: a CQE may take two slots of 16 bytes.
+    pub cqe_mixed: bool,
     /// `IORING_SETUP_NO_SQARRAY`: no index array, SQEs are taken in the order of their slots.
     pub no_sqarray: bool,
 }

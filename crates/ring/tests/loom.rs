@@ -28,7 +28,14 @@ fn ring<O: Orderings>(
     sq_entries: u32,
     cq_entries: u32,
 ) -> (ServingRing<HeapMemory, O>, ClientRing<HeapMemory, O>) {
-    let shape = RingShape { sq_entries, cq_entries, sqe128: false, cqe32: false, no_sqarray: false };
+    let shape = RingShape {
+        sq_entries,
+        cq_entries,
+        sqe128: false,
+        cqe32: false,
+        cqe_mixed: false,
+        no_sqarray: false,
+    };
     let memory = HeapMemory::new(shape, u32::MAX, u32::MAX);
     (ServingRing::over(memory.clone()), ClientRing::over(memory))
 }

@@ -9,6 +9,12 @@ use crate::{Errno, UserAddress};
 /// "Leave this one as it is."
 const UNCHANGED: u32 = u32::MAX;
 
+/// Whether the calling thread may change how the network is set up (`CAP_NET_ADMIN`). `capabilities.7`.
+pub fn may_administer_network() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN))
+}
+
 /// Effective user and group, and the supplementary groups.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Credentials {

@@ -2,18 +2,26 @@
 
 mod buffer_rings;
 pub(crate) mod buffers;
+mod clone_buffers;
 pub(crate) mod eventfd;
 pub(crate) mod files;
 mod probe;
+pub(crate) mod region;
+mod resize;
 mod resources;
+pub(crate) mod restrictions;
 mod sync_cancel;
+mod waiting;
+mod without_ring;
 mod workers;
+mod zero_copy_receive;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ringer_abi::{RegisterOpcode, SetupFlags};
+use ringer_ops::timeout::Clock;
 use ringer_sys::credentials::Credentials;
 use ringer_sys::{Errno, UserAddress};
 use rustix::thread::gettid;
@@ -21,11 +29,16 @@ use rustix::thread::gettid;
 use crate::ring::Ring;
 
 pub(crate) use resources::{ResourceRegister, ResourceUpdate};
+use waiting::Napi;
+pub(crate) use without_ring::register as without_ring;
 
 /// Registered things that need no file of their own.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registrations {
     personalities: BTreeMap<u16, Arc<Credentials>>,
+    /// The clock of the time limits of `enter`.
+    pub(crate) clock: Clock,
+    napi: Napi,
 }
 
 impl Registrations {
@@ -52,7 +65,7 @@ pub(crate) fn register(
     count: u32,
 ) -> Result<i32, Errno> {
     let opcode = RegisterOpcode::from_number(opcode).ok_or(Errno::INVAL)?;
-    check_caller(ring)?;
+    check_caller(ring, opcode)?;
     let bare = || if argument.is_null() && count == 0 { Ok(()) } else { Err(Errno::INVAL) };
     match opcode {
         RegisterOpcode::Buffers | RegisterOpcode::Files if argument.is_null() => Err(Errno::FAULT),
@@ -90,12 +103,33 @@ pub(crate) fn register(
         RegisterOpcode::UnregisterPbufRing => buffer_rings::unregister(ring, argument, count),
         RegisterOpcode::PbufStatus => buffer_rings::status(ring, argument, count),
         RegisterOpcode::SyncCancel => sync_cancel::cancel(ring, argument, count),
-        _ => Err(Errno::INVAL),
+        RegisterOpcode::Restrictions => restrictions::register(ring, argument, count),
+        RegisterOpcode::Clock => waiting::set_clock(ring, argument, count),
+        RegisterOpcode::Napi => waiting::set_napi(ring, argument, count),
+        RegisterOpcode::UnregisterNapi => waiting::unset_napi(ring, argument, count),
+        RegisterOpcode::CloneBuffers => clone_buffers::clone(ring, argument, count),
+        RegisterOpcode::ResizeRings => resize::resize(ring, argument, count),
+        RegisterOpcode::MemRegion => region::register(ring, argument, count),
+        RegisterOpcode::ZcrxIfq => zero_copy_receive::register(ring, argument, count),
+        RegisterOpcode::Query => without_ring::query(argument, count),
+        // The call needs no ring, and takes none; the others are the caller's.
+        RegisterOpcode::SendMsgRing | RegisterOpcode::RingFds | RegisterOpcode::UnregisterRingFds => {
+            Err(Errno::INVAL)
+        }
     }
 }
 
+/// Whether the calling thread may make this call on the ring, and the ring's restrictions allow it.
+///
+/// # Errors
+/// `EEXIST` for another thread than the ring's own, `EACCES` for a restriction.
+pub(crate) fn check_caller(ring: &Ring, opcode: RegisterOpcode) -> Result<(), Errno> {
+    check_owner(ring)?;
+    if ring.restrictions.allow_call(opcode) { Ok(()) } else { Err(Errno::ACCESS) }
+}
+
 /// A single-issuer ring that has its submitter takes calls of that thread only.
-fn check_caller(ring: &Ring) -> Result<(), Errno> {
+fn check_owner(ring: &Ring) -> Result<(), Errno> {
     if !ring.setup.contains(SetupFlags::SINGLE_ISSUER) {
         return Ok(());
     }
@@ -108,6 +142,7 @@ fn enable(ring: &Ring) -> Result<i32, Errno> {
     if !ring.disabled.swap(false, Ordering::AcqRel) {
         return Err(Errno::BADFD);
     }
+    ring.restrictions.enforce();
     if ring.setup.contains(SetupFlags::SINGLE_ISSUER) {
         let this = gettid().as_raw_nonzero().get() as u32;
         ring.submitter.store(this, Ordering::Relaxed);

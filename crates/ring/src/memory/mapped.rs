@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::{Memory, SharedWord};
 use crate::shape::RingShape;
-use ringer_abi::{CqRingOffsets, Cqe, SqRingOffsets, Sqe};
+use ringer_abi::{CqRingOffsets, Cqe, CqeFlags, SqRingOffsets, Sqe};
 
 /// Where the areas of a ring are mapped.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,13 @@ impl MappedMemory {
         unsafe { self.cqes.add(slot * self.shape.cqe_words()) }
     }
 
+    /// Whether 16 more bytes belong to the CQE at a CQ position: on a mixed ring the slot behind, if it is not the last.
+    #[inline]
+    fn has_second_half(&self, position: u32, flags: u32) -> bool {
+        let is_last = position & (self.shape.cq_entries - 1) == self.shape.cq_entries - 1;
+        self.shape.cqe32 || self.shape.cqe_mixed && flags & CqeFlags::BIG.bits() != 0 && !is_last
+    }
+
     /// The word of the index array at an SQ position, on a ring that has the array.
     #[inline]
     fn index(&self, position: u32) -> Option<&AtomicU32> {
@@ -116,6 +123,17 @@ unsafe fn store_words<const N: usize>(first: NonNull<AtomicU64>, values: &[u64; 
     for (word, value) in values.iter().enumerate() {
         // SAFETY: the caller's promise; atomic stores may race with anything.
         unsafe { first.add(word).as_ref() }.store(*value, Relaxed);
+    }
+}
+
+impl MappedMemory {
+    /// The second half of an SQE slot; zero on a ring with 64-byte entries.
+    pub(crate) fn load_second_half(&self, slot: u32) -> [u64; 8] {
+        if !self.shape.sqe128 {
+            return [0; 8];
+        }
+        // SAFETY: the second half of a slot of 16 words.
+        unsafe { load_words(self.sqe(slot).add(8)) }
     }
 }
 
@@ -168,13 +186,13 @@ impl Memory for MappedMemory {
         let first = self.cqe(position);
         // SAFETY: a slot has at least two words.
         let [user_data, result] = unsafe { load_words(first) };
-        let extra = if self.shape.cqe32 {
-            // SAFETY: the second half of a slot of four words.
+        let [res, flags] = halves(result);
+        let extra = if self.has_second_half(position, flags) {
+            // SAFETY: the second half of a slot of four words, or the slot behind, which is there.
             unsafe { load_words(first.add(2)) }
         } else {
             [0; 2]
         };
-        let [res, flags] = halves(result);
         Cqe { user_data, res: res as i32, flags, extra }
     }
 
@@ -183,8 +201,8 @@ impl Memory for MappedMemory {
         let first = self.cqe(position);
         // SAFETY: a slot has at least two words.
         unsafe { store_words(first, &[cqe.user_data, joined([cqe.res as u32, cqe.flags])]) };
-        if self.shape.cqe32 {
-            // SAFETY: the second half of a slot of four words.
+        if self.has_second_half(position, cqe.flags) {
+            // SAFETY: the second half of a slot of four words, or the slot behind, which is there.
             unsafe { store_words(first.add(2), &cqe.extra) };
         }
     }

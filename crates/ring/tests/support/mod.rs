@@ -10,8 +10,14 @@ use ringer_abi::{Params, SetupFlags};
 use ringer_ring::{Area, Bases, MappedClientRing, RingShape, SharedRing};
 
 /// A small ring with no extras.
-pub const SMALL: RingShape =
-    RingShape { sq_entries: 4, cq_entries: 8, sqe128: false, cqe32: false, no_sqarray: false };
+pub const SMALL: RingShape = RingShape {
+    sq_entries: 4,
+    cq_entries: 8,
+    sqe128: false,
+    cqe32: false,
+    cqe_mixed: false,
+    no_sqarray: false,
+};
 
 /// What setup would report for this shape.
 pub fn params(shape: RingShape) -> Params {
