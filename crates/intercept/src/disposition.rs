@@ -4,14 +4,13 @@
 //! finds everything as it would be without us: alternate stack, mask, restart.
 
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use libc::{siginfo_t, ucontext_t};
 use ringer_sys::signal::{
     self, Action, DEFAULT, How, IGNORE, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SA_SIGINFO, SIGBUS,
     SIGSEGV, SIGSYS, SignalSet, change_mask, set_of,
 };
-use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, UserAddress, user};
 
 use crate::dispatch::Arguments;
@@ -21,7 +20,7 @@ use crate::{guest, handlers, mask, next, trap};
 /// What the program wants done on one signal.
 ///
 /// Handlers read it without a lock: `version` is odd while it changes.
-struct Disposition {
+pub struct Disposition {
     version: AtomicU64,
     handler: AtomicUsize,
     flags: AtomicU64,
@@ -32,11 +31,31 @@ static SYS: Disposition = Disposition::new();
 static SEGV: Disposition = Disposition::new();
 static BUS: Disposition = Disposition::new();
 
-/// Held, with signals blocked, by who changes one.
-static CHANGE: Lock<()> = Lock::new(());
+/// Set by who changes one. Not a lock that sleeps: a child of `fork` must be able to forget it.
+static CHANGING: AtomicBool = AtomicBool::new(false);
+
+/// Runs `body` with signals blocked, on one thread at a time.
+pub fn while_changing<R>(body: impl FnOnce() -> R) -> R {
+    let mask = change_mask(How::Set, ENGINE_MASK);
+    // Acquire: partner of the Release store below.
+    while CHANGING.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        std::thread::yield_now();
+    }
+    let result = body();
+    // Release: partner of the Acquire above.
+    CHANGING.store(false, Ordering::Release);
+    change_mask(How::Set, mask);
+    result
+}
+
+/// In a child of `fork`: whoever was changing one did not come along.
+pub fn forget_changes() {
+    [&SYS, &SEGV, &BUS].into_iter().for_each(Disposition::finish);
+    CHANGING.store(false, Ordering::Relaxed);
+}
 
 impl Disposition {
-    const fn new() -> Self {
+    pub const fn new() -> Self {
         Self {
             version: AtomicU64::new(0),
             handler: AtomicUsize::new(DEFAULT),
@@ -54,7 +73,7 @@ impl Disposition {
         }
     }
 
-    fn load(&self) -> Action {
+    pub fn load(&self) -> Action {
         loop {
             // Acquire: partner of the Release stores of `version` in `store`.
             let before = self.version.load(Ordering::Acquire);
@@ -69,8 +88,14 @@ impl Disposition {
         }
     }
 
-    /// To be called with `CHANGE` held and signals blocked.
-    fn store(&self, action: &Action) {
+    /// Ends a change that nobody will end. What was stored of it counts.
+    pub fn finish(&self) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version.next_multiple_of(2), Ordering::Relaxed);
+    }
+
+    /// To be called inside [`while_changing`].
+    pub fn store(&self, action: &Action) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
         // Release: who sees one of these sees the odd version; partners are the Acquire loads in `load`.
@@ -121,20 +146,18 @@ fn in_kernel(program: &Action) -> Action {
 /// Replaces the program's action, if there is a new one, and returns the one before.
 fn exchange(signal: c_int, new: Option<&Action>) -> Result<Action, Errno> {
     let Some(disposition) = Disposition::of(signal) else { return Err(Errno::INVAL) };
-    let mask = change_mask(How::Set, ENGINE_MASK & !set_of(signal));
-    let guard = CHANGE.lock();
-    let before = disposition.load();
-    let mut result = Ok(before);
-    if let Some(new) = new {
-        disposition.store(new);
-        if signal != SIGSYS {
-            // SAFETY: as in `begin`.
-            result = unsafe { signal::set_action(signal, &in_kernel(new)) }.map(|_| before);
+    while_changing(|| {
+        let before = disposition.load();
+        let mut result = Ok(before);
+        if let Some(new) = new {
+            disposition.store(new);
+            if signal != SIGSYS {
+                // SAFETY: as in `begin`.
+                result = unsafe { signal::set_action(signal, &in_kernel(new)) }.map(|_| before);
+            }
         }
-    }
-    drop(guard);
-    change_mask(How::Set, mask);
-    result
+        result
+    })
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
@@ -240,14 +263,13 @@ pub unsafe extern "C" fn sigaction(
 ) -> c_int {
     // SAFETY: the addresses are null or those of the program's structures.
     unsafe {
-        if !is_ours(signal) {
+        if !is_ours(signal) && !handlers::is_wrapped(signal) {
             let Some(next) = next::sigaction.find() else { return -1 };
             let stripped = new.as_ref().map(|new| {
                 let mut new = *new;
                 if let Some(mask) = mask::without_trap(&raw const new.sa_mask) {
                     new.sa_mask = mask;
                 }
-                handlers::note(signal, new.sa_sigaction);
                 new
             });
             return next(signal, stripped.as_ref().map_or(std::ptr::null(), std::ptr::from_ref), old);
@@ -256,7 +278,11 @@ pub unsafe extern "C" fn sigaction(
             let mask = (&raw const new.sa_mask).cast::<SignalSet>().read();
             Action::new(new.sa_sigaction, u64::from(new.sa_flags.cast_unsigned()), mask)
         });
-        match exchange(signal, action.as_ref()) {
+        let result = match is_ours(signal) {
+            true => exchange(signal, action.as_ref()),
+            false => handlers::exchange(signal, action.as_ref()),
+        };
+        match result {
             Ok(before) => {
                 if let Some(old) = old.as_mut() {
                     *old = std::mem::zeroed();
@@ -272,21 +298,27 @@ pub unsafe extern "C" fn sigaction(
 }
 
 macro_rules! signals {
-    ($($(#[$meta:meta])* $name:ident = $flags:expr, $mask:expr;)*) => { $(
+    ($($(#[$meta:meta])* $name:ident = $flags:expr, $mask:expr, $is_wrapped:expr;)*) => { $(
         $(#[$meta])*
         ///
         /// # Safety
         /// As for the function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(signal: c_int, handler: usize) -> usize {
-            if !is_ours(signal) {
+            let is_wrapped = $is_wrapped && handlers::is_wrapped(signal);
+            if !is_ours(signal) && !is_wrapped {
                 // To hold the signal, by `sigset`, looks like a handler, which does no harm.
                 handlers::note(signal, handler);
                 // SAFETY: the program's call.
                 return next::$name.find().map_or(libc::SIG_ERR, |next| unsafe { next(signal, handler) });
             }
             let mask = if $mask { set_of(signal) } else { 0 };
-            match exchange(signal, Some(&Action::new(handler, $flags, mask))) {
+            let action = Action::new(handler, $flags, mask);
+            let result = match is_wrapped {
+                true => handlers::exchange(signal, Some(&action)),
+                false => exchange(signal, Some(&action)),
+            };
+            match result {
                 Ok(before) => before.handler,
                 Err(error) => {
                     guest::set_errno(error.raw_os_error());
@@ -299,15 +331,15 @@ macro_rules! signals {
 
 signals! {
     /// `signal.2`, with the semantics of the C library: calls are restarted, the signal is blocked meanwhile.
-    signal = SA_RESTART, true;
+    signal = SA_RESTART, true, true;
     /// `bsd_signal.3`: the same by another name.
-    bsd_signal = SA_RESTART, true;
+    bsd_signal = SA_RESTART, true, true;
     /// The same by a third name.
-    ssignal = SA_RESTART, true;
+    ssignal = SA_RESTART, true, true;
     /// `sysv_signal.3`: the handler runs once, and may be interrupted by itself.
-    sysv_signal = SA_RESETHAND | SA_NODEFER, false;
+    sysv_signal = SA_RESETHAND | SA_NODEFER, false, true;
     /// The same by the name that the headers use.
-    __sysv_signal = SA_RESETHAND | SA_NODEFER, false;
-    /// `sigset.3`.
-    sigset = 0, true;
+    __sysv_signal = SA_RESETHAND | SA_NODEFER, false, true;
+    /// `sigset.3`, which changes the mask, too.
+    sigset = 0, true, false;
 }

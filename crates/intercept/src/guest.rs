@@ -14,14 +14,18 @@ pub const FAULTS: SignalSet = set_of(SIGSEGV) | set_of(SIGBUS);
 /// program runs while a lock of the engine is held, but the signals that an instruction raises.
 pub const ENGINE_MASK: SignalSet = !RAISED_BY_INSTRUCTIONS;
 
-/// Runs `body` as the engine's guest. `errno` stays as it was. Where the program has handlers, signals are blocked meanwhile, and
-/// `body` gets the mask that the program had; where it has none, the mask stays and there is nothing to get.
+/// Runs `body` as the engine's guest. `errno` stays as it was. Handlers of the program wait meanwhile. Where that takes
+/// blocking all signals, `body` gets the mask that the program had; else the mask stays and there is nothing to get.
 #[inline]
 pub fn enter<R>(body: impl FnOnce(Option<SignalSet>) -> R) -> R {
     let mask = handlers::need_mask().then(|| change_mask(How::Set, ENGINE_MASK));
+    let was_inside = handlers::go_inside();
     let before = errno();
     process::notice_fork();
     let result = body(mask);
+    if !was_inside {
+        handlers::go_outside();
+    }
     set_errno(before);
     if let Some(mask) = mask {
         change_mask(How::Set, mask);

@@ -159,15 +159,18 @@ fn between(before: &Function, after: &Function, jumps: &[usize], pads: &mut Vec<
     let Ok(listing) = Listing::of(&gap) else { return };
     let is_known =
         |instruction: &Instruction| is_padding(instruction) || jumps.contains(&(instruction.ip() as usize));
-    let is_free = listing.instructions.iter().all(is_known)
-        && Listing::of(&before.range).is_ok_and(|listing| listing.ends());
-    if is_free {
-        let runs = listing.instructions.chunk_by(|a, b| is_padding(a) && is_padding(b));
-        pads.extend(runs.filter(|run| is_padding(&run[0])).map(|run| Pad {
-            range: range_of(run),
-            is_path: false,
-            is_between: true,
-        }));
+    let runs = listing.instructions.chunk_by(|a, b| is_padding(a) == is_padding(b));
+    if listing.instructions.iter().all(is_known) {
+        if Listing::of(&before.range).is_ok_and(|listing| listing.ends()) {
+            let padding = runs.filter(|run| is_padding(&run[0]));
+            pads.extend(padding.map(|run| Pad { range: range_of(run), is_path: false, is_between: true }));
+        }
+    } else if let Some(last) = runs.last().filter(|run| is_padding(&run[0])) {
+        // Code that the unwinder does not know, as that of the start-up files: only what is right before a function that it does know.
+        let code = listing.instructions.len() - last.len();
+        if listing.instructions[..code].last().is_some_and(ends_path) {
+            pads.push(Pad { range: range_of(last), is_path: false, is_between: false });
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use crate::guest;
 use ringer_engine::System;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
+use crate::{disposition, handlers};
+
 static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Marks this process, and has `fork` mark its children. Called once, by the constructor.
@@ -61,6 +63,8 @@ extern "C" fn about_to_fork() {
 extern "C" fn forked() {
     mark();
     ringer_sys::thread::forget_all();
+    disposition::forget_changes();
+    handlers::forget_changes();
     System::global().after_fork_in_child();
 }
 

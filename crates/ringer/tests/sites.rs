@@ -71,6 +71,7 @@ patched! {
     all_registers
     threads
     handler
+    handlers
 }
 
 macro_rules! refused {

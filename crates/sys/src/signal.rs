@@ -150,6 +150,22 @@ pub fn raise(signal: i32) -> Result<(), Errno> {
     unsafe { raw(nr::__NR_tgkill, [process, thread, signal as usize, 0, 0, 0]) }.map(drop)
 }
 
+/// Sends a signal to the calling thread with what came with it. `rt_tgsigqueueinfo.2`.
+///
+/// # Safety
+/// The address is that of a `siginfo_t`.
+///
+/// # Errors
+/// `EAGAIN` when too many signals are queued.
+pub unsafe fn send_again(signal: i32, info: *const std::ffi::c_void) -> Result<(), Errno> {
+    let process = rustix::process::getpid().as_raw_nonzero().get() as usize;
+    let thread = rustix::thread::gettid().as_raw_nonzero().get() as usize;
+    // SAFETY: the kernel reads the structure, which is the caller's.
+    unsafe {
+        raw(nr::__NR_rt_tgsigqueueinfo, [process, thread, signal as usize, info as usize, 0, 0]).map(drop)
+    }
+}
+
 fn decode(result: usize) -> Result<usize, Errno> {
     if result > -4096_isize as usize {
         Err(Errno::from_raw_os_error(-(result as isize) as i32))

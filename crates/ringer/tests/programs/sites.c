@@ -342,6 +342,64 @@ static int handler(void)
 	return 0;
 }
 
+static volatile int values, once;
+
+static void count_value(int signal, siginfo_t *info, void *context)
+{
+	(void)context;
+	CHECK(signal == SIGUSR1 && info->si_code == SI_QUEUE && info->si_pid == getpid());
+	values += info->si_value.sival_int;
+	CHECK(padded(shared.fd, 0, 0, 0, NULL, 0) == 0);
+}
+
+static void count_once(int signal)
+{
+	(void)signal;
+	once++;
+}
+
+static void *send_values(void *target)
+{
+	// One after the other: a signal that is pending already is not queued again.
+	for (int round = 0; round < 1000; round++) {
+		union sigval one = { .sival_int = 1 };
+		CHECK(pthread_sigqueue(*(pthread_t *)target, SIGUSR1, one) == 0);
+		while (values <= round)
+			usleep(1);
+	}
+	return NULL;
+}
+
+// Signals that come while the thread is inside the engine: each is delivered once, with what came with it.
+static int handlers(void)
+{
+	shared = make_ring();
+	some_calls(padded, &shared);
+	struct sigaction action = { .sa_sigaction = count_value, .sa_flags = SA_SIGINFO }, old;
+	CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+	CHECK(sigaction(SIGUSR1, NULL, &old) == 0 && old.sa_sigaction == count_value && old.sa_flags & SA_SIGINFO);
+	pthread_t sender, self = pthread_self();
+	CHECK(pthread_create(&sender, NULL, send_values, &self) == 0);
+	while (values < 1000)
+		some_calls(padded, &shared);
+	CHECK(pthread_join(sender, NULL) == 0);
+	// One that is reset by its first signal, with the name of an older function.
+	struct sigaction first = { .sa_handler = count_once, .sa_flags = (int)SA_RESETHAND };
+	CHECK(sigaction(SIGUSR2, &first, NULL) == 0 && raise(SIGUSR2) == 0 && once == 1);
+	CHECK(signal(SIGUSR2, count_once) == SIG_DFL && signal(SIGUSR2, SIG_IGN) == count_once);
+	CHECK(raise(SIGUSR2) == 0 && once == 1 && signal(SIGUSR2, count_once) == SIG_IGN);
+	// A signal that only the mask of the wait lets through: its handler has run when the call comes back.
+	sigset_t blocked, none;
+	sigemptyset(&none);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGUSR2);
+	CHECK(sigprocmask(SIG_BLOCK, &blocked, NULL) == 0 && raise(SIGUSR2) == 0 && once == 1);
+	CHECK(padded(shared.fd, 0, 1, GETEVENTS, &none, 8) == -EINTR && once == 2);
+	sigset_t now;
+	CHECK(sigprocmask(SIG_BLOCK, NULL, &now) == 0 && sigismember(&now, SIGUSR2) && !sigismember(&now, SIGUSR1));
+	return 0;
+}
+
 static int reloaded(const char *path)
 {
 	for (int round = 0; round < 4; round++) {
@@ -367,7 +425,7 @@ int main(int count, char **arguments)
 	};
 	static const struct { const char *name; int (*run)(void); } cases[] = {
 		{ "jump_behind", jump_behind }, { "other_calls", other_calls }, { "all_registers", all_registers },
-		{ "threads", threads }, { "movable_with_threads", movable_with_threads }, { "handler", handler },
+		{ "threads", threads }, { "movable_with_threads", movable_with_threads }, { "handler", handler }, { "handlers", handlers },
 	};
 	const char *name = count > 1 ? arguments[1] : "";
 	if (strcmp(name, "handler") != 0)
