@@ -100,13 +100,6 @@ fn injections() -> Vec<Case> {
                 session.batch_in_order(format!("setup {:#x}", setup.bits()), &ring, &sqes, 5);
                 let drain = prep::nop().with_flags(SqeFlags::IO_DRAIN).with_user_data(2);
                 session.batch_in_order("drained", &ring, &[later.with_user_data(1), drain], 2);
-                ring.push(later.with_user_data(1));
-                session.outcome("submit", ring.submit());
-                // Elsewhere it depends on the moment.
-                if setup.contains(SetupFlags::DEFER_TASKRUN) {
-                    session.cqes("without another call", &ring.reap_all());
-                }
-                session.cqes("then", &ring.collect(1));
             }
         }),
     ]

@@ -1,7 +1,7 @@
 //! URING_CMD on sockets.
 
 use ringer_abi::uapi::io_uring_socket_op as op;
-use ringer_abi::{Opcode, Sqe, SqeFlags};
+use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
 
 use crate::differential::{Case, prep};
 
@@ -26,6 +26,7 @@ const INPUT: u32 = op::SOCKET_URING_OP_SIOCINQ as u32;
 const OUTPUT: u32 = op::SOCKET_URING_OP_SIOCOUTQ as u32;
 const GET: u32 = op::SOCKET_URING_OP_GETSOCKOPT as u32;
 const SET: u32 = op::SOCKET_URING_OP_SETSOCKOPT as u32;
+const TIMESTAMP: u32 = op::SOCKET_URING_OP_TX_TIMESTAMP as u32;
 
 /// The cases of URING_CMD.
 pub fn cases() -> Vec<Case> {
@@ -77,6 +78,88 @@ pub fn cases() -> Vec<Case> {
             );
             session.one_recorded("unknown flag", &ring, command(socket, INPUT).with_op_flags(1 << 20));
             session.one_recorded("ioprio", &ring, command(socket, INPUT).with_ioprio(1));
+        }),
+        Case::new("uring-cmd/each-number", Opcode::UringCmd, |session| {
+            for setup in [SetupFlags::empty(), SetupFlags::CQE32, SetupFlags::IOPOLL] {
+                let ring = session.ring_with(8, setup);
+                for (kind, socket) in [
+                    ("TCP", session.tcp_socket()),
+                    ("UDP", session.udp().0),
+                    ("Unix", session.pair().0),
+                    ("file", session.file(b"x")),
+                    ("eventfd", session.eventfd(0)),
+                    ("ring", session.ring(1).fd),
+                ] {
+                    let numbers = (0..10).filter(|number| *number != TIMESTAMP || kind == "file");
+                    for number in numbers {
+                        let label = format!("{number} of {kind}, {:#x}", setup.bits());
+                        session.one_recorded(label, &ring, command(socket, number));
+                    }
+                }
+                if !setup.contains(SetupFlags::CQE32) {
+                    session.one_recorded("timestamps", &ring, command(session.udp().0, TIMESTAMP));
+                }
+            }
+        }),
+        Case::new("uring-cmd/flags", Opcode::UringCmd, |session| {
+            let ring = session.ring(8);
+            let input = command(session.udp().0, INPUT);
+            for bits in [1, 2, 3, 4, 8] {
+                session.one_recorded(format!("{bits}"), &ring, input.with_op_flags(bits));
+                // A multishot command with buffers never ends, whatever came of it.
+                if bits != 2 {
+                    let selecting = input.with_op_flags(bits).with_flags(SqeFlags::BUFFER_SELECT);
+                    session.one_recorded(format!("{bits} with buffers"), &ring, selecting);
+                }
+                session.one_recorded(
+                    format!("{bits} with an index"),
+                    &ring,
+                    input.with_op_flags(bits).with_buf_index(3),
+                );
+            }
+        }),
+        Case::new("uring-cmd/timestamps", Opcode::UringCmd, |session| {
+            const SO_TIMESTAMPING: u32 = 37;
+            let ring = session.ring_with(16, SetupFlags::CQE32);
+            let (sender, _) = session.udp();
+            let (_receiver, port) = session.udp();
+            let to = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port);
+            let send = || {
+                let sent = session.with_kept(sender, |fd| {
+                    rustix::net::sendto(fd, b"datagram", rustix::net::SendFlags::empty(), &to)
+                });
+                session.record("sent", sent.is_ok());
+            };
+            // Software times of transmission with numbers, without the data.
+            let wanted = session.ints(&[1 << 1 | 1 << 4 | 1 << 7 | 1 << 8 | 1 << 11]);
+            session.one_recorded(
+                "ask for times",
+                &ring,
+                option(sender, SET, SOL_SOCKET, SO_TIMESTAMPING, wanted.addr(), 4),
+            );
+            send();
+            ring.push(command(sender, TIMESTAMP).with_user_data(1));
+            session.outcome("submit", ring.submit());
+            let look = |label: &str, count: usize| {
+                let mut seen = ring.collect(count);
+                // The time itself is not the same twice.
+                for cqe in &mut seen {
+                    cqe.extra = cqe.extra.map(|half| u64::from(half > 0));
+                }
+                session.cqes_in_order(label, &seen);
+            };
+            look("of the first datagram", 2);
+            send();
+            send();
+            look("of two more", 4);
+            session.quiet("no more", &ring);
+            session.batch_of("cancelled", &ring, &[prep::cancel(1, 0).with_user_data(2)], 2);
+            ring.push(command(sender, TIMESTAMP).with_user_data(3));
+            session.outcome("submit", ring.submit());
+            let unix = command(session.pair().0, TIMESTAMP).with_user_data(4);
+            ring.push(unix);
+            session.outcome("on a Unix socket", ring.submit());
+            session.quiet("nothing to tell", &ring);
         }),
     ]
 }

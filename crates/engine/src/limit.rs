@@ -2,6 +2,7 @@
 
 use ringer_abi::{Cqe, Opcode};
 use ringer_ops::Operation;
+use ringer_ops::timeout::Expiry;
 use ringer_sys::Errno;
 
 use crate::Served;
@@ -9,7 +10,7 @@ use crate::cancel::count_of_one;
 use crate::inflight::{Inflight, RequestId, Stage};
 use crate::request::Request;
 use crate::timer;
-use crate::turn::Turn;
+use crate::turn::{Place, Turn};
 
 impl Turn<'_> {
     /// Arms the limit of a request that has just become pending in `target`.
@@ -54,6 +55,23 @@ impl Turn<'_> {
         self.finish_limit(limit, result);
     }
 
+    /// The limited request was done before its limit was armed. In the kernel one without any time still expires in
+    /// between, and finds nothing to cancel.
+    pub(crate) fn finish_unarmed_limit(&mut self, limit: &Request) {
+        let errno = match &limit.operation {
+            Operation::LinkTimeout(operation)
+                if self.place == Place::Submitter && is_due(&operation.expiry) =>
+            {
+                Errno::NOENT
+            }
+            _ => Errno::CANCELED,
+        };
+        self.count(limit.opcode, Served::Engine);
+        if !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS) {
+            self.post(Cqe::new(limit.user_data, -errno.raw_os_error(), 0));
+        }
+    }
+
     fn finish_limit(&mut self, limit: &Request, result: i32) {
         self.count(limit.opcode, Served::Engine);
         // Neither expiry nor cancellation is a failure of the limit itself.
@@ -61,4 +79,8 @@ impl Turn<'_> {
             self.post_uncounted(Cqe::new(limit.user_data, result, 0));
         }
     }
+}
+
+fn is_due(expiry: &Expiry) -> bool {
+    if expiry.absolute { timer::now(expiry.clock) >= expiry.time } else { expiry.time.is_zero() }
 }

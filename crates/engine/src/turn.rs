@@ -301,7 +301,7 @@ impl<'a> Turn<'a> {
             && let Some(mut limit) = next.take()
         {
             next = limit.next.take();
-            self.post_cancelled(&limit, limit.flags.contains(SqeFlags::CQE_SKIP_SUCCESS));
+            self.finish_unarmed_limit(&limit);
         }
         let slot = request.slot.take();
         let drains = request.drains;

@@ -10,6 +10,7 @@ mod net;
 mod operation;
 mod path;
 mod segments;
+mod send_times;
 pub mod table;
 
 pub mod accept;

@@ -69,7 +69,7 @@ impl Op for PollAdd {
             return Outcome::WaitFor { events: interest, edge };
         }
         let ready = match ready_events(context.fd, interest) {
-            Ok(ready) => ready & interest,
+            Ok(ready) => (ready | also_of_a_ring(context.fd, ready)) & interest,
             Err(errno) => return Outcome::failed(errno),
         };
         if ready == 0 {
@@ -81,6 +81,14 @@ impl Op for PollAdd {
         self.wait_first = true;
         Outcome::More(Completion::new(ready as i32))
     }
+}
+
+/// What a ring reports besides the eventfd that its descriptor is here.
+fn also_of_a_ring(fd: std::os::fd::RawFd, ready: u32) -> u32 {
+    const POLLOUT: u32 = 0x4;
+    const POLLWRNORM: u32 = 0x100;
+    let is_ring = ready & POLLOUT != 0 && ringer_sys::descriptor::reserved().rings.contains(&fd);
+    if is_ring { POLLWRNORM } else { 0 }
 }
 
 /// The file's readiness now, without waiting.

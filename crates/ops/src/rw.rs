@@ -199,6 +199,14 @@ impl Transfer {
                 // The file cannot be asked not to wait: the kernel's io_uring says that it would.
                 Step::Finish(self.finish(Err(Errno::AGAIN)))
             }
+            // An epoll instance can be neither read nor written, but Linux finds that out only once it is ready.
+            Err(Errno::INVAL) if call::is_epoll(context.fd) => {
+                let events = if self.is_write { POLLOUT } else { POLLIN };
+                match call::poll_now(context.fd, events as u16) {
+                    Ok(0) => Step::Finish(self.wait()),
+                    _ => Step::Finish(self.finish(Err(Errno::INVAL))),
+                }
+            }
             Err(errno) => Step::Finish(self.finish(Err(errno))),
         }
     }

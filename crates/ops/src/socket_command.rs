@@ -6,8 +6,9 @@ use ringer_abi::uapi::io_uring_socket_op as op;
 use ringer_abi::{SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::net::{SOL_SOCKET, check_is_ip};
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
+use crate::net::{POLLERR, SOL_SOCKET, check_is_ip};
+use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::send_times;
 
 /// Bytes that wait to be read. `tcp.7`, `udp.7`.
 const SIOCINQ: u32 = 0x541b;
@@ -17,7 +18,7 @@ const SIOCOUTQ: u32 = 0x5411;
 /// `IORING_OP_URING_CMD`. Source: `io_uring_prep_cmd_sock.3`.
 ///
 /// Only the commands of sockets are served; other files (NVMe, ublk) give `EOPNOTSUPP`, as files without
-/// commands do on Linux. Of sockets `SOCKET_URING_OP_TX_TIMESTAMP` is not served: `EOPNOTSUPP`, too.
+/// commands do on Linux.
 #[derive(Debug)]
 pub struct SocketCommand {
     command: u32,
@@ -25,12 +26,12 @@ pub struct SocketCommand {
     name: u32,
     value: UserAddress,
     value_size: u32,
-    has_big_cqes: bool,
+    setup: SetupFlags,
 }
 
 impl Op for SocketCommand {
     // Unlike elsewhere, a provided buffer is refused by EINVAL.
-    const TRAITS: Traits = Traits { buffer_select: true, ..Traits::FILE };
+    const TRAITS: Traits = Traits { buffer_select: true, iopoll: true, ..Traits::FILE };
 
     fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
         let selects = sqe.flags().contains(SqeFlags::BUFFER_SELECT);
@@ -43,7 +44,7 @@ impl Op for SocketCommand {
             name: sqe.addr_high(),
             value: UserAddress::new(sqe.addr3()),
             value_size: sqe.file_index(),
-            has_big_cqes: context.setup.contains(SetupFlags::CQE32),
+            setup: context.setup,
         })
     }
 
@@ -54,12 +55,19 @@ impl Op for SocketCommand {
         const SET_OPTION: u32 = op::SOCKET_URING_OP_SETSOCKOPT as u32;
         const SEND_TIMESTAMP: u32 = op::SOCKET_URING_OP_TX_TIMESTAMP as u32;
         let fd = context.fd;
+        if self.setup.contains(SetupFlags::IOPOLL) {
+            // No file that is served has commands with polled completion.
+            return Outcome::failed(Errno::OPNOTSUPP);
+        }
+        if self.command == SEND_TIMESTAMP && self.setup.contains(SetupFlags::CQE32) {
+            return tell_send_time(context).unwrap_or_else(Outcome::failed);
+        }
         let result = match self.command {
             INPUT_QUEUE => queued(fd, SIOCINQ),
             OUTPUT_QUEUE => queued(fd, SIOCOUTQ),
             GET_OPTION if self.level == SOL_SOCKET => self.get_option(fd),
             SET_OPTION => call::setsockopt(fd, self.level, self.name, self.value, self.value_size),
-            SEND_TIMESTAMP if !self.has_big_cqes => Err(Errno::INVAL),
+            SEND_TIMESTAMP => check_is_socket(fd).and(Err(Errno::INVAL)),
             _ => Err(Errno::OPNOTSUPP),
         };
         Outcome::from_result(result.map_err(|errno| match errno {
@@ -75,6 +83,32 @@ impl SocketCommand {
         let mut size = self.value_size;
         call::getsockopt(fd, self.level, self.name, self.value, UserAddress::of(&raw mut size))?;
         Ok(size as usize)
+    }
+}
+
+/// Tells when a sent packet left, in a large CQE, or waits until the socket knows of one.
+fn tell_send_time(context: &mut Issue<'_>) -> Result<Outcome, Errno> {
+    /// `IORING_TIMESTAMP_HW_SHIFT` and `IORING_TIMESTAMP_TYPE_SHIFT`.
+    const BY_DEVICE: u32 = 16;
+    const KIND: u32 = 17;
+    check_is_socket(context.fd)?;
+    let Some(told) = send_times::next(context.fd)? else {
+        // Not for the state, as an error of the socket itself is one, too.
+        return Ok(Outcome::WaitFor { events: POLLERR, edge: true });
+    };
+    context.extra = told.time;
+    let flags = told.kind << KIND | u32::from(told.by_device) << BY_DEVICE;
+    Ok(Outcome::More(Completion::new(told.key as i32).with_flags(flags)))
+}
+
+/// Other files have no commands.
+fn check_is_socket(fd: RawFd) -> Result<(), Errno> {
+    const SO_TYPE: u32 = 3;
+    let (mut kind, mut size) = (0_u32, 4_u32);
+    let (value, value_size) = (UserAddress::of(&raw mut kind), UserAddress::of(&raw mut size));
+    match call::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, value_size) {
+        Err(Errno::NOTSOCK) => Err(Errno::OPNOTSUPP),
+        result => result.map(drop),
     }
 }
 

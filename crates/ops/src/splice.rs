@@ -214,6 +214,10 @@ impl Move {
         if !for_input && call::poll_now(output, POLLOUT as u16)? != 0 {
             return Ok(None);
         }
+        if for_input && ends[0] == End::Stream && call::is_epoll(input) {
+            // It has nothing to give, however long it is waited for.
+            return Err(Errno::INVAL);
+        }
         // Between two pipes the flag of either counts, else that of the file waited for.
         let both = ends == [End::Pipe; 2];
         let refuses =

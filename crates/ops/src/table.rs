@@ -215,7 +215,7 @@ operations! {
     Recv => recv::Recv, (5, 6), [Inline, Poll];
     Shutdown => shutdown::Shutdown, (5, 11), [Inline];
     Socket => socket::Socket, (5, 19), [Inline];
-    UringCmd => socket_command::SocketCommand, (5, 19), [Inline];
+    UringCmd => socket_command::SocketCommand, (5, 19), [Inline, Poll];
     SendZc => zero_copy::ZeroCopySend, (6, 0), [Inline, Poll];
     SendmsgZc => zero_copy::ZeroCopySend, (6, 1), [Inline, Poll];
     RecvZc => recv_zc::ZeroCopyReceive, (6, 15), [Inline];

@@ -371,6 +371,12 @@ pub fn is_socket(fd: RawFd) -> bool {
         .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Socket)
 }
 
+/// Whether a descriptor is an epoll instance. False where that cannot be seen.
+pub fn is_epoll(fd: RawFd) -> bool {
+    rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new())
+        .is_ok_and(|name| name.as_bytes() == b"anon_inode:[eventpoll]")
+}
+
 /// The kind of a descriptor's file. `fstat.2`.
 ///
 /// # Errors
