@@ -196,15 +196,17 @@ fn waiting() -> Vec<Case> {
         }),
         Case::new("buffer-select/recv-trunc", Opcode::Recv, |session| {
             Group::each(session, |session, ring, group| {
+                // The kernel counts bytes that were cut off as used, and loses a buffer.
+                if matches!(group, Group::Ring(buffers) if buffers.is_incremental()) {
+                    return;
+                }
                 let (left, right) = session.pair_of(SocketType::DGRAM);
                 for flags in [0, MSG_TRUNC, 2, 2 | MSG_TRUNC] {
                     session.write_fd(right, b"a datagram");
                     play(session, ring, &format!("flags {flags}"), selecting(prep::recv(left, 0, 6, flags)));
                     drain(session, left);
                 }
-                if !matches!(group, Group::Ring(_)) {
-                    group.left(session, ring);
-                }
+                group.left(session, ring);
             });
         }),
         Case::new("buffer-select/read-pipe-failures", Opcode::Read, |session| {
