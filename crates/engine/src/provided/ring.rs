@@ -67,9 +67,7 @@ impl BufferRing {
     }
 
     fn read(&self, position: u16) -> Result<(Buffer, u16), Errno> {
-        let [start, length_and_id] = self.entry(position).read::<[u64; 2]>()?;
-        let buffer = Buffer { address: UserAddress::new(start), length: length_and_id as u32 };
-        Ok((buffer, (length_and_id >> 32) as u16))
+        self.entry(position).read().map(decode)
     }
 
     /// Takes the next buffer, or a bundle.
@@ -82,11 +80,13 @@ impl BufferRing {
             self.apart.pop_front();
             return Ok(taken);
         }
-        let waiting = self.address.add(TAIL).read::<u16>()?.wrapping_sub(self.head);
+        // The tail first: what it counts is written.
+        let (tail, entry) = self.address.add(TAIL).read_then::<u16, [u64; 2]>(self.entry(self.head))?;
+        let waiting = tail.wrapping_sub(self.head);
         if waiting == 0 {
             return Err(Errno::NOBUFS);
         }
-        let (first, id) = self.read(self.head)?;
+        let (first, id) = decode(entry);
         let mut taken = Self::one(first, id, Origin::At(self.head), demand)?;
         taken.emptied = waiting == 1 && (demand.limit == 0 || demand.limit > u64::from(first.length));
         if demand.bundle && first.length > 0 && taken.cut == 0 {
@@ -215,6 +215,12 @@ impl BufferRing {
         // An error means that the program unmapped its ring: the next take fails.
         let _ = entry.write(rest.address.get()).and_then(|()| entry.add(LENGTH).write(rest.length));
     }
+}
+
+/// The buffer of an entry, and its id.
+fn decode([start, length_and_id]: [u64; 2]) -> (Buffer, u16) {
+    let buffer = Buffer { address: UserAddress::new(start), length: length_and_id as u32 };
+    (buffer, (length_and_id >> 32) as u16)
 }
 
 #[cfg(test)]
