@@ -5,6 +5,7 @@ use ringer_abi::Opcode;
 use crate::differential::Case;
 
 mod buffer_rings;
+mod buffer_selection;
 mod bundles;
 mod cancel;
 mod descriptors;
@@ -130,6 +131,7 @@ pub fn all() -> Vec<Case> {
         epoll::cases,
         provided_buffers::cases,
         buffer_rings::cases,
+        buffer_selection::cases,
         bundles::cases,
         descriptors::cases,
         zero_copy::cases,

@@ -15,6 +15,7 @@ pub struct BufferRing {
     entries: UserAddress,
     mask: u16,
     tail: std::cell::Cell<u16>,
+    incremental: bool,
     /// The group.
     pub group: u16,
     /// The memory that the buffers are cut from.
@@ -60,7 +61,19 @@ impl BufferRing {
             map(session, ring, group, usize::from(entries) * 16).expect("a ring of the kernel's")
         };
         let memory = session.memory(bytes);
-        Self { entries: address, mask: entries - 1, tail: std::cell::Cell::new(0), group, memory }
+        Self {
+            entries: address,
+            mask: entries - 1,
+            tail: std::cell::Cell::new(0),
+            incremental: flags & INCREMENTAL != 0,
+            group,
+            memory,
+        }
+    }
+
+    /// Whether its buffers are used up bit by bit.
+    pub fn is_incremental(&self) -> bool {
+        self.incremental
     }
 
     /// Adds a buffer without publishing it.

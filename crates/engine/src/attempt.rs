@@ -120,6 +120,7 @@ impl Turn<'_> {
             issue.buffer = Some(selected.first());
             issue.more_buffers = selected.others();
             issue.buffers_ran_out = selected.emptied();
+            issue.buffer_is_classic = selected.is_classic();
         } else {
             issue.buffer = registered;
         }
@@ -144,6 +145,24 @@ impl Turn<'_> {
             None => outcome,
             Some(selected) => self.settle(selected, used, bytes_used, outcome, held),
         }
+    }
+
+    /// Ends a request that waited. Returns the one that follows in its chain.
+    pub(crate) fn refuse(&mut self, mut request: Request, errno: Errno) -> Option<Request> {
+        let mut outcome = request.operation.refuse(errno);
+        if let Outcome::More(completion) = outcome {
+            self.post_more(&request, &completion);
+            outcome = request.operation.refuse(errno);
+        }
+        let mut completion = match outcome {
+            Outcome::Done(completion) => completion,
+            _ => Completion::error(errno),
+        };
+        if let Some(mut selected) = request.held.selected.take() {
+            let bytes = completion.result.max(0) as u64;
+            completion.flags |= self.ring.provided.lock().use_up(&mut selected, bytes);
+        }
+        self.complete(request, completion)
     }
 
     /// Takes a provided buffer for the attempt, if it needs one.

@@ -4,7 +4,6 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use ringer_abi::{Opcode, uapi};
-use ringer_ops::Completion;
 use ringer_ops::cancel::CancelMatch;
 use ringer_sys::{Errno, call};
 
@@ -135,7 +134,7 @@ impl Turn<'_> {
             inflight.take(id)
         };
         let Some(request) = request else { return Err(Errno::NOENT) };
-        let next = self.complete(*request, Completion::error(Errno::CANCELED));
+        let next = self.refuse(*request, Errno::CANCELED);
         self.ready.extend(next.map(Box::new));
         Ok(())
     }

@@ -50,6 +50,10 @@ impl Op for Sendmsg {
         Ok(Self { sending: Self::prepare_sending(sqe, known)? })
     }
 
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        self.sending.progress.refused(errno)
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.sending.attempt(context.fd)
     }
@@ -76,11 +80,13 @@ impl Op for Recvmsg {
         let header = MessageHeader::read(sqe.addr())?;
         header.check_name()?;
         let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
-            receiving.limit = match header.segment_count {
+            let limit = match header.segment_count {
                 0 => 0,
                 1 => UserAddress::new(header.segments).read::<[u64; 2]>()?[1],
                 _ => return Err(Errno::INVAL),
             };
+            // A multishot receive takes no notice of it, as in Linux.
+            receiving.limit = if receiving.multishot { 0 } else { limit };
             Segments::one(0, 0)
         } else {
             Segments::read(header.segments, header.segment_count)?
@@ -101,6 +107,10 @@ impl Op for Recvmsg {
 
     fn wants_buffers(&self) -> Option<BufferDemand> {
         self.receiving.wants_buffers()
+    }
+
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        self.receiving.progress.refused(errno)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

@@ -151,6 +151,11 @@ impl Progress {
         }
     }
 
+    /// The end by an error that is the engine's. What went over before is told instead.
+    pub(crate) fn refused(&self, errno: Errno) -> Outcome {
+        Outcome::Done(if self.done > 0 { self.end(0, true) } else { Completion::error(errno) })
+    }
+
     fn end(&self, bytes: u64, fails_link: bool) -> Completion {
         let completion = Completion::new((self.done + bytes) as i32);
         Completion { fails_link, ..completion }

@@ -159,6 +159,8 @@ pub struct Issue<'a> {
     pub more_buffers: &'a [Buffer],
     /// The group had no more buffers, though more would have been taken.
     pub buffers_ran_out: bool,
+    /// PROVIDE_BUFFERS handed the buffer out.
+    pub buffer_is_classic: bool,
     /// Set by the operation when it used up the selected buffer though the result is not positive. With
     /// [`Outcome::WaitFor`]: the buffer is partly used, and stays the request's for its later attempts.
     pub buffer_used: bool,
@@ -182,6 +184,7 @@ impl<'a> Issue<'a> {
             buffer: None,
             more_buffers: &[],
             buffers_ran_out: false,
+            buffer_is_classic: false,
             buffer_used: false,
             bytes_used: None,
             extra: [0; 2],

@@ -210,6 +210,10 @@ impl Op for Recv {
         self.receiving.wants_buffers()
     }
 
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        self.receiving.progress.refused(errno)
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(wait) = self.receiving.first_wait() {
             return wait;

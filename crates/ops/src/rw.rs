@@ -109,10 +109,12 @@ impl Op for Transfer {
             self.memory = Memory::Range([buffer.address.get(), length]);
         }
         let outcome = self.transfer(context);
-        if context.buffer.is_some()
-            && let Outcome::Done(completion) = &outcome
-        {
-            self.tell_of_buffer(context, completion.result);
+        if context.buffer.is_some() {
+            match &outcome {
+                Outcome::Done(completion) => self.tell_of_buffer(context, completion.result),
+                // A classic group does not get it back.
+                _ => context.buffer_used = context.buffer_is_classic,
+            }
         }
         outcome
     }
@@ -128,14 +130,14 @@ impl Transfer {
     /// What becomes of a provided buffer. The end of the file uses it up. What cannot be waited for does so with all of the
     /// bytes that were asked for, whatever came of it: Linux does not look back.
     fn tell_of_buffer(&self, context: &mut Issue<'_>, result: i32) {
-        let is_full = result >= 0 && result as u64 == self.wanted();
-        let is_waited_for = is_full
-            || match self.kind {
-                Some(kind) => kind == FileKind::Stream,
-                None => !call::file_kind(context.fd).is_ok_and(|kind| kind == FileKind::Seekable),
-            };
-        context.buffer_used = result >= 0 || !is_waited_for;
-        context.bytes_used = (!is_waited_for).then(|| self.wanted());
+        if result >= 0 && result as u64 == self.wanted() {
+            context.buffer_used = true;
+            return;
+        }
+        let kind = self.kind.map_or_else(|| call::file_kind(context.fd), Ok);
+        let uses_all = kind == Ok(FileKind::Seekable) || context.may_block();
+        context.buffer_used = result >= 0 || kind.is_ok() && (uses_all || context.buffer_is_classic);
+        context.bytes_used = uses_all.then(|| self.wanted());
     }
 
     fn transfer(&mut self, context: &mut Issue<'_>) -> Outcome {

@@ -7,7 +7,7 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
 use crate::net::{Address, INT_MAX, MSG_NOSIGNAL, POLLOUT, check_range, read_address};
-use crate::operation::{BufferDemand, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{BufferDemand, Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::segments::Segments;
 
 /// Bytes on their way to a socket.
@@ -125,7 +125,11 @@ impl Op for Send {
         let limit = if self.limit == 0 { INT_MAX } else { self.limit };
         // Linux takes the buffers whatever becomes of the send.
         let demand = BufferDemand { limit: u64::from(limit), bundle: self.bundle, at_once: true };
-        (!self.has_buffers).then_some(demand)
+        (!self.has_buffers && !self.sending.progress.polls_first()).then_some(demand)
+    }
+
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        self.sending.progress.refused(errno)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
@@ -138,7 +142,7 @@ impl Op for Send {
         }
         context.buffer_used = self.has_buffers;
         match self.sending.attempt(context.fd) {
-            Outcome::Done(completion) if completion.result == -Errno::NOTSOCK.raw_os_error() => {
+            Outcome::Done(completion) if is_no_socket(&completion) => {
                 context.buffer_used = false;
                 Outcome::Done(completion)
             }
@@ -153,4 +157,9 @@ impl Op for Send {
             outcome => outcome,
         }
     }
+}
+
+/// Whether the descriptor was found to be none of a socket, which comes before the buffers.
+fn is_no_socket(completion: &Completion) -> bool {
+    [Errno::NOTSOCK, Errno::BADF].iter().any(|errno| completion.result == -errno.raw_os_error())
 }

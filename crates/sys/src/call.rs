@@ -301,14 +301,22 @@ pub fn is_pipe(fd: RawFd) -> bool {
 /// # Errors
 /// `EFAULT` when the whole range is not accessible; `ENOSYS`/`EPERM` where the call is refused.
 pub(crate) fn copy_by_kernel(ours: u64, theirs: u64, bytes: usize, to_user: bool) -> Result<(), Errno> {
-    let local = [ours, bytes as u64];
-    let remote = [theirs, bytes as u64];
+    copy_all_by_kernel(&[[ours, bytes as u64]], &[[theirs, bytes as u64]], to_user)
+}
+
+/// The same for several ranges, one after the other. Each range of ours has its partner of the same length.
+///
+/// # Errors
+/// As [`copy_by_kernel`].
+pub(crate) fn copy_all_by_kernel(ours: &[[u64; 2]], theirs: &[[u64; 2]], to_user: bool) -> Result<(), Errno> {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let number = if to_user { nr::__NR_process_vm_writev } else { nr::__NR_process_vm_readv };
-    let arguments = [pid as usize, (&raw const local) as usize, 1, (&raw const remote) as usize, 1, 0];
-    // SAFETY: `ours` is a live object of the caller in `user::copy`; the kernel checks `theirs`.
+    let (local, remote) = (ours.as_ptr() as usize, theirs.as_ptr() as usize);
+    let arguments = [pid as usize, local, ours.len(), remote, theirs.len(), 0];
+    // SAFETY: `ours` are live objects of the caller in `user`; the kernel checks `theirs`.
     let copied = unsafe { raw(number, arguments) }?;
-    if copied == bytes { Ok(()) } else { Err(Errno::FAULT) }
+    let wanted: u64 = theirs.iter().map(|[_, bytes]| bytes).sum();
+    if copied as u64 == wanted { Ok(()) } else { Err(Errno::FAULT) }
 }
 
 /// The readiness of a descriptor now, as `poll.2` bits. `POLLNVAL` becomes `EBADF`.

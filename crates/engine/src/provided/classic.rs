@@ -29,7 +29,7 @@ impl Classic {
         let cut = if demand.at_once { 0 } else { demand.excess(first.length) };
         first.length -= cut;
         let emptied = self.buffers.is_empty();
-        Ok(Taken { first, id, more: None, cut, emptied, origin: Origin::Apart })
+        Ok(Taken { first, id, more: None, cut, emptied, origin: Origin::Classic })
     }
 
     pub(super) fn put_back(&mut self, taken: &Taken) {

@@ -67,9 +67,7 @@ impl BufferRing {
     }
 
     fn read(&self, position: u16) -> Result<(Buffer, u16), Errno> {
-        let [start, length_and_id] = self.entry(position).read::<[u64; 2]>()?;
-        let buffer = Buffer { address: UserAddress::new(start), length: length_and_id as u32 };
-        Ok((buffer, (length_and_id >> 32) as u16))
+        self.entry(position).read().map(decode)
     }
 
     /// Takes the next buffer, or a bundle.
@@ -82,11 +80,13 @@ impl BufferRing {
             self.apart.pop_front();
             return Ok(taken);
         }
-        let waiting = self.address.add(TAIL).read::<u16>()?.wrapping_sub(self.head);
+        // The tail first: what it counts is written.
+        let (tail, entry) = self.address.add(TAIL).read_then::<u16, [u64; 2]>(self.entry(self.head))?;
+        let waiting = tail.wrapping_sub(self.head);
         if waiting == 0 {
             return Err(Errno::NOBUFS);
         }
-        let (first, id) = self.read(self.head)?;
+        let (first, id) = decode(entry);
         let mut taken = Self::one(first, id, Origin::At(self.head), demand)?;
         taken.emptied = waiting == 1 && (demand.limit == 0 || demand.limit > u64::from(first.length));
         if demand.bundle && first.length > 0 && taken.cut == 0 {
@@ -214,5 +214,99 @@ impl BufferRing {
         let entry = self.entry(position);
         // An error means that the program unmapped its ring: the next take fails.
         let _ = entry.write(rest.address.get()).and_then(|()| entry.add(LENGTH).write(rest.length));
+    }
+}
+
+/// The buffer of an entry, and its id.
+fn decode([start, length_and_id]: [u64; 2]) -> (Buffer, u16) {
+    let buffer = Buffer { address: UserAddress::new(start), length: length_and_id as u32 };
+    (buffer, (length_and_id >> 32) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: BufferDemand = BufferDemand { limit: 0, bundle: false, at_once: false };
+
+    /// A ring of 4 entries with buffers of 8 bytes at 0x1000, 0x2000, …
+    fn ring(incremental: bool, published: u16) -> BufferRing {
+        let ring = BufferRing::allocate(4, incremental).expect("memory");
+        for position in 0..published {
+            provide(&ring, position, u64::from(position + 1) * 0x1000);
+        }
+        ring
+    }
+
+    fn provide(ring: &BufferRing, position: u16, address: u64) {
+        let entry = ring.entry(position);
+        entry.write([address, 8 | u64::from(position) << 32]).expect("the ring's own memory");
+        ring.address.add(TAIL).write(position + 1).expect("the ring's own memory");
+    }
+
+    fn take(ring: &mut BufferRing) -> Option<Taken> {
+        ring.take(&ONE).ok()
+    }
+
+    fn start(taken: &Taken) -> u64 {
+        taken.first.address.get()
+    }
+
+    #[test]
+    fn a_buffer_given_back_late_is_the_next_and_is_given_out_once() {
+        let mut ring = ring(false, 3);
+        let first = take(&mut ring).expect("three are there");
+        let second = take(&mut ring).expect("two are there");
+        assert!(!ring.use_up(&second, 5));
+        ring.put_back(&first, 0);
+        assert_eq!(ring.consumed(), 1);
+        // The program may write the entry of a buffer that it did not get back anew.
+        provide(&ring, 3, 0x4000);
+        provide(&ring, 4, 0x5000);
+        let order: Vec<u64> = std::iter::from_fn(|| take(&mut ring)).map(|taken| start(&taken)).collect();
+        assert_eq!(order, [0x1000, 0x3000, 0x4000, 0x5000]);
+        assert_eq!(ring.consumed(), 5);
+    }
+
+    #[test]
+    fn the_rest_of_an_incremental_buffer_comes_first() {
+        let mut ring = ring(true, 3);
+        let first = take(&mut ring).expect("three are there");
+        let second = take(&mut ring).expect("two are there");
+        assert!(ring.use_up(&first, 3));
+        assert!(ring.use_up(&second, 6));
+        let rests: Vec<(u64, u32)> =
+            std::iter::from_fn(|| take(&mut ring)).map(|taken| (start(&taken), taken.first.length)).collect();
+        // The order of what was given back: the latest first, and never a byte twice.
+        assert_eq!(rests, [(0x2006, 2), (0x1003, 5), (0x3000, 8)]);
+    }
+
+    #[test]
+    fn a_bundle_gives_back_what_it_did_not_use() {
+        let mut ring = ring(false, 4);
+        let all = ring.take(&BufferDemand { bundle: true, ..ONE }).expect("four are there");
+        assert_eq!(all.count(), 4);
+        assert!(!ring.use_up(&all, 9));
+        assert_eq!(ring.consumed(), 2);
+        let limited = ring.take(&BufferDemand { bundle: true, limit: 12, ..ONE }).expect("two are there");
+        // The second would have to be cut.
+        assert_eq!(limited.count(), 1);
+        ring.put_back(&limited, 0);
+        assert_eq!(ring.consumed(), 2);
+    }
+
+    #[test]
+    fn a_hostile_ring_is_bounded() {
+        let mut ring = ring(false, 0);
+        ring.address.add(TAIL).write(u16::MAX).expect("the ring's own memory");
+        let bundle = ring.take(&BufferDemand { bundle: true, limit: u64::MAX, ..ONE });
+        // Entries of no length: they count as none where bytes are limited.
+        assert_eq!(bundle.map(|taken| taken.count()), Err(Errno::NOBUFS));
+        for position in 0..4 {
+            ring.entry(position).write([0x1000_u64, 1]).expect("the ring's own memory");
+        }
+        ring.address.add(TAIL).write(u16::MAX).expect("the ring's own memory");
+        let bundle = ring.take(&BufferDemand { bundle: true, limit: u64::MAX, ..ONE });
+        assert_eq!(bundle.map(|taken| taken.count()), Ok(MOST_LIMITED as usize));
     }
 }

@@ -18,7 +18,9 @@ pub(crate) struct Selected {
 /// Where taken buffers come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Origin {
-    /// They were put back before, and had lost their place; or the group has no places.
+    /// A classic group.
+    Classic,
+    /// They were put back before, and had lost their place in the ring.
     Apart,
     /// They stand in the ring from this position on.
     At(u16),
@@ -88,6 +90,11 @@ impl Selected {
     /// The others of a bundle.
     pub(crate) fn others(&self) -> &[Buffer] {
         self.taken.others()
+    }
+
+    /// Whether PROVIDE_BUFFERS handed it out.
+    pub(crate) fn is_classic(&self) -> bool {
+        self.taken.origin == Origin::Classic
     }
 
     /// Whether the group had no more to give.
