@@ -262,6 +262,29 @@ fn consumption() -> Vec<Case> {
                 session.bytes("memory", &buffers.memory.bytes());
             }
         }),
+        Case::new("buffer-rings/read-direct", Opcode::Read, |session| {
+            let ring = session.ring(8);
+            for flags in [0, INCREMENTAL] {
+                let buffers = BufferRing::with_memory(session, &ring, 1 + flags, flags, 8, 5 * 4096);
+                buffers.fill(5, 4096);
+                let flags_of_file = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::DIRECT;
+                let file = session.file_with(&[b'x'; 6000], flags_of_file);
+                let read =
+                    |len, off| prep::read(file, 0, len, off).with_buf_index(1 + flags).with_flags(SELECT);
+                for (label, sqe) in [
+                    ("a page", read(4096, 0)),
+                    ("a sector", read(512, 0)),
+                    ("short", read(0, 4096)),
+                    ("the end", read(0, 8192)),
+                    ("async", read(512, 0).with_flags(SELECT | SqeFlags::ASYNC)),
+                    ("not aligned", read(100, 0)),
+                ] {
+                    session.one_recorded(label, &ring, sqe);
+                    buffers.record(session, &ring, label, 5);
+                }
+                session.bytes("memory", &buffers.memory.bytes());
+            }
+        }),
         Case::new("buffer-rings/readv", Opcode::Readv, |session| {
             let ring = session.ring(8);
             let buffers = BufferRing::new(session, &ring, 1, 0);

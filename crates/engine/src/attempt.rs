@@ -154,14 +154,10 @@ impl Turn<'_> {
             self.post_more(&request, &completion);
             outcome = request.operation.refuse(errno);
         }
-        let mut completion = match outcome {
+        let completion = match outcome {
             Outcome::Done(completion) => completion,
             _ => Completion::error(errno),
         };
-        if let Some(mut selected) = request.held.selected.take() {
-            let bytes = completion.result.max(0) as u64;
-            completion.flags |= self.ring.provided.lock().use_up(&mut selected, bytes);
-        }
         self.complete(request, completion)
     }
 

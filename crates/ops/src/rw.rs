@@ -112,7 +112,8 @@ impl Op for Transfer {
         if context.buffer.is_some() {
             match &outcome {
                 Outcome::Done(completion) => self.tell_of_buffer(context, completion.result),
-                // A classic group does not get it back.
+                // A device or a worker goes on with it; and a classic group does not get it back.
+                Outcome::Punt => context.buffer_used = true,
                 _ => context.buffer_used = context.buffer_is_classic,
             }
         }
