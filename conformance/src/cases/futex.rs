@@ -1,5 +1,7 @@
 //! FUTEX_WAIT, FUTEX_WAKE and FUTEX_WAITV.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringer_abi::{Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags, uapi};
@@ -372,6 +374,42 @@ fn several() -> Vec<Case> {
             session.outcome("submit", ring.submit());
             session.batch_of("one word", &ring, &sqes[2..3], 3);
             session.batch_of("too late", &ring, &sqes[3..], 1);
+        }),
+        Case::new("futex-wait/wakes-and-cancellations-race", Opcode::FutexWait, |session| {
+            // What wakes counted is what waits saw, and every wait ends once.
+            for mask in [ANY, 5] {
+                let ring = session.ring(8);
+                let word = session.memory(4).user();
+                let is_over = Arc::new(AtomicBool::new(false));
+                let waker = std::thread::spawn({
+                    let is_over = Arc::clone(&is_over);
+                    move || {
+                        let mut woken = 0;
+                        // Relaxed: the last look of all comes after the thread is joined.
+                        while !is_over.load(Ordering::Relaxed) {
+                            woken += futex::wake(word, mask, 1, WORD).unwrap_or(0);
+                            std::thread::yield_now();
+                        }
+                        woken
+                    }
+                });
+                let (mut ended, mut successes) = (0, 0);
+                let rounds = if mask == ANY { 200 } else { 30 };
+                for _ in 0..rounds {
+                    ring.push(wait(word.get(), 0, mask.into()).with_user_data(1));
+                    let _ = ring.submit();
+                    ring.push(prep::cancel(1, 0).with_user_data(2));
+                    let _ = ring.submit();
+                    let seen = ring.collect(2);
+                    ended += seen.iter().filter(|cqe| cqe.user_data == 1).count();
+                    successes += seen.iter().filter(|cqe| cqe.user_data == 1 && cqe.res == 0).count();
+                }
+                is_over.store(true, Ordering::Relaxed);
+                let woken = waker.join().expect("it does not panic");
+                session.record(format!("mask {mask:#x}: ended once each"), ended == rounds);
+                session.record(format!("mask {mask:#x}: none lost"), woken == successes);
+                session.quiet("nothing more", &ring);
+            }
         }),
         Case::new("futex-waitv/cancelled", Opcode::FutexWaitv, |session| {
             let ring = session.ring(8);

@@ -3,7 +3,7 @@
 use ringer_abi::uapi::io_uring_socket_op as op;
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
 
-use crate::differential::{Case, prep};
+use crate::differential::{Case, Session, prep};
 
 const SOL_SOCKET: u32 = 1;
 const SO_TYPE: u32 = 3;
@@ -119,47 +119,55 @@ pub fn cases() -> Vec<Case> {
             }
         }),
         Case::new("uring-cmd/timestamps", Opcode::UringCmd, |session| {
-            const SO_TIMESTAMPING: u32 = 37;
-            let ring = session.ring_with(16, SetupFlags::CQE32);
-            let (sender, _) = session.udp();
-            let (_receiver, port) = session.udp();
-            let to = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port);
-            let send = || {
-                let sent = session.with_kept(sender, |fd| {
-                    rustix::net::sendto(fd, b"datagram", rustix::net::SendFlags::empty(), &to)
-                });
-                session.record("sent", sent.is_ok());
-            };
-            // Software times of transmission with numbers, without the data.
-            let wanted = session.ints(&[1 << 1 | 1 << 4 | 1 << 7 | 1 << 8 | 1 << 11]);
-            session.one_recorded(
-                "ask for times",
-                &ring,
-                option(sender, SET, SOL_SOCKET, SO_TIMESTAMPING, wanted.addr(), 4),
-            );
-            send();
-            ring.push(command(sender, TIMESTAMP).with_user_data(1));
-            session.outcome("submit", ring.submit());
-            let look = |label: &str, count: usize| {
-                let mut seen = ring.collect(count);
-                // The time itself is not the same twice.
-                for cqe in &mut seen {
-                    cqe.extra = cqe.extra.map(|half| u64::from(half > 0));
-                }
-                session.cqes_in_order(label, &seen);
-            };
-            look("of the first datagram", 2);
-            send();
-            send();
-            look("of two more", 4);
-            session.quiet("no more", &ring);
-            session.batch_of("cancelled", &ring, &[prep::cancel(1, 0).with_user_data(2)], 2);
-            ring.push(command(sender, TIMESTAMP).with_user_data(3));
-            session.outcome("submit", ring.submit());
-            let unix = command(session.pair().0, TIMESTAMP).with_user_data(4);
-            ring.push(unix);
-            session.outcome("on a Unix socket", ring.submit());
-            session.quiet("nothing to tell", &ring);
+            timestamps(session, SetupFlags::CQE32);
+        }),
+        Case::new("uring-cmd/timestamps-on-a-mixed-ring", Opcode::UringCmd, |session| {
+            timestamps(session, SetupFlags::CQE_MIXED);
         }),
     ]
+}
+
+/// Sends datagrams, and asks when they left.
+fn timestamps(session: &Session, setup: SetupFlags) {
+    const SO_TIMESTAMPING: u32 = 37;
+    let ring = session.ring_with(16, setup);
+    let (sender, _) = session.udp();
+    let (_receiver, port) = session.udp();
+    let to = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port);
+    let send = || {
+        let sent = session.with_kept(sender, |fd| {
+            rustix::net::sendto(fd, b"datagram", rustix::net::SendFlags::empty(), &to)
+        });
+        session.record("sent", sent.is_ok());
+    };
+    // Software times of transmission with numbers, without the data.
+    let wanted = session.ints(&[1 << 1 | 1 << 4 | 1 << 7 | 1 << 8 | 1 << 11]);
+    session.one_recorded(
+        "ask for times",
+        &ring,
+        option(sender, SET, SOL_SOCKET, SO_TIMESTAMPING, wanted.addr(), 4),
+    );
+    send();
+    ring.push(command(sender, TIMESTAMP).with_user_data(1));
+    session.outcome("submit", ring.submit());
+    let look = |label: &str, count: usize| {
+        let mut seen = ring.collect(count);
+        // The time itself is not the same twice.
+        for cqe in &mut seen {
+            cqe.extra = cqe.extra.map(|half| u64::from(half > 0));
+        }
+        session.cqes_in_order(label, &seen);
+    };
+    look("of the first datagram", 2);
+    send();
+    send();
+    look("of two more", 4);
+    session.quiet("no more", &ring);
+    session.batch_of("cancelled", &ring, &[prep::cancel(1, 0).with_user_data(2)], 2);
+    ring.push(command(sender, TIMESTAMP).with_user_data(3));
+    session.outcome("submit", ring.submit());
+    let unix = command(session.pair().0, TIMESTAMP).with_user_data(4);
+    ring.push(unix);
+    session.outcome("on a Unix socket", ring.submit());
+    session.quiet("nothing to tell", &ring);
 }

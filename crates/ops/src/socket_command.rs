@@ -6,6 +6,7 @@ use ringer_abi::uapi::io_uring_socket_op as op;
 use ringer_abi::{SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
+use crate::check::big_cqe_flags;
 use crate::net::{POLLERR, SOL_SOCKET, check_is_ip};
 use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::send_times;
@@ -59,15 +60,15 @@ impl Op for SocketCommand {
             // No file that is served has commands with polled completion.
             return Outcome::failed(Errno::OPNOTSUPP);
         }
-        if self.command == SEND_TIMESTAMP && self.setup.contains(SetupFlags::CQE32) {
-            return tell_send_time(context).unwrap_or_else(Outcome::failed);
+        if self.command == SEND_TIMESTAMP {
+            let told = check_is_socket(fd).and_then(|()| tell_send_time(big_cqe_flags(self.setup)?, context));
+            return told.unwrap_or_else(Outcome::failed);
         }
         let result = match self.command {
             INPUT_QUEUE => queued(fd, SIOCINQ),
             OUTPUT_QUEUE => queued(fd, SIOCOUTQ),
             GET_OPTION if self.level == SOL_SOCKET => self.get_option(fd),
             SET_OPTION => call::setsockopt(fd, self.level, self.name, self.value, self.value_size),
-            SEND_TIMESTAMP => check_is_socket(fd).and(Err(Errno::INVAL)),
             _ => Err(Errno::OPNOTSUPP),
         };
         Outcome::from_result(result.map_err(|errno| match errno {
@@ -86,18 +87,17 @@ impl SocketCommand {
     }
 }
 
-/// Tells when a sent packet left, in a large CQE, or waits until the socket knows of one.
-fn tell_send_time(context: &mut Issue<'_>) -> Result<Outcome, Errno> {
+/// Tells when a sent packet left, in a CQE of 32 bytes, or waits until the socket knows of one.
+fn tell_send_time(big_flags: u32, context: &mut Issue<'_>) -> Result<Outcome, Errno> {
     /// `IORING_TIMESTAMP_HW_SHIFT` and `IORING_TIMESTAMP_TYPE_SHIFT`.
     const BY_DEVICE: u32 = 16;
     const KIND: u32 = 17;
-    check_is_socket(context.fd)?;
     let Some(told) = send_times::next(context.fd)? else {
         // Not for the state, as an error of the socket itself is one, too.
         return Ok(Outcome::WaitFor { events: POLLERR, edge: true });
     };
     context.extra = told.time;
-    let flags = told.kind << KIND | u32::from(told.by_device) << BY_DEVICE;
+    let flags = big_flags | told.kind << KIND | u32::from(told.by_device) << BY_DEVICE;
     Ok(Outcome::More(Completion::new(told.key as i32).with_flags(flags)))
 }
 

@@ -73,6 +73,8 @@ pub fn wait_for_one(word: &FutexWord, mask: u32, deadline: Duration) -> Result<(
             let operation = WAIT_BITSET | word.flags & OLD_PRIVATE;
             call::futex(word.address, operation, word.value as u32, timeout.get(), UserAddress::new(0), mask)
         }
+        // What only a newer kernel knows is not known here.
+        Err(Errno::NOSYS) => Err(Errno::INVAL),
         result => result,
     };
     result.map(drop)
@@ -85,7 +87,7 @@ pub fn wait_for_one(word: &FutexWord, mask: u32, deadline: Duration) -> Result<(
 pub fn wake(address: UserAddress, mask: u32, count: i32, flags: u32) -> Result<usize, Errno> {
     match known(call::futex_wake(address, mask.into(), count, flags)) {
         Err(Errno::NOSYS) if is_for_old_call(flags) => {
-            // The old call takes 0 for 1: it wakes with a mask that nobody can wait with, to check the address.
+            // The old call takes 0 for 1.
             if count == 0 {
                 if mask == 0 || !address.get().is_multiple_of(4) {
                     return Err(Errno::INVAL);
@@ -95,6 +97,7 @@ pub fn wake(address: UserAddress, mask: u32, count: i32, flags: u32) -> Result<u
             let operation = WAKE_BITSET | flags & OLD_PRIVATE;
             call::futex(address, operation, count as u32, 0, UserAddress::new(0), mask)
         }
+        Err(Errno::NOSYS) => Err(Errno::INVAL),
         result => result,
     }
 }
