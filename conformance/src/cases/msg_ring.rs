@@ -68,6 +68,21 @@ fn data_cases() -> Vec<Case> {
                 }
             }
         }),
+        Case::new("msg-ring/to-files-of-every-kind", Opcode::MsgRing, |session| {
+            for (label, kind) in crate::differential::kinds::KINDS {
+                let ring = session.ring(8);
+                let fd = kind(session, &ring);
+                let sqe = prep::op(Opcode::MsgRing, fd).with_len(5).with_off(77);
+                session.one_recorded(label, &ring, sqe.with_user_data(9));
+                let place = session.words(sqe.words());
+                let opcode = RegisterOpcode::SendMsgRing.number();
+                session.outcome(
+                    format!("{label}: without a ring"),
+                    session.register(-1, opcode, place.addr(), 1),
+                );
+                session.fresh();
+            }
+        }),
         Case::new("msg-ring/fields", Opcode::MsgRing, |session| {
             let (from, to) = (session.ring(8), session.ring(8));
             let good = data(&to, 5, 77);

@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ringer_abi::{Opcode, Sqe, SqeFlags};
+use ringer_abi::{Opcode, Sqe, SqeFlags, uapi};
 
 use crate::differential::{Case, prep};
 
@@ -78,6 +78,29 @@ pub fn cases() -> Vec<Case> {
             let mut seen = ring.collect_until(Duration::from_secs(2), |seen| seen.len() >= 2);
             seen.sort_by_key(|cqe| cqe.user_data);
             session.cqes("all", &seen);
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }),
+        Case::new("waitid/cancelled-together-or-by-time", Opcode::Waitid, |session| {
+            let ring = session.ring(8);
+            let mut child = child(0);
+            let waits =
+                [1, 2, 3].map(|data| waitid(P_PID, child.id() as i32, WEXITED, 0).with_user_data(data));
+            ring.push_all(&waits);
+            session.outcome("submit", ring.submit());
+            const ALL: u32 = uapi::IORING_ASYNC_CANCEL_ALL | uapi::IORING_ASYNC_CANCEL_ANY;
+            ring.push(prep::cancel(0, ALL).with_user_data(9));
+            session.outcome("cancel", ring.submit());
+            session.cqes("all", &ring.collect(4));
+            let time = session.timespec(0, 10_000_000);
+            session.batch(
+                "link timeout",
+                &ring,
+                &[
+                    waits[0].with_flags(SqeFlags::IO_LINK),
+                    prep::link_timeout(time.addr(), 0).with_user_data(2),
+                ],
+            );
             drop(child.stdin.take());
             let _ = child.wait();
         }),

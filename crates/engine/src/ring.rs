@@ -50,9 +50,9 @@ pub(crate) struct Ring {
     pub(crate) buffers: Lock<BufferTable>,
     pub(crate) provided: Lock<ProvidedBuffers>,
     pub(crate) registrations: Lock<Registrations>,
-    pub(crate) restrictions: RestrictionState,
+    pub(crate) restrictions: Arc<RestrictionState>,
     /// Memory for the arguments of waits.
-    pub(crate) region: OnceLock<Region>,
+    pub(crate) region: Arc<OnceLock<Region>>,
     pub(crate) reactor: Reactor,
     pub(crate) device: Device,
     pub(crate) latency: LatencyGuard,
@@ -122,8 +122,8 @@ impl Ring {
             buffers: Lock::default(),
             provided: Lock::default(),
             registrations: Lock::default(),
-            restrictions: RestrictionState::default(),
-            region: OnceLock::new(),
+            restrictions: Arc::default(),
+            region: Arc::default(),
             reactor: Reactor::default(),
             device: Device::default(),
             latency: LatencyGuard::default(),
@@ -146,6 +146,8 @@ impl Ring {
         }
         *ring.provided.get_mut() = self.provided.try_lock()?.clone();
         *ring.registrations.get_mut() = self.registrations.try_lock()?.clone();
+        ring.restrictions = Arc::clone(&self.restrictions);
+        ring.region = Arc::clone(&self.region);
         *ring.files.get_mut() = files;
         *ring.buffers.get_mut() = buffers;
         ring.disabled = AtomicBool::new(self.disabled.load(Ordering::Relaxed));

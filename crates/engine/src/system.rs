@@ -228,7 +228,6 @@ impl System {
         }
         if hold.setup.contains(SetupFlags::REGISTERED_FD_ONLY) {
             params.write(filled)?;
-            self.counters().rings.fetch_add(1, Ordering::Relaxed);
             return put_into_table(hold, None).map(|index| index as RawFd);
         }
         let descriptor = descriptor::duplicate_ring(hold.readiness.descriptor())?;

@@ -43,6 +43,7 @@ cases! {
     ring
     closes_what_was_waited_for
     shares_ring_over_fork
+    restricts_over_fork
     keeps_record_locks
 }
 

@@ -497,6 +497,25 @@ static int closes_what_was_waited_for(void)
 	return 0;
 }
 
+// What a ring was restricted to holds for a child as well.
+static int restricts_over_fork(void)
+{
+	enum { R_DISABLED = 1 << 6, RESTRICTIONS = 11, ENABLE = 12, UNREGISTER_FILES = 3, SQE_OP = 1 };
+	struct params params = { 0 };
+	params.words[2] = R_DISABLED;
+	long fd = inline_call(SETUP, 4, (long)&params, 0, 0, 0, 0);
+	CHECK(fd >= 0);
+	uint32_t only_nops[4] = { SQE_OP };
+	CHECK(inline_call(REGISTER, fd, RESTRICTIONS, (long)only_nops, 1, 0, 0) == 0);
+	CHECK(inline_call(REGISTER, fd, ENABLE, 0, 0, 0, 0) == 0);
+	CHECK(inline_call(REGISTER, fd, UNREGISTER_FILES, 0, 0, 0, 0) == -EACCES);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(inline_call(REGISTER, fd, UNREGISTER_FILES, 0, 0, 0, 0) == -EACCES ? 0 : 1);
+	CHECK(wait_for(pid) == 0);
+	return 0;
+}
+
 // A ring that was made before a fork works on both sides: what one submits the other may reap, and each wakes the other.
 static int shares_ring_over_fork(void)
 {
@@ -624,7 +643,7 @@ int main(int count, char **arguments)
 		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for },
-		{ "shares_ring_over_fork", shares_ring_over_fork }, { "keeps_record_locks", keeps_record_locks },
+		{ "shares_ring_over_fork", shares_ring_over_fork }, { "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);
