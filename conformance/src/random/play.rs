@@ -18,6 +18,7 @@ const END: u64 = 1 << 40;
 const EINTR: i32 = -4;
 const ERESTARTSYS: i32 = -512;
 const ECANCELED: i32 = -125;
+const EALREADY: i32 = -114;
 /// Completions that a submission may have, one after another: a limit for what would never end.
 const MOST_ROUNDS: usize = 100;
 /// How long the end of a sequence waits for what it cancelled.
@@ -210,6 +211,10 @@ impl Stage<'_> {
         let mut cqe = *cqe;
         if matches!(cqe.res, EINTR | ERESTARTSYS) {
             cqe.res = ECANCELED;
+        }
+        // And whoever cancelled it is told that it had begun, which says no more.
+        if pushed.sqe.opcode() == Opcode::AsyncCancel.number() && cqe.res == EALREADY {
+            cqe.res = 0;
         }
         format!("{when}: {}", cqe_text(&cqe))
     }

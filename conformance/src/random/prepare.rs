@@ -123,7 +123,8 @@ impl Preparation<'_> {
                 op(fd).with_addr(name).with_op_flags(flags).with_len(0o600).with_file_index(slot)
             }
             Opcode::Close => match first % 3 {
-                0 => op(fd),
+                // Nothing else may be closed: the sequence still uses it.
+                0 if matches!(request.object, Object::Spare | Object::Closed) => op(fd),
                 _ => op(0).with_file_index(self.slot(request, second) + 1),
             },
             Opcode::Statx => {
