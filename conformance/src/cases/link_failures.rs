@@ -46,6 +46,7 @@ const FAILING: &[(&str, Opcode, Failing)] = &[
     ("bind", Opcode::Bind, |session| {
         prep::op(Opcode::Bind, session.file(b"")).with_addr(session.sockaddr(0).addr()).with_off(16)
     }),
+    ("shutdown-no-socket", Opcode::Shutdown, |session| on_pipe(session, Opcode::Shutdown)),
     ("listen", Opcode::Listen, |session| on_pipe(session, Opcode::Listen)),
     ("socket", Opcode::Socket, |_| prep::op(Opcode::Socket, 77)),
     ("connect", Opcode::Connect, |session| {
@@ -135,5 +136,22 @@ pub fn cases() -> Vec<Case> {
             session.quiet("seen", &ring);
         }));
     }
+    cases.push(Case::general("link-failures/refused-after-skip", |session| {
+        const SKIP: SqeFlags = SqeFlags::CQE_SKIP_SUCCESS;
+        const LINK: SqeFlags = SqeFlags::IO_LINK;
+        let nop = |name: u64, flags| prep::nop().with_user_data(name).with_flags(flags);
+        let refused = |name: u64, flags| nop(name, flags).with_pad2(1).with_opcode(200);
+        for (label, sqes) in [
+            ("the second", [nop(1, LINK | SKIP), refused(2, LINK), nop(3, SqeFlags::empty())]),
+            ("the first", [refused(1, LINK | SKIP), nop(2, LINK), nop(3, SqeFlags::empty())]),
+            ("the last", [nop(1, LINK), nop(2, LINK | SKIP), refused(3, SqeFlags::empty())]),
+            ("the last after a skipping head", [nop(1, LINK | SKIP), nop(2, LINK), refused(3, SKIP)]),
+        ] {
+            let ring = session.ring(8);
+            ring.push_all(&sqes);
+            session.outcome(format!("{label}: submit"), ring.submit());
+            session.quiet(label, &ring);
+        }
+    }));
     cases
 }

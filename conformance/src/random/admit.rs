@@ -7,7 +7,7 @@
 
 use ringer_abi::{Opcode, SqeFlags};
 
-use super::sequence::{LANES, Object, Request, Step};
+use super::sequence::{Fault, LANES, Object, Request, Step};
 
 /// The most requests of one submission: with their completions they fit the rings.
 const MOST_PUSHED: usize = 10;
@@ -83,6 +83,16 @@ impl Rules {
         }
         // Reading and writing an epoll instance is a known difference of the cases.
         if request.object == Object::Epoll && !matches!(request.opcode, Opcode::EpollWait | Opcode::PollAdd) {
+            return false;
+        }
+        // On a worker of the kernel, a cancellation that matches many finds itself.
+        const WORKER: SqeFlags =
+            SqeFlags::IO_LINK.union(SqeFlags::IO_HARDLINK).union(SqeFlags::ASYNC).union(SqeFlags::IO_DRAIN);
+        if request.opcode == Opcode::AsyncCancel && (self.drains || request.flags.intersects(WORKER)) {
+            return false;
+        }
+        // A zero-copy send is refused for these only after it has begun, which the count of the submission shows.
+        if request.opcode == Opcode::SendZc && matches!(request.fault, Some(Fault::Ioprio(_))) {
             return false;
         }
         let alone = looks_back(request.opcode) || counts(request);

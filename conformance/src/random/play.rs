@@ -19,6 +19,7 @@ const EINTR: i32 = -4;
 const ERESTARTSYS: i32 = -512;
 const ECANCELED: i32 = -125;
 const EALREADY: i32 = -114;
+const CANCEL_ALL: u32 = 1;
 /// Completions that a submission may have, one after another: a limit for what would never end.
 const MOST_ROUNDS: usize = 100;
 /// How long the end of a sequence waits for what it cancelled.
@@ -212,9 +213,13 @@ impl Stage<'_> {
         if matches!(cqe.res, EINTR | ERESTARTSYS) {
             cqe.res = ECANCELED;
         }
-        // And whoever cancelled it is told that it had begun, which says no more.
-        if pushed.sqe.opcode() == Opcode::AsyncCancel.number() && cqe.res == EALREADY {
-            cqe.res = 0;
+        // And whoever cancelled it is told that it had begun, which says no more; of many that were cancelled those on
+        // workers are not all counted. What was cancelled says so itself.
+        if pushed.sqe.opcode() == Opcode::AsyncCancel.number() {
+            let all = pushed.sqe.op_flags() & CANCEL_ALL != 0;
+            if cqe.res == EALREADY || (all && cqe.res > 0) {
+                cqe.res = 0;
+            }
         }
         format!("{when}: {}", cqe_text(&cqe))
     }

@@ -114,9 +114,7 @@ impl Turn<'_> {
         let refused = inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot));
         if refused {
             drop(inflight);
-            return Err(Again::Next(
-                self.complete(request, Completion::error(Errno::CANCELED)).map(Box::new),
-            ));
+            return Err(Again::Next(self.refuse(request, Errno::CANCELED).map(Box::new)));
         }
         if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
             && std::mem::take(reported)
@@ -182,7 +180,7 @@ impl Turn<'_> {
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);
-            return self.complete(request, Completion::error(Errno::CANCELED));
+            return self.refuse(request, Errno::CANCELED);
         }
         let limit = take_limit(&mut request);
         let personality = request.personality.clone();

@@ -347,6 +347,16 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Posts the end of every request of a chain that has a refused member. Nothing is heard of what follows a head that
+    /// skips its completion.
+    pub(crate) fn refuse_chain(&mut self, mut head: Box<Request>) {
+        let rest = head.next.take();
+        self.post_cancelled(&head, false);
+        if let Some(rest) = rest {
+            self.cancel_chain(rest, head.flags.contains(SqeFlags::CQE_SKIP_SUCCESS));
+        }
+    }
+
     fn post_cancelled(&mut self, request: &Request, silently: bool) {
         self.count(request.opcode, Served::Engine);
         if !silently {

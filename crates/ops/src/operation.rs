@@ -316,13 +316,15 @@ impl Outcome {
     }
 
     /// With an error that is a result like any other: it does not fail the link, and `CQE_SKIP_SUCCESS` hides it. So it
-    /// is with operations on files and names. A name that cannot be read fails the link all the same.
+    /// is with operations on files and names. A name that cannot be read fails the link all the same, and so does what is
+    /// no socket.
     #[must_use]
     pub fn tolerated(self) -> Self {
         match self {
             Self::Done(completion) => {
-                let unreadable = [Errno::FAULT, Errno::NAMETOOLONG].map(|errno| -errno.raw_os_error());
-                Self::Done(Completion { fails_link: unreadable.contains(&completion.result), ..completion })
+                let failing =
+                    [Errno::FAULT, Errno::NAMETOOLONG, Errno::NOTSOCK].map(|errno| -errno.raw_os_error());
+                Self::Done(Completion { fails_link: failing.contains(&completion.result), ..completion })
             }
             outcome => outcome,
         }
