@@ -140,11 +140,36 @@ pub fn cases() -> Vec<Case> {
         const SKIP: SqeFlags = SqeFlags::CQE_SKIP_SUCCESS;
         const LINK: SqeFlags = SqeFlags::IO_LINK;
         let nop = |name: u64, flags| prep::nop().with_user_data(name).with_flags(flags);
+        let time = session.timespec(1000, 0);
         let refused = |name: u64, flags| nop(name, flags).with_pad2(1).with_opcode(200);
         for (label, sqes) in [
             ("the second", [nop(1, LINK | SKIP), refused(2, LINK), nop(3, SqeFlags::empty())]),
             ("the first", [refused(1, LINK | SKIP), nop(2, LINK), nop(3, SqeFlags::empty())]),
             ("the last", [nop(1, LINK), nop(2, LINK | SKIP), refused(3, SqeFlags::empty())]),
+            (
+                "before a timeout",
+                [
+                    refused(1, LINK | SKIP),
+                    prep::link_timeout(time.addr(), 0).with_user_data(2).with_flags(LINK),
+                    nop(3, SqeFlags::empty()),
+                ],
+            ),
+            (
+                "before a skipping timeout",
+                [
+                    refused(1, LINK),
+                    prep::link_timeout(time.addr(), 0).with_user_data(2).with_flags(LINK | SKIP),
+                    nop(3, SqeFlags::empty()),
+                ],
+            ),
+            (
+                "behind a timeout",
+                [
+                    nop(1, LINK),
+                    prep::link_timeout(time.addr(), 0).with_user_data(2).with_flags(LINK | SKIP),
+                    refused(3, SqeFlags::empty()),
+                ],
+            ),
             ("the last after a skipping head", [nop(1, LINK | SKIP), nop(2, LINK), refused(3, SKIP)]),
         ] {
             let ring = session.ring(8);
