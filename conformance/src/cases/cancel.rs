@@ -53,6 +53,42 @@ pub fn cases() -> Vec<Case> {
 
 fn by_key() -> Vec<Case> {
     vec![
+        Case::new("async-cancel/after-a-part", Opcode::AsyncCancel, |session| {
+            const MSG_WAITALL: u32 = 0x100;
+            let large = session.memory(200 * 1024);
+            let (one, buffer) = (session.vectors(&[(large.addr(), 200 * 1024)]), session.memory(64));
+            let into = session.vectors(&[(buffer.addr(), 16)]);
+            let (sent, received) = (
+                session.message((0, 0), (one.addr(), 1), (0, 0)),
+                session.message((0, 0), (into.addr(), 1), (0, 0)),
+            );
+            let (_pipe, write) = session.pipe();
+            for (label, sqe) in [
+                ("recv", prep::recv(-1, buffer.addr(), 16, MSG_WAITALL)),
+                (
+                    "recvmsg",
+                    prep::op(Opcode::Recvmsg, -1).with_addr(received.addr()).with_op_flags(MSG_WAITALL),
+                ),
+                ("sendmsg", prep::op(Opcode::Sendmsg, -1).with_addr(sent.addr()).with_op_flags(MSG_WAITALL)),
+                ("write", prep::write(write, large.addr(), 200 * 1024, 0)),
+                ("writev", prep::writev(write, one.addr(), 1, 0)),
+            ] {
+                let ring = session.ring(8);
+                let (left, right) = session.pair();
+                session
+                    .with_kept(left, |fd| rustix::net::sockopt::set_socket_send_buffer_size(fd, 8192))
+                    .expect("a socket");
+                let sqe = if sqe.fd() < 0 { sqe.with_fd(left) } else { sqe };
+                session.write_fd(right, b"ab");
+                ring.push_all(&[
+                    sqe.with_user_data(1).with_flags(SqeFlags::IO_LINK),
+                    prep::nop().with_user_data(2),
+                ]);
+                session.outcome(format!("{label}: submit"), ring.submit());
+                session.quiet(format!("{label}: before"), &ring);
+                session.batch_of(label, &ring, &[prep::cancel(1, 0).with_user_data(3)], 3);
+            }
+        }),
         Case::new("async-cancel/by-user-data", Opcode::AsyncCancel, |session| {
             let ring = session.ring(8);
             cancel(session, &ring, "none", prep::cancel(9, 0), 0);

@@ -124,6 +124,22 @@ pub fn cases() -> Vec<Case> {
     let mut cases = SENDMSG.cases();
     cases.extend(RECVMSG.cases());
     cases.extend([
+        Case::new("sendmsg/length", Opcode::Sendmsg, |session| {
+            let ring = session.ring(8);
+            let (left, right) = session.pair();
+            session.write_fd(right, b"for the receiver, for the receiver");
+            let (text, buffer) = (session.memory_of(b"text"), session.memory(4));
+            for (label, memory, operation) in
+                [("send", text, sendmsg as fn(i32, &Memory) -> Sqe), ("receive", buffer, recvmsg)]
+            {
+                let vectors = session.vectors(&[(memory.addr(), 4)]);
+                let message = session.message((0, 0), (vectors.addr(), 1), (0, 0));
+                for len in [0, 1, 2, (1 << 31) - 1, 1 << 31, u32::MAX] {
+                    let sqe = operation(left, &message).with_len(len);
+                    session.one_recorded(format!("{label} {len:#x}"), &ring, sqe);
+                }
+            }
+        }),
         Case::new("sendmsg/odd-messages", Opcode::Sendmsg, |session| odd_messages(session, sendmsg)),
         Case::new("recvmsg/odd-messages", Opcode::Recvmsg, |session| odd_messages(session, recvmsg)),
         Case::new("sendmsg/to-an-address", Opcode::Sendmsg, |session| {

@@ -15,6 +15,7 @@ mod epoll;
 mod file_ranges;
 mod files_update;
 mod futex;
+mod link_failures;
 mod link_timeout;
 mod links;
 mod messages;
@@ -114,6 +115,7 @@ pub fn all() -> Vec<Case> {
         file_ranges::cases,
         poll::cases,
         timeout::cases,
+        link_failures::cases,
         link_timeout::cases,
         cancel::cases,
         open_close::cases,

@@ -68,6 +68,18 @@ pub fn cases() -> Vec<Case> {
 
 fn one_shot() -> Vec<Case> {
     vec![
+        Case::new("poll-add/file-that-cannot-wait", Opcode::PollAdd, |session| {
+            const MULTISHOT: u32 = 1;
+            let ring = session.ring(8);
+            for (label, events) in [("in", 1), ("in and out", 5), ("priority", 2), ("none", 0)] {
+                for (kind, fd) in [("file", session.file(b"text")), ("directory", session.directory_fd())] {
+                    for flags in [0, MULTISHOT] {
+                        let sqe = prep::poll(fd, events).with_len(flags);
+                        session.one_recorded(format!("{label} of a {kind}, flags {flags}"), &ring, sqe);
+                    }
+                }
+            }
+        }),
         Case::new("poll-add/events", Opcode::PollAdd, |session| {
             let all =
                 [0, POLLIN, POLLPRI, POLLOUT, POLLIN | POLLOUT, POLLRDHUP | POLLIN, 0xffff, 0x40 | POLLIN];

@@ -113,6 +113,9 @@ pub fn cases() -> Vec<Case> {
                 splice(read, NO_OFFSET, file, 1 << 63, 4, 0),
             );
             session.one_recorded("no bytes", &ring, splice(read, NO_OFFSET, file, 0, 0, 0));
+            let (left, _right) = session.pair();
+            session.one_recorded("a socket's input offset", &ring, splice(left, 0, write, NO_OFFSET, 4, 0));
+            session.one_recorded("a socket's output offset", &ring, splice(read, NO_OFFSET, left, 0, 4, 0));
             session.one_recorded("no pipe at all", &ring, splice(file, 0, session.file(b""), 0, 4, 0));
             session.one_recorded("the same pipe", &ring, splice(read, NO_OFFSET, write, NO_OFFSET, 4, 0));
         }),

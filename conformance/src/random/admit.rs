@@ -7,7 +7,7 @@
 
 use ringer_abi::{Opcode, SqeFlags};
 
-use super::sequence::{LANES, Object, Request, Step};
+use super::sequence::{Fault, LANES, Object, Request, Step};
 
 /// The most requests of one submission: with their completions they fit the rings.
 const MOST_PUSHED: usize = 10;
@@ -32,11 +32,10 @@ struct Rules {
     users: [Option<usize>; LANES],
     /// The object of a lane that a request may be waiting on.
     waits: [Option<Wait>; LANES],
-    /// Whether a request may be waiting on nothing but time.
-    timed: bool,
-    /// Whether a request of this submission is drained, or sends without a copy.
+    /// Whether a request was drained.
     drains: bool,
-    sends_zero_copy: bool,
+    /// Whether a request may have been there for longer than its submission.
+    lingers: bool,
     /// Whether nothing may follow in this submission.
     closed: bool,
 }
@@ -70,7 +69,6 @@ impl Rules {
 
     fn settle(&mut self) {
         (self.pushed, self.linked, self.chain_waits, self.closed) = (0, false, false, false);
-        (self.drains, self.sends_zero_copy) = (false, false);
         self.chain += 1;
         self.users = [None; LANES];
     }
@@ -83,18 +81,31 @@ impl Rules {
             self.chain += 1;
             self.chain_waits = false;
         }
-        let waiting = self.waits.iter().any(Option::is_some) || self.timed;
-        let alone = looks_back(request.opcode);
+        // Reading and writing an epoll instance is a known difference of the cases.
+        if request.object == Object::Epoll && !matches!(request.opcode, Opcode::EpollWait | Opcode::PollAdd) {
+            return false;
+        }
+        // On a worker of the kernel, a cancellation that matches many finds itself.
+        const WORKER: SqeFlags =
+            SqeFlags::IO_LINK.union(SqeFlags::IO_HARDLINK).union(SqeFlags::ASYNC).union(SqeFlags::IO_DRAIN);
+        if request.opcode == Opcode::AsyncCancel && (self.drains || request.flags.intersects(WORKER)) {
+            return false;
+        }
+        // A zero-copy send is refused for these only after it has begun, which the count of the submission shows.
+        if request.opcode == Opcode::SendZc && matches!(request.fault, Some(Fault::Ioprio(_))) {
+            return false;
+        }
+        let alone = looks_back(request.opcode) || counts(request);
         if alone && self.pushed > 0 {
             return false;
         }
-        if request.flags.contains(SqeFlags::IO_DRAIN) && waiting {
-            return false;
-        }
-        // The kernel counts the notification of a zero-copy send as a request that a drained one waits for, though it
-        // belongs to a later request of its own chain: neither ever completes.
+        // A drained request holds back later ones for a while that the interface leaves open. What waits there, or what
+        // counts as two requests as a zero-copy send does, holds back everything for good, the end's cancellation, too.
         let drains = request.flags.contains(SqeFlags::IO_DRAIN);
-        if (drains && self.sends_zero_copy) || (request.opcode == Opcode::SendZc && (drains || self.drains)) {
+        let lingers = request.opcode == Opcode::SendZc
+            || matches!(request.opcode, Opcode::Timeout | Opcode::LinkTimeout)
+            || waits_on(request).is_some();
+        if (drains && (self.lingers || lingers)) || (lingers && self.drains) {
             return false;
         }
         if request.opcode == Opcode::LinkTimeout && !self.linked && !request.draws[0].is_multiple_of(8) {
@@ -115,11 +126,8 @@ impl Rules {
             }
             self.users[lane] = Some(self.chain);
         }
-        if request.opcode == Opcode::Timeout {
-            self.timed = true;
-        }
         self.drains |= drains;
-        self.sends_zero_copy |= request.opcode == Opcode::SendZc;
+        self.lingers |= lingers;
         self.pushed += 1;
         self.linked = request.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK);
         self.closed = alone;
@@ -146,6 +154,11 @@ fn uses_lane(opcode: Opcode) -> bool {
 /// Whether a request names earlier ones: alone in its submission, it finds them waiting or done.
 pub fn looks_back(opcode: Opcode) -> bool {
     matches!(opcode, Opcode::AsyncCancel | Opcode::PollRemove | Opcode::TimeoutRemove)
+}
+
+/// Whether a request may count the completions of others.
+fn counts(request: &Request) -> bool {
+    request.opcode == Opcode::Timeout && request.draws[1].is_multiple_of(4)
 }
 
 /// What a request may wait on.

@@ -111,9 +111,7 @@ impl Lane {
                 rustix::io::ioctl_fionbio(fd, true)?;
                 rustix::io::read(fd, &mut bytes)
             });
-            if let Ok(read @ 1..) = read {
-                session.bytes(format!("left in {object:?} {number}"), &bytes[..read]);
-            }
+            session.bytes(format!("left in {object:?} {number}"), &bytes[..read.unwrap_or(0)]);
         }
         let block = self.block.bytes();
         session.bytes(format!("memory {number}"), &block[ROOM..PROVIDED + 8 * PROVIDED_SIZE]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ringer_abi::{Cqe, CqeFlags, EnterFlags, Opcode, Params, SetupFlags, Sqe, SqeFlags};
 
 use super::lanes::Lanes;
-use super::prepare::{Preparation, makes_descriptor};
+use super::prepare::{MESSAGE, Preparation, makes_descriptor};
 use super::sequence::{Object, Request, Sequence, Step};
 use crate::differential::errno::outcome_name;
 use crate::differential::record::cqe_text;
@@ -18,6 +18,8 @@ const END: u64 = 1 << 40;
 const EINTR: i32 = -4;
 const ERESTARTSYS: i32 = -512;
 const ECANCELED: i32 = -125;
+const EALREADY: i32 = -114;
+const CANCEL_ALL: u32 = 1;
 /// Completions that a submission may have, one after another: a limit for what would never end.
 const MOST_ROUNDS: usize = 100;
 /// How long the end of a sequence waits for what it cancelled.
@@ -168,8 +170,37 @@ impl Stage<'_> {
         const ANY_AND_ALL: u32 = 5;
         let end = Instant::now() + END_LIMIT;
         self.batch.set(usize::MAX);
+        // One by one, so that what follows a hard link has its turn before it is cancelled.
+        let open: Vec<u64> = self
+            .requests
+            .borrow()
+            .iter()
+            .filter(|(_, pushed)| !pushed.ended)
+            .map(|(name, _)| *name)
+            .collect();
+        for name in open.into_iter().filter(|name| *name < MESSAGE) {
+            let (ended, goes_on) = {
+                let requests = self.requests.borrow();
+                let goes_on = |pushed: &Pushed| pushed.sqe.flags().contains(SqeFlags::IO_HARDLINK);
+                requests.get(&name).map_or((true, false), |pushed| (pushed.ended, goes_on(pushed)))
+            };
+            if ended {
+                continue;
+            }
+            self.ring.push(prep::cancel(name, 0).with_user_data(END + name));
+            let _ = self.ring.submit();
+            let seen = self.ring.collect_until(self.patience, |seen| {
+                let found = seen.iter().find(|cqe| cqe.user_data == END + name);
+                found.is_some_and(|cqe| !matches!(cqe.res, 0 | EALREADY))
+                    || seen.iter().any(|cqe| cqe.user_data == name)
+            });
+            seen.into_iter().for_each(|cqe| self.note(cqe));
+            if goes_on {
+                self.settle();
+            }
+        }
         let mut quiet = 0;
-        for round in 0.. {
+        for round in MESSAGE.. {
             let open = self.requests.borrow().iter().any(|(name, pushed)| *name < END && !pushed.ended);
             if !open || Instant::now() > end || quiet > 3 {
                 break;
@@ -189,6 +220,12 @@ impl Stage<'_> {
         for (name, pushed) in self.requests.borrow().iter().filter(|(name, _)| **name < END) {
             let texts: Vec<String> =
                 pushed.seen.iter().map(|(batch, cqe)| self.completion(*batch, cqe, pushed)).collect();
+            if *name >= MESSAGE {
+                // Nobody waits for a message, so that it may be seen late.
+                let messages: Vec<String> = pushed.seen.iter().map(|(_, cqe)| cqe_text(cqe)).collect();
+                self.session.record(format!("message {name}"), messages.join(", "));
+                continue;
+            }
             let label = match Opcode::from_number(pushed.sqe.opcode()) {
                 Some(opcode) => format!("{name} {opcode:?}"),
                 None => name.to_string(),
@@ -210,6 +247,14 @@ impl Stage<'_> {
         let mut cqe = *cqe;
         if matches!(cqe.res, EINTR | ERESTARTSYS) {
             cqe.res = ECANCELED;
+        }
+        // And whoever cancelled it is told that it had begun, which says no more; of many that were cancelled those on
+        // workers are not all counted. What was cancelled says so itself.
+        if pushed.sqe.opcode() == Opcode::AsyncCancel.number() {
+            let all = pushed.sqe.op_flags() & CANCEL_ALL != 0;
+            if cqe.res == EALREADY || (all && cqe.res > 0) {
+                cqe.res = 0;
+            }
         }
         format!("{when}: {}", cqe_text(&cqe))
     }

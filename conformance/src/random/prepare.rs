@@ -42,12 +42,13 @@ impl Preparation<'_> {
         }
         let sqe = sqe.with_flags(flags);
         match request.fault {
-            Some(fault) => self.with_fault(sqe, fault, request.opcode),
+            Some(fault) => self.with_fault(sqe, fault, request),
             None => sqe,
         }
     }
 
-    fn with_fault(&self, sqe: Sqe, fault: Fault, opcode: Opcode) -> Sqe {
+    fn with_fault(&self, sqe: Sqe, fault: Fault, request: &Request) -> Sqe {
+        let opcode = request.opcode;
         // Lengths stand there, and the file system would take a large one at its word.
         let no_pointer = matches!(opcode, Opcode::Fallocate | Opcode::Ftruncate | Opcode::Fadvise);
         match fault {
@@ -63,7 +64,9 @@ impl Preparation<'_> {
             Fault::UnknownFlag => sqe.with_flags(SqeFlags::from_bits_retain(sqe.flags().bits() | 0x80)),
             Fault::UnknownOpcode => sqe.with_opcode(200),
             Fault::Len(len) if opcode != Opcode::Madvise => sqe.with_len(len),
-            Fault::Off(off) if !no_pointer && opcode != Opcode::Timeout => sqe.with_off(off),
+            Fault::Off(off) if !no_pointer && opcode != Opcode::Timeout && request.object == Object::File => {
+                sqe.with_off(off)
+            }
             Fault::BadAddress | Fault::Len(_) | Fault::Off(_) | Fault::OpFlag(_) => sqe,
         }
     }
@@ -123,7 +126,8 @@ impl Preparation<'_> {
                 op(fd).with_addr(name).with_op_flags(flags).with_len(0o600).with_file_index(slot)
             }
             Opcode::Close => match first % 3 {
-                0 => op(fd),
+                // Nothing else may be closed: the sequence still uses it.
+                0 if matches!(request.object, Object::Spare | Object::Closed) => op(fd),
                 _ => op(0).with_file_index(self.slot(request, second) + 1),
             },
             Opcode::Statx => {

@@ -1,5 +1,7 @@
 //! Requests that do not finish at once: they are made independent of the program, and armed or handed over.
 
+use std::os::fd::AsRawFd;
+
 use ringer_abi::SqeFlags;
 use ringer_ops::{Completion, Operation};
 use ringer_sys::{Errno, descriptor};
@@ -112,9 +114,7 @@ impl Turn<'_> {
         let refused = inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot));
         if refused {
             drop(inflight);
-            return Err(Again::Next(
-                self.complete(request, Completion::error(Errno::CANCELED)).map(Box::new),
-            ));
+            return Err(Again::Next(self.refuse(request, Errno::CANCELED).map(Box::new)));
         }
         if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
             && std::mem::take(reported)
@@ -147,16 +147,18 @@ impl Turn<'_> {
             };
             if let Err(errno) = result {
                 drop(inflight);
+                let always_ready = match (&request.operation, request.watched_fd()) {
+                    (Operation::PollAdd(poll), Some(fd)) => Some(poll.without_waiting(fd.as_raw_fd())),
+                    _ => None,
+                };
                 if !known {
                     request.watch = None;
                 }
-                return Err(Again::Next(match errno {
+                return Err(Again::Next(match (errno, always_ready) {
                     // A file that cannot be waited for is for a worker; a poll has nothing to do there.
-                    Errno::PERM if matches!(request.operation, Operation::PollAdd(_)) => {
-                        self.complete(request, Completion::error(Errno::INVAL)).map(Box::new)
-                    }
-                    Errno::PERM if self.place != Place::Worker => self.punt(request).map(Box::new),
-                    errno => self.complete(request, Completion::error(errno)).map(Box::new),
+                    (Errno::PERM, Some(completion)) => self.complete(request, completion).map(Box::new),
+                    (Errno::PERM, None) if self.place != Place::Worker => self.punt(request).map(Box::new),
+                    (errno, _) => self.complete(request, Completion::error(errno)).map(Box::new),
                 }));
             }
         }
@@ -178,7 +180,7 @@ impl Turn<'_> {
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);
-            return self.complete(request, Completion::error(Errno::CANCELED));
+            return self.refuse(request, Errno::CANCELED);
         }
         let limit = take_limit(&mut request);
         let personality = request.personality.clone();

@@ -164,7 +164,7 @@ impl Batch<'_> {
         }
         let Some(mut head) = head else { return };
         if refused {
-            self.turn.cancel_chain(head, false);
+            self.turn.refuse_chain(head);
             return;
         }
         if drain::wants_drain(&head) && !head.flags.contains(SqeFlags::IO_DRAIN) {

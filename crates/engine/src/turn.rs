@@ -352,6 +352,23 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Posts the end of every request of a chain that has a refused member. Nothing is heard of what follows a head that
+    /// skips its completion.
+    pub(crate) fn refuse_chain(&mut self, mut head: Box<Request>) {
+        let mut rest = head.next.take();
+        self.post_cancelled(&head, false);
+        // The head's LINK_TIMEOUT speaks for itself.
+        if rest.as_ref().is_some_and(|next| matches!(next.operation, Operation::LinkTimeout(_)))
+            && let Some(mut limit) = rest.take()
+        {
+            rest = limit.next.take();
+            self.post_cancelled(&limit, limit.flags.contains(SqeFlags::CQE_SKIP_SUCCESS));
+        }
+        if let Some(rest) = rest {
+            self.cancel_chain(rest, head.flags.contains(SqeFlags::CQE_SKIP_SUCCESS));
+        }
+    }
+
     fn post_cancelled(&mut self, request: &Request, silently: bool) {
         self.count(request.opcode, Served::Engine);
         if !silently {

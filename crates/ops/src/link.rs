@@ -50,5 +50,6 @@ impl Op for Link {
                 self.flags,
             )
         })
+        .tolerated()
     }
 }

@@ -4,7 +4,7 @@ use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress};
 
 use crate::message_transfer::{MessageHeader, Progress};
-use crate::net::read_name;
+use crate::net::{INT_MAX, read_name};
 use crate::operation::{Buffer, BufferDemand, Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::recv::Receiving;
 use crate::segments::Segments;
@@ -23,7 +23,7 @@ impl Sendmsg {
     /// `EINVAL`, `EFAULT`, `EMSGSIZE` for too many segments.
     pub(crate) fn prepare_sending(sqe: &Sqe, known: u32) -> Result<Sending, Errno> {
         let flags = u32::from(sqe.ioprio());
-        if sqe.off() != 0 || sqe.file_index() != 0 || flags & !known != 0 {
+        if sqe.off() != 0 || sqe.file_index() != 0 || flags & !known != 0 || sqe.len() > INT_MAX {
             return Err(Errno::INVAL);
         }
         let header = MessageHeader::read(sqe.addr())?;
@@ -77,6 +77,9 @@ impl Op for Recvmsg {
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let mut receiving = Receiving::prepare(sqe)?;
+        if sqe.len() > INT_MAX {
+            return Err(Errno::INVAL);
+        }
         let header = MessageHeader::read(sqe.addr())?;
         header.check_name()?;
         let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {

@@ -32,5 +32,6 @@ impl Op for Mkdir {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         with_brief_patience(context, || call::mkdirat(self.directory, self.path.address(), self.mode))
+            .tolerated()
     }
 }

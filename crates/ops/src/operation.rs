@@ -314,6 +314,21 @@ impl Outcome {
     pub fn failed(errno: Errno) -> Self {
         Self::Done(Completion::error(errno))
     }
+
+    /// With an error that is a result like any other: it does not fail the link, and `CQE_SKIP_SUCCESS` hides it. So it
+    /// is with operations on files and names. A name that cannot be read fails the link all the same, and so does what is
+    /// no socket.
+    #[must_use]
+    pub fn tolerated(self) -> Self {
+        match self {
+            Self::Done(completion) => {
+                let failing =
+                    [Errno::FAULT, Errno::NAMETOOLONG, Errno::NOTSOCK].map(|errno| -errno.raw_os_error());
+                Self::Done(Completion { fails_link: failing.contains(&completion.result), ..completion })
+            }
+            outcome => outcome,
+        }
+    }
 }
 
 /// The content of a CQE but for `user_data`.

@@ -149,6 +149,16 @@ impl Op for PollRemove {
 }
 
 impl PollAdd {
+    /// What it says of a file that cannot be waited for: what is ready now, for the last time.
+    pub fn without_waiting(&self, fd: std::os::fd::RawFd) -> Completion {
+        let interest = (self.events & 0xffff) | ALWAYS;
+        match ready_events(fd, interest).map(|ready| ready & interest) {
+            Ok(0) => Completion::error(Errno::INVAL),
+            Ok(ready) => Completion::new(ready as i32),
+            Err(errno) => Completion::error(errno),
+        }
+    }
+
     /// Changes an armed poll, as POLL_REMOVE asks.
     pub fn update(&mut self, events: u32, multishot: bool) {
         self.events = events;

@@ -49,5 +49,6 @@ impl Op for Rename {
                 self.flags,
             )
         })
+        .tolerated()
     }
 }

@@ -100,6 +100,10 @@ impl Op for Transfer {
         (self.is_direct && self.done == 0).then_some(transfer)
     }
 
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        self.refused(errno)
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(buffer) = context.buffer {
             let length = match &self.memory {
@@ -128,6 +132,14 @@ enum Step {
 }
 
 impl Transfer {
+    /// What was moved before counts as the result.
+    fn refused(&self, errno: Errno) -> Outcome {
+        match self.done {
+            0 => Outcome::failed(errno),
+            done => Outcome::Done(Completion { fails_link: true, ..Completion::new(done as i32) }),
+        }
+    }
+
     /// What becomes of a provided buffer. The end of the file uses it up. What cannot be waited for does so with all of the
     /// bytes that were asked for, whatever came of it: Linux does not look back.
     fn tell_of_buffer(&self, context: &mut Issue<'_>, result: i32) {
@@ -421,6 +433,10 @@ impl Op for Write {
         self.0.device_transfer()
     }
 
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        self.0.refused(errno)
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.0.issue(context)
     }
@@ -440,6 +456,10 @@ impl Op for FixedTransfer {
 
     fn device_transfer(&self) -> Option<DeviceTransfer> {
         self.0.device_transfer()
+    }
+
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        self.0.refused(errno)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
@@ -470,6 +490,10 @@ impl Op for FixedVectors {
 
     fn device_transfer(&self) -> Option<DeviceTransfer> {
         self.transfer.device_transfer()
+    }
+
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        self.transfer.refused(errno)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

@@ -153,7 +153,10 @@ impl Move {
         };
         self.ends = Some(ends);
         let is_possible = match self.offsets {
-            Some(_) => ends.contains(&End::Pipe),
+            Some(offsets) => {
+                let in_stream = |(end, offset)| end == End::Stream && offset != NO_OFFSET;
+                ends.contains(&End::Pipe) && !ends.into_iter().zip(offsets).any(in_stream)
+            }
             None => ends == [End::Pipe; 2],
         };
         if !is_possible {

@@ -44,5 +44,6 @@ impl Op for Statx {
         with_brief_patience(context, || {
             call::statx(self.directory, self.path.address(), self.flags, self.mask, self.buffer)
         })
+        .tolerated()
     }
 }

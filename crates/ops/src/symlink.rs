@@ -35,5 +35,6 @@ impl Op for Symlink {
         with_brief_patience(context, || {
             call::symlinkat(self.target.address(), self.directory, self.path.address())
         })
+        .tolerated()
     }
 }

@@ -38,5 +38,6 @@ impl Op for Unlink {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         with_brief_patience(context, || call::unlinkat(self.directory, self.path.address(), self.flags))
+            .tolerated()
     }
 }

@@ -82,6 +82,7 @@ impl SetAttribute {
             None => call::fsetxattr(context.fd, name, value, size, self.flags),
             Some(path) => call::setxattr(path.address(), name, value, size, self.flags),
         })
+        .tolerated()
     }
 }
 
@@ -108,6 +109,7 @@ impl GetAttribute {
             None => call::fgetxattr(context.fd, name, self.buffer, size),
             Some(path) => call::getxattr(path.address(), name, self.buffer, size),
         })
+        .tolerated()
     }
 }
 
