@@ -19,8 +19,9 @@ use crate::ring::Ring;
 use crate::system::System;
 use crate::wait;
 
-/// How long a thread of the program may stay away before the background thread takes over.
-const GRACE: Duration = Duration::from_millis(1);
+/// How long a thread of the program may stay away before the background thread takes over: from the first of these, up to the
+/// second when the program came back before that was over.
+const GRACE: [Duration; 2] = [Duration::from_micros(100), Duration::from_micros(400)];
 /// With nothing to do, the thread ends after this time.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -50,7 +51,7 @@ pub(crate) fn notice(ring: &Arc<Ring>) {
 fn notice_work(ring: &Arc<Ring>) {
     let background = System::global().background();
     match ring.reactor.owner() {
-        Owner::Noticed => {}
+        Owner::Noticed => ring.reactor.visit(),
         Owner::Background => {
             if ring.reactor.take_timer_change() {
                 background.kick();
@@ -111,6 +112,38 @@ impl Background {
     }
 }
 
+/// A ring that a thread of the program has left.
+struct Noticed {
+    ring: Arc<Ring>,
+    since: Instant,
+    grace: Duration,
+    visits: u32,
+}
+
+impl Noticed {
+    fn new(ring: Arc<Ring>) -> Self {
+        Self { since: Instant::now(), grace: GRACE[0], visits: ring.reactor.visits(), ring }
+    }
+
+    fn time_left(&self) -> Duration {
+        self.grace.saturating_sub(self.since.elapsed())
+    }
+
+    /// Whether its moment is over, without anybody having come back. A program that does gets a longer one.
+    fn is_over(&mut self) -> bool {
+        if self.time_left() > Duration::ZERO {
+            return false;
+        }
+        let visits = self.ring.reactor.visits();
+        if visits == self.visits {
+            return true;
+        }
+        let grace = (2 * self.grace).min(GRACE[1]);
+        (self.since, self.grace, self.visits) = (Instant::now(), grace, visits);
+        false
+    }
+}
+
 /// The thread.
 struct Run<'a> {
     background: &'a Background,
@@ -122,15 +155,15 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn run(mut self) {
-        let mut noticed: Vec<(Instant, Arc<Ring>)> = Vec::new();
+        let mut noticed: Vec<Noticed> = Vec::new();
         loop {
-            let timeout = if noticed.is_empty() { self.time_left() } else { Some(GRACE) };
+            let timeout = noticed.iter().map(Noticed::time_left).min().or_else(|| self.time_left());
             let idle = noticed.is_empty() && self.owned.is_empty();
             {
                 let mut shared = self.background.shared.lock();
                 shared.sleeping = shared.noticed.is_empty();
                 if !shared.sleeping {
-                    noticed.extend(shared.noticed.drain(..).map(|ring| (Instant::now(), ring)));
+                    noticed.extend(shared.noticed.drain(..).map(Noticed::new));
                     continue;
                 }
             }
@@ -145,7 +178,7 @@ impl Run<'_> {
                     shared.running = false;
                     return;
                 }
-                noticed.extend(shared.noticed.drain(..).map(|ring| (Instant::now(), ring)));
+                noticed.extend(shared.noticed.drain(..).map(Noticed::new));
             }
             for report in &reports[..count] {
                 let token = report.token;
@@ -156,15 +189,9 @@ impl Run<'_> {
                 }
             }
             self.expire_timers();
-            let mut waiting = Vec::new();
-            for (since, ring) in noticed {
-                if since.elapsed() >= GRACE {
-                    self.decide(ring);
-                } else {
-                    waiting.push((since, ring));
-                }
+            for ring in noticed.extract_if(.., |noticed| noticed.is_over()) {
+                self.decide(ring.ring);
             }
-            noticed = waiting;
         }
     }
 

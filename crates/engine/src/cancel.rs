@@ -147,14 +147,19 @@ pub(crate) fn count_of_one(opcode: Option<Opcode>) -> i32 {
 
 /// Cancels everything of a ring that is closed. Nothing becomes pending afterwards.
 pub(crate) fn cancel_all(ring: &Arc<Ring>) {
+    ring.inflight.lock().closed = true;
+    cancel_pending(ring);
+}
+
+/// Cancels everything of this process that is pending on a ring.
+pub(crate) fn cancel_pending(ring: &Arc<Ring>) {
     let (pending, drained) = {
         let mut inflight = ring.inflight.lock();
-        inflight.closed = true;
         (inflight.all(), std::mem::take(&mut inflight.drained))
     };
     let mut turn = Turn::new(ring, crate::turn::Place::Reactor);
     for id in pending {
-        // Those that run finish by themselves and find the ring closed.
+        // Those that run finish by themselves.
         let _ = turn.cancel_one(id);
     }
     for chain in drained {

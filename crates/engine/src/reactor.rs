@@ -31,6 +31,8 @@ pub(crate) struct Reactor {
     work: AtomicBool,
     /// A timer was queued since the background thread last looked.
     timer_changed: AtomicBool,
+    /// How often a thread left while the ring was noticed.
+    visits: AtomicU32,
     /// Threads that drive this ring now.
     drivers: AtomicU32,
     owner: AtomicU8,
@@ -258,6 +260,16 @@ impl Reactor {
 
     pub(crate) fn leave(&self) {
         self.drivers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A thread leaves a ring that is noticed already.
+    pub(crate) fn visit(&self) {
+        // Relaxed: one that is missed makes the background thread look a moment too early.
+        self.visits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn visits(&self) -> u32 {
+        self.visits.load(Ordering::Relaxed)
     }
 
     pub(crate) fn drivers(&self) -> u32 {

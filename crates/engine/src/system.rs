@@ -426,11 +426,12 @@ impl System {
         }
     }
 
-    /// To be called when the process ends: its requests on rings that other processes share end with it.
-    pub fn at_exit(&self) {
+    /// To be called when the process ends, or executes another program: its requests on rings that other processes share
+    /// end with it.
+    pub fn at_end(&self) {
         let rings: Vec<_> = self.read().values().map(|handle| Arc::clone(&handle.ring)).collect();
         for ring in rings.into_iter().filter(|ring| ring.readiness.is_shared()) {
-            cancel::cancel_all(&ring);
+            cancel::cancel_pending(&ring);
         }
     }
 

@@ -3,10 +3,11 @@
 use std::ffi::{c_char, c_int, c_void};
 
 use libc::pid_t;
+use ringer_sys::UserAddress;
 
 use crate::descriptors::{is_in_engine_half, is_in_ring_half};
 use crate::environment::{self, Scratch, completed, current};
-use crate::{guest, next};
+use crate::{guest, next, process};
 
 type Strings = *const *const c_char;
 
@@ -30,6 +31,7 @@ macro_rules! pass_on {
 /// As for the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execve(path: *const c_char, arguments: Strings, environment: Strings) -> c_int {
+    process::about_to_execute(Some(UserAddress::of(path)));
     completed(environment, |environment| pass_on!(execve(path, arguments, environment)))
 }
 
@@ -49,6 +51,7 @@ pub unsafe extern "C" fn execv(path: *const c_char, arguments: Strings) -> c_int
 /// As for the function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execvpe(file: *const c_char, arguments: Strings, environment: Strings) -> c_int {
+    process::about_to_execute(None);
     completed(environment, |environment| pass_on!(execvpe(file, arguments, environment)))
 }
 
@@ -68,6 +71,7 @@ pub unsafe extern "C" fn execvp(file: *const c_char, arguments: Strings) -> c_in
 /// As for the function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fexecve(fd: c_int, arguments: Strings, environment: Strings) -> c_int {
+    process::about_to_execute(None);
     completed(environment, |environment| pass_on!(fexecve(fd, arguments, environment)))
 }
 
@@ -83,6 +87,7 @@ pub unsafe extern "C" fn execveat(
     environment: Strings,
     flags: c_int,
 ) -> c_int {
+    process::about_to_execute(None);
     completed(environment, |environment| pass_on!(execveat(directory, path, arguments, environment, flags)))
 }
 

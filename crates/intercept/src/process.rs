@@ -5,8 +5,10 @@
 
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use crate::dispatch::has_rings;
 use crate::guest;
 use ringer_engine::System;
+use ringer_sys::{UserAddress, call};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 use crate::{disposition, handlers};
@@ -52,7 +54,17 @@ fn mark() {
 
 extern "C" fn about_to_exit() {
     if !borrows_memory() {
-        guest::enter(|_| System::global().at_exit());
+        guest::enter(|_| System::global().at_end());
+    }
+}
+
+/// The process is about to execute a file, if that can be. `None`: a file that is looked for elsewhere.
+pub fn about_to_execute(path: Option<UserAddress>) {
+    const AT_FDCWD: i32 = -100;
+    const EXECUTABLE: u32 = 1;
+    let can_be = path.is_none_or(|path| call::faccessat(AT_FDCWD, path, EXECUTABLE).is_ok());
+    if has_rings() && can_be && !borrows_memory() {
+        guest::enter(|_| System::global().at_end());
     }
 }
 

@@ -156,6 +156,8 @@ calls! {
     connect = __NR_connect(fd: RawFd, address: UserAddress, address_size: usize);
     /// `renameat2.2`.
     renameat2 = __NR_renameat2(from_directory: RawFd, from: UserAddress, to_directory: RawFd, to: UserAddress, flags: u32);
+    /// `faccessat.2`.
+    faccessat = __NR_faccessat(directory: RawFd, path: UserAddress, mode: u32);
     /// `unlinkat.2`.
     unlinkat = __NR_unlinkat(directory: RawFd, path: UserAddress, flags: u32);
     /// `mkdirat.2`.
