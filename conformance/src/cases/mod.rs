@@ -8,6 +8,7 @@ mod buffer_rings;
 mod buffer_selection;
 mod bundles;
 mod cancel;
+mod clone_buffers;
 mod descriptors;
 mod drain;
 mod enter;
@@ -18,6 +19,7 @@ mod futex;
 mod link_failures;
 mod link_timeout;
 mod links;
+mod mem_region;
 mod messages;
 mod msg_ring;
 mod nop;
@@ -36,7 +38,9 @@ mod register_misc;
 mod register_query;
 mod register_resize;
 mod register_restrictions;
+mod register_settings;
 mod register_waits;
+mod resize_rings;
 mod rw;
 mod rw_fixed;
 mod rw_fixed_vectored;
@@ -45,6 +49,7 @@ mod send_recv;
 mod setup;
 mod socket;
 mod socket_command;
+mod special_rings;
 mod splice;
 mod statx;
 mod timeout;
@@ -102,6 +107,11 @@ pub fn all() -> Vec<Case> {
         register_buffers::cases,
         register_eventfd::cases,
         register_misc::cases,
+        register_settings::cases,
+        clone_buffers::cases,
+        mem_region::cases,
+        resize_rings::cases,
+        special_rings::cases,
         register_clone::cases,
         register_query::cases,
         register_resize::cases,

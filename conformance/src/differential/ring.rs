@@ -12,7 +12,7 @@ use ringer_abi::{Cqe, CqeFlags, EnterFlags, GetEventsArg, Params, SetupFlags, Sq
 use ringer_sys::{Errno, UserAddress, native};
 
 use super::backend::Backend;
-use super::memory::{Arena, Memory};
+use super::memory::{Arena, Memory, PAGE};
 
 /// How long a case waits for something that must come.
 pub const LIMIT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring and maps it.
+    /// Makes a ring and maps it. With `IORING_SETUP_NO_MMAP` and no addresses it lies in the arena.
     ///
     /// # Errors
     /// Those of setup.
@@ -61,6 +61,12 @@ impl Ring {
         params: Params,
     ) -> Result<Self, Errno> {
         let place = arena.allocate(size_of::<Params>());
+        let mut params = params;
+        if params.flags & SetupFlags::NO_MMAP.bits() != 0 && params.cq_off.user_addr == 0 {
+            // Enough for the small rings of cases.
+            params.cq_off.user_addr = arena.allocate(2 * PAGE).addr();
+            params.sq_off.user_addr = arena.allocate(2 * PAGE).addr();
+        }
         place.put(0, params);
         let fd = backend.setup(entries, place.user())?;
         let params: Params = place.get(0);
@@ -113,6 +119,11 @@ impl Ring {
                 (scale * (params.cq_off.cqes + 16 * params.cq_entries)).next_multiple_of(64);
         }
         let params = self.params;
+        if self.has(SetupFlags::NO_MMAP) {
+            self.rings = UserAddress::new(params.cq_off.user_addr);
+            self.sqes = UserAddress::new(params.sq_off.user_addr);
+            return Ok(());
+        }
         let cqe_size = if self.has(SetupFlags::CQE32) { 32 } else { 16 };
         let sqe_size = if self.has(SetupFlags::SQE128) { 128 } else { 64 };
         let sq_end = params.sq_off.array as usize + params.sq_entries as usize * 4;

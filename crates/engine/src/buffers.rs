@@ -77,7 +77,8 @@ pub(crate) fn fault_in(address: u64, length: u64) -> Result<(), Errno> {
     const MADV_POPULATE_READ: u32 = 22;
     const MADV_POPULATE_WRITE: u32 = 23;
     let first = address & !(PAGE - 1);
-    let bytes = (address + length).next_multiple_of(PAGE) - first;
+    let end = address.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE));
+    let bytes = end.ok_or(Errno::OVERFLOW)? - first;
     match ringer_sys::call::madvise(UserAddress::new(first), bytes, MADV_POPULATE_WRITE) {
         Ok(_) => Ok(()),
         // It cannot be asked for before Linux 5.14, nor of device memory; or the pages are not writable.

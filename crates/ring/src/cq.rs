@@ -34,6 +34,11 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         let free = self.shape().cq_entries.saturating_sub(tail.wrapping_sub(self.cq_head()));
         let (fillers, slots) = self.slots_for(tail, cqe);
         if free < fillers + slots {
+            if fillers > 0 && free > 0 {
+                // Filler goes ahead of its CQE: in a queue of two entries both never fit at once.
+                self.memory.store_cqe(tail, &Cqe::new(0, 0, CqeFlags::SKIP.bits()));
+                self.cq_publish(tail.wrapping_add(fillers));
+            }
             return Err(CqFull);
         }
         let mut tail = tail;
@@ -42,12 +47,17 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
             tail = tail.wrapping_add(fillers);
         }
         self.memory.store_cqe(tail, cqe);
-        let tail = tail.wrapping_add(slots);
+        self.cq_publish(tail.wrapping_add(slots));
+        Ok(())
+    }
+
+    /// Shows the program that the queue is filled up to `tail`.
+    #[inline]
+    fn cq_publish(&self, tail: u32) {
         // Partner: CQ_TAIL_LOAD in ClientRing::cq_pop.
         self.memory.word(SharedWord::CqTail).store(tail, O::CQ_TAIL_STORE);
         // After the shared tail. Partner: CQ_COUNT_LOAD in cq_tail.
-        control.cq_tail.store(tail, O::CQ_COUNT_STORE);
-        Ok(())
+        self.memory.control().cq_tail.store(tail, O::CQ_COUNT_STORE);
     }
 
     /// How many slots must be skipped before this CQE, and how many it takes. On a mixed ring a CQE of 32 bytes takes

@@ -94,6 +94,10 @@ fn create(words: &[u64; 8], holds_waits: bool) -> Result<Region, Errno> {
         return Err(Errno::INVAL);
     }
     address.checked_add(size).ok_or(Errno::OVERFLOW)?;
+    // The kernel finds no memory for the list of so many pages.
+    if size / PAGE >= 1 << 28 {
+        return Err(Errno::NOMEM);
+    }
     if flags & OF_PROGRAM != 0 {
         buffers::fault_in(address, size)?;
         return Ok(Region { address: UserAddress::new(address), size, holds_waits, allocated: None });

@@ -80,9 +80,9 @@ pub(crate) fn set_napi(ring: &Ring, argument: UserAddress, count: u32) -> Result
     let mut registrations = ring.registrations.lock();
     let napi = &mut registrations.napi;
     argument.write(napi.words(napi.tracking))?;
-    // Numbers up to that of the processors are not those of NAPI instances.
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let may_name = napi.tracking == STATIC && parameter as usize > processors;
+    // Numbers up to the most processors that a kernel is built for are not those of NAPI instances; 256 on the one looked at.
+    const SMALLEST_INSTANCE: u32 = 257;
+    let may_name = napi.tracking == STATIC && parameter >= SMALLEST_INSTANCE;
     match u32::from(operation) {
         SET if parameter == DYNAMIC || parameter == STATIC => {
             let microseconds = microseconds.min(MOST_MICROSECONDS);
