@@ -38,7 +38,7 @@ pub fn find<'listing>(
     if object.refers_into(&inside, &(inside.start - 1..end)) != Some(false) {
         return Err(Refusal::Targets);
     }
-    if handlers::are_there_any() || !threads::is_only_one() {
+    if handlers::had_one() || !threads::is_only_one() {
         return Err(Refusal::Threads);
     }
     Ok(moved)
