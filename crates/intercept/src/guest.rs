@@ -33,6 +33,8 @@ pub struct State {
     _padding: u32,
     /// The program's mask then.
     pub mask: AtomicU64,
+    /// Whose handlers were put off.
+    pub signals: AtomicU64,
 }
 
 // Not `thread_local!`: that may call a function of the dynamic linker, and the entry of a handler in assembly needs it. The
@@ -43,13 +45,13 @@ std::arch::global_asm!(
     ".globl ringer_guest",
     ".hidden ringer_guest",
     ".type ringer_guest,@object",
-    ".size ringer_guest,24",
+    ".size ringer_guest,32",
     "ringer_guest:",
-    ".zero 24",
+    ".zero 32",
     ".popsection",
 );
 
-const _: () = assert!(size_of::<State>() == 24);
+const _: () = assert!(size_of::<State>() == 32);
 
 /// This thread's state.
 #[inline]
@@ -97,23 +99,25 @@ pub fn enter<R>(body: impl FnOnce(WaitMask) -> R) -> R {
     state.is_inside.store(is_inner, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     if is_inner == 0 && state.has_deferred.load(Ordering::Relaxed) != 0 {
-        handlers::deliver_deferred(state);
+        handlers::deliver_deferred(state, state.mask.load(Ordering::Relaxed));
     }
     result
 }
 
-/// Runs `body` as the engine's guest in a signal handler that has all signals blocked, and whose return puts the program's mask
-/// back. Handlers that come while the engine waits are put off until then.
-pub fn enter_in_handler<R>(body: impl FnOnce() -> R) -> R {
+/// Runs `body` as the engine's guest in a signal handler that has all signals blocked, and whose return puts the program's `mask`
+/// back. Handlers that come while the engine waits are put off until it is done.
+pub fn enter_in_handler<R>(mask: SignalSet, body: impl FnOnce() -> R) -> R {
     let state = state();
     let is_inner = state.is_inside.load(Ordering::Relaxed);
     state.is_inside.store(1, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     let result = body();
     compiler_fence(Ordering::SeqCst);
-    if is_inner == 0 {
-        state.has_deferred.store(0, Ordering::Relaxed);
-        state.is_inside.store(0, Ordering::Relaxed);
+    state.is_inside.store(is_inner, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    if is_inner == 0 && state.has_deferred.load(Ordering::Relaxed) != 0 {
+        handlers::deliver_deferred(state, mask);
+        change_mask(How::Set, ENGINE_MASK);
     }
     result
 }

@@ -173,6 +173,7 @@ unsafe extern "C" fn defer(signal: c_int, info: *mut siginfo_t, context: *mut c_
     // The engine goes on with signals blocked, so that none comes twice.
     *mask = ENGINE_MASK;
     queue_again(signal, info);
+    state.signals.fetch_or(set_of(signal), Ordering::Relaxed);
     state.deferring.fetch_sub(1, Ordering::Relaxed);
     guest::set_errno(errno);
 }
@@ -209,10 +210,14 @@ pub fn wait_mask() -> Option<SignalSet> {
     Some(if has_deferred { state.mask.load(Ordering::Relaxed) } else { current })
 }
 
-/// Lets the kernel deliver what was put off.
+/// Lets the kernel deliver what was put off; then the mask is the program's.
 #[cold]
-pub fn deliver_deferred(state: &State) {
-    let mask = state.mask.load(Ordering::Relaxed);
+pub fn deliver_deferred(state: &State, mask: SignalSet) {
+    let signals = state.signals.swap(0, Ordering::Relaxed);
     state.has_deferred.store(0, Ordering::Relaxed);
+    // What only the mask of a wait let through has its handler run before the call ends, too.
+    if mask & signals != 0 {
+        change_mask(How::Set, mask & !signals);
+    }
     change_mask(How::Set, mask);
 }

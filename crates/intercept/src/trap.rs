@@ -98,7 +98,7 @@ fn answer(number: u32, context: &ucontext_t) -> isize {
         sites::look_at(address);
     }
     // SAFETY: a call of the program.
-    match guest::enter_in_handler(|| unsafe { serve(number, &arguments, WaitMask::These(mask)) }) {
+    match guest::enter_in_handler(mask, || unsafe { serve(number, &arguments, WaitMask::These(mask)) }) {
         Ok(result) => result as isize,
         Err(error) => -(error.raw_os_error() as isize),
     }
