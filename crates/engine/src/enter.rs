@@ -120,7 +120,7 @@ fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Er
         return Ok(());
     }
     let mask = read_mask(argument.mask, argument.mask_size)?;
-    wait::wait(ring, wanted, &argument.limits, mask.or(caller.wait_mask))
+    wait::wait(ring, wanted, &argument.limits, mask.or_else(|| caller.wait_mask.find()))
 }
 
 /// What the fifth and sixth arguments say, in either form. The signal mask is not read yet.

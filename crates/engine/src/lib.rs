@@ -45,4 +45,4 @@ pub use enter::SERVED as ENTER_FLAGS;
 pub use setup::{FEATURES, SERVED as SETUP_FLAGS};
 
 pub use counters::{Counters, Refusal, SHARES, Served, Share};
-pub use system::{Caller, Mapping, System};
+pub use system::{Caller, Mapping, System, WaitMask};

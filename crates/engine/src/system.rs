@@ -26,12 +26,31 @@ use crate::{Counters, cancel, register, setup};
 /// What the engine must know of the thread that calls `enter`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Caller {
-    /// The signal mask to hold while the call waits, as one word of 64 signals.
-    ///
-    /// `None`: the thread's current mask stays. The preload library runs the engine with all
-    /// signals blocked and passes the mask of the interrupted program, so that a signal ends the
-    /// wait with `EINTR`, as it would in the kernel.
-    pub wait_mask: Option<u64>,
+    /// The signal mask to hold while the call waits.
+    pub wait_mask: WaitMask,
+}
+
+/// A signal mask to wait with, as one word of 64 signals.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum WaitMask {
+    /// The thread's current mask stays.
+    #[default]
+    Current,
+    /// This one. After a trap the preload library runs the engine with all signals blocked, and passes the mask of the
+    /// interrupted program, so that a signal ends the wait with `EINTR`, as it would in the kernel.
+    These(u64),
+    /// To be asked for when the call is about to wait; no answer is [`WaitMask::Current`].
+    Ask(fn() -> Option<u64>),
+}
+
+impl WaitMask {
+    pub(crate) fn find(self) -> Option<u64> {
+        match self {
+            Self::Current => None,
+            Self::These(mask) => Some(mask),
+            Self::Ask(ask) => ask(),
+        }
+    }
 }
 
 /// The arguments of `mmap.2` on a ring descriptor.

@@ -8,11 +8,11 @@ use std::os::fd::RawFd;
 use libc::{epoll_event, off_t, size_t};
 use linux_raw_sys::general as nr;
 use ringer_sys::call::raw_undecoded;
-use ringer_sys::{Errno, UserAddress, call};
+use ringer_sys::{Errno, call};
 
 use crate::descriptors::{is_in_engine_half, is_in_ring_half};
 use crate::dispatch::{Arguments, concerns_us, serve};
-use crate::{descriptors, disposition, environment, guest, handlers, mask, next, start};
+use crate::{descriptors, disposition, environment, guest, mask, next, start};
 
 /// Serves a call that concerns us, with the result of a function of the C library.
 ///
@@ -54,12 +54,6 @@ pub unsafe extern "C" fn syscall(
             nr::__NR_rt_sigprocmask => mask::raw_sigprocmask(arguments),
             nr::__NR_rt_sigaction if disposition::is_ours(a as c_int) => {
                 return guest::answer(disposition::raw_sigaction(&arguments)) as c_long;
-            }
-            nr::__NR_rt_sigaction => {
-                if let Ok(handler) = UserAddress::new(b as u64).read::<usize>() {
-                    handlers::note(a as c_int, handler);
-                }
-                raw_undecoded(number as usize, arguments)
             }
             nr::__NR_execve => environment::completed(c as *const _, |environment| {
                 raw_undecoded(number as usize, [a, b, environment as usize, d, e, f])

@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use linux_raw_sys::general as nr;
-use ringer_engine::{Caller, Mapping, System};
-use ringer_sys::signal::SignalSet;
+use ringer_engine::{Caller, Mapping, System, WaitMask};
 use ringer_sys::{Errno, UserAddress};
 
 use crate::{descriptors, handlers};
@@ -41,12 +40,12 @@ pub fn concerns_us(number: u32, arguments: &Arguments) -> bool {
     }
 }
 
-/// Serves a call that [`concerns_us`]. To be called as the engine's guest; `mask` is the program's
-/// signal mask, if it is not in force.
+/// Serves a call that [`concerns_us`]. To be called as the engine's guest; `wait_mask` is for
+/// waiting.
 ///
 /// # Safety
 /// The arguments are those of a call of the program, which answers for what it asks for.
-pub unsafe fn serve(number: u32, arguments: &Arguments, mask: Option<SignalSet>) -> Result<usize, Errno> {
+pub unsafe fn serve(number: u32, arguments: &Arguments, wait_mask: WaitMask) -> Result<usize, Errno> {
     let system = System::global();
     let [a, b, c, d, e, f] = *arguments;
     let address = |word: usize| UserAddress::new(word as u64);
@@ -59,7 +58,7 @@ pub unsafe fn serve(number: u32, arguments: &Arguments, mask: Option<SignalSet>)
             Ok(fd as usize)
         }
         nr::__NR_io_uring_enter => {
-            let caller = Caller { wait_mask: mask };
+            let caller = Caller { wait_mask };
             let (fd, submit, complete, flags) = (a as i32, b as u32, c as u32, d as u32);
             system.enter(fd, submit, complete, flags, address(e), f, &caller).map(|result| result as usize)
         }

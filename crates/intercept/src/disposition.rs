@@ -15,6 +15,7 @@ use ringer_sys::{Errno, UserAddress, user};
 
 use crate::dispatch::Arguments;
 use crate::guest::ENGINE_MASK;
+use crate::mask::NEVER_BLOCKED;
 use crate::{guest, handlers, mask, next, trap};
 
 /// What the program wants done on one signal.
@@ -55,6 +56,7 @@ pub fn forget_changes() {
 }
 
 impl Disposition {
+    /// The default action.
     pub const fn new() -> Self {
         Self {
             version: AtomicU64::new(0),
@@ -73,6 +75,7 @@ impl Disposition {
         }
     }
 
+    /// The action.
     pub fn load(&self) -> Action {
         loop {
             // Acquire: partner of the Release stores of `version` in `store`.
@@ -107,9 +110,9 @@ impl Disposition {
     }
 }
 
-/// Whether the program's action on this signal is kept here.
+/// Whether the program's action on this signal is kept by this library: here, or with the handlers that are put off.
 pub const fn is_ours(signal: c_int) -> bool {
-    matches!(signal, SIGSYS | SIGSEGV | SIGBUS)
+    matches!(signal, SIGSYS | SIGSEGV | SIGBUS) || handlers::is_deferrable(signal)
 }
 
 /// Installs the handlers of this library. What was there before counts as the program's.
@@ -140,12 +143,12 @@ fn in_kernel(program: &Action) -> Action {
         return Action::new(handler, SA_SIGINFO | SA_ONSTACK | SA_RESTART, 0);
     }
     let flags = program.flags & (SA_ONSTACK | SA_RESTART | SA_NODEFER);
-    Action::new(handler, flags | SA_SIGINFO, program.mask & !set_of(SIGSYS))
+    Action::new(handler, flags | SA_SIGINFO, program.mask & !NEVER_BLOCKED)
 }
 
 /// Replaces the program's action, if there is a new one, and returns the one before.
 fn exchange(signal: c_int, new: Option<&Action>) -> Result<Action, Errno> {
-    let Some(disposition) = Disposition::of(signal) else { return Err(Errno::INVAL) };
+    let Some(disposition) = Disposition::of(signal) else { return handlers::exchange(signal, new) };
     while_changing(|| {
         let before = disposition.load();
         let mut result = Ok(before);
@@ -176,8 +179,13 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
         // A signal that somebody sent can be ignored, a fault cannot.
         IGNORE if code <= 0 => {}
         DEFAULT | IGNORE => end(signal, code > 0),
-        // SAFETY: the arguments are the kernel's.
-        _ => unsafe { call(signal, &action, info, context) },
+        // The kernel does not call a handler for a fault whose signal is blocked.
+        _ if code > 0 && mask::is_blocked(signal) => end(signal, true),
+        _ => {
+            reset_if_asked(signal, &action);
+            // SAFETY: the arguments are the kernel's.
+            unsafe { call(&action, signal, info, context) };
+        }
     }
 }
 
@@ -191,14 +199,18 @@ fn end(signal: c_int, is_fault: bool) {
     }
 }
 
+/// Puts the default action back, where the program's handler is for one signal only.
+pub fn reset_if_asked(signal: c_int, action: &Action) {
+    if action.flags & SA_RESETHAND != 0 {
+        let _ = exchange(signal, Some(&Action::default()));
+    }
+}
+
 /// Calls the program's handler.
 ///
 /// # Safety
 /// The last two arguments are those of the handler that this one stands in for.
-unsafe fn call(signal: c_int, action: &Action, info: *mut siginfo_t, context: *mut c_void) {
-    if action.flags & SA_RESETHAND != 0 {
-        let _ = exchange(signal, Some(&Action::default()));
-    }
+pub unsafe fn call(action: &Action, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: the program gave this address as that of a handler. One without SA_SIGINFO ignores the other arguments.
     unsafe {
         let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = std::mem::transmute(action.handler);
@@ -220,9 +232,10 @@ pub unsafe fn deliver_trap(info: *mut siginfo_t, context: &mut ucontext_t) {
         _ => {
             // SAFETY: the kernel's part of the set is its first word.
             let mask = unsafe { (&raw const context.uc_sigmask).cast::<SignalSet>().read() };
-            change_mask(How::Set, (mask | action.mask) & !set_of(SIGSYS));
+            change_mask(How::Set, (mask | action.mask) & !NEVER_BLOCKED);
+            reset_if_asked(SIGSYS, &action);
             // SAFETY: passed on to the caller. The mask is put back when the handler returns.
-            unsafe { call(SIGSYS, &action, info, std::ptr::from_mut(context).cast()) };
+            unsafe { call(&action, SIGSYS, info, std::ptr::from_mut(context).cast()) };
         }
     }
 }
@@ -263,7 +276,7 @@ pub unsafe extern "C" fn sigaction(
 ) -> c_int {
     // SAFETY: the addresses are null or those of the program's structures.
     unsafe {
-        if !is_ours(signal) && !handlers::is_wrapped(signal) {
+        if !is_ours(signal) {
             let Some(next) = next::sigaction.find() else { return -1 };
             let stripped = new.as_ref().map(|new| {
                 let mut new = *new;
@@ -278,11 +291,7 @@ pub unsafe extern "C" fn sigaction(
             let mask = (&raw const new.sa_mask).cast::<SignalSet>().read();
             Action::new(new.sa_sigaction, u64::from(new.sa_flags.cast_unsigned()), mask)
         });
-        let result = match is_ours(signal) {
-            true => exchange(signal, action.as_ref()),
-            false => handlers::exchange(signal, action.as_ref()),
-        };
-        match result {
+        match exchange(signal, action.as_ref()) {
             Ok(before) => {
                 if let Some(old) = old.as_mut() {
                     *old = std::mem::zeroed();
@@ -298,27 +307,19 @@ pub unsafe extern "C" fn sigaction(
 }
 
 macro_rules! signals {
-    ($($(#[$meta:meta])* $name:ident = $flags:expr, $mask:expr, $is_wrapped:expr;)*) => { $(
+    ($($(#[$meta:meta])* $name:ident = $flags:expr, $mask:expr;)*) => { $(
         $(#[$meta])*
         ///
         /// # Safety
         /// As for the function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(signal: c_int, handler: usize) -> usize {
-            let is_wrapped = $is_wrapped && handlers::is_wrapped(signal);
-            if !is_ours(signal) && !is_wrapped {
-                // To hold the signal, by `sigset`, looks like a handler, which does no harm.
-                handlers::note(signal, handler);
+            if !is_ours(signal) {
                 // SAFETY: the program's call.
                 return next::$name.find().map_or(libc::SIG_ERR, |next| unsafe { next(signal, handler) });
             }
             let mask = if $mask { set_of(signal) } else { 0 };
-            let action = Action::new(handler, $flags, mask);
-            let result = match is_wrapped {
-                true => handlers::exchange(signal, Some(&action)),
-                false => exchange(signal, Some(&action)),
-            };
-            match result {
+            match exchange(signal, Some(&Action::new(handler, $flags, mask))) {
                 Ok(before) => before.handler,
                 Err(error) => {
                     guest::set_errno(error.raw_os_error());
@@ -331,15 +332,37 @@ macro_rules! signals {
 
 signals! {
     /// `signal.2`, with the semantics of the C library: calls are restarted, the signal is blocked meanwhile.
-    signal = SA_RESTART, true, true;
+    signal = SA_RESTART, true;
     /// `bsd_signal.3`: the same by another name.
-    bsd_signal = SA_RESTART, true, true;
+    bsd_signal = SA_RESTART, true;
     /// The same by a third name.
-    ssignal = SA_RESTART, true, true;
+    ssignal = SA_RESTART, true;
     /// `sysv_signal.3`: the handler runs once, and may be interrupted by itself.
-    sysv_signal = SA_RESETHAND | SA_NODEFER, false, true;
+    sysv_signal = SA_RESETHAND | SA_NODEFER, false;
     /// The same by the name that the headers use.
-    __sysv_signal = SA_RESETHAND | SA_NODEFER, false, true;
-    /// `sigset.3`, which changes the mask, too.
-    sigset = 0, true, false;
+    __sysv_signal = SA_RESETHAND | SA_NODEFER, false;
+}
+
+/// `sigset.3`. It also changes the mask: the C library does it all, and a handler that it set is taken over.
+///
+/// # Safety
+/// As for the function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sigset(signal: c_int, handler: usize) -> usize {
+    if Disposition::of(signal).is_some() {
+        return match exchange(signal, Some(&Action::new(handler, 0, set_of(signal)))) {
+            Ok(before) => before.handler,
+            Err(_) => libc::SIG_ERR,
+        };
+    }
+    let Some(next) = next::sigset.find() else { return libc::SIG_ERR };
+    if !handlers::is_deferrable(signal) {
+        // SAFETY: the program's call.
+        return unsafe { next(signal, handler) };
+    }
+    let before = handlers::exchange(signal, None).unwrap_or_default();
+    // SAFETY: the program's call.
+    let result = unsafe { next(signal, handler) };
+    handlers::adopt(signal);
+    handlers::known_as(result, &before)
 }

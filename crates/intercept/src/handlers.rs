@@ -1,146 +1,53 @@
-//! The program's handlers, and when they run on a thread that is inside the engine: not at all.
+//! The program's signal handlers: put off while the engine is the guest of the thread that they interrupt.
 //!
-//! No handler may run while a lock of the engine is held, as it may want the same lock. Blocking all signals around each call
-//! costs two system calls, more than the call itself. Instead the kernel gets [`on_signal`] for every handler of the program:
-//! outside it calls the program's at once. Inside it sends the signal again, to its thread, blocks all signals for as long as
-//! the thread stays inside, and lets them through at the end. While the engine waits no lock is held; that counts as outside.
+//! The kernel gets our handler in the place of the program's, with the program's flags and mask, so that a handler that is not
+//! put off runs exactly as without us: nothing is done in between but a jump. One that comes while the engine runs is
+//! queued again, with all signals blocked, and delivered by the kernel when the engine is done and the
+//! program's mask is back. The engine's waits end with `EINTR` then.
 //!
-//! Handlers that come into the kernel another way are not seen to; where there are any, signals are blocked.
-//!
-//! Signals that an instruction raises do not count: the engine never blocks them, and raises none that is not caught.
+//! Not handled here: signals that instructions raise (`disposition`), those of the C library itself, and handlers that the program
+//! sets by an inline system call; when there are such, signals are blocked instead (`guest`).
 
-use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{siginfo_t, ucontext_t};
+use linux_raw_sys::general as nr;
 use ringer_sys::Errno;
-use ringer_sys::ready::{AroundWaits, BeforeWait, do_around_waits};
+use ringer_sys::call::raw_undecoded;
 use ringer_sys::signal::{
-    self, Action, DEFAULT, How, IGNORE, RAISED_BY_INSTRUCTIONS, SA_RESETHAND, SA_SIGINFO, SIGSYS, SignalSet,
+    self, Action, DEFAULT, How, IGNORE, RAISED_BY_INSTRUCTIONS, SA_RESETHAND, SA_SIGINFO, SignalSet,
     change_mask, set_of,
 };
 
-use crate::disposition::{self, Disposition};
-use crate::guest::{ENGINE_MASK, FAULTS};
+use crate::disposition::{Disposition, call, while_changing};
+use crate::guest::{self, ENGINE_MASK, State};
+use crate::mask::NEVER_BLOCKED;
 use crate::process;
 
-/// Set for good with the first handler that is not ours, and where faults may be blocked: a guarded copy could kill the process then.
-static MASK_NEEDED: AtomicBool = AtomicBool::new(true);
+/// The highest signal.
+const SIGNALS: usize = 64;
 
-/// Whether the engine must be entered with signals blocked.
-#[inline]
-pub fn need_mask() -> bool {
-    // Relaxed: whoever installs a handler and then calls sees its own store. Another thread that is inside the engine at that
-    // very moment has been there since before there was a handler.
-    MASK_NEEDED.load(Ordering::Relaxed)
+/// The program's handlers, by signal. One counts only while the kernel has ours.
+static HANDLERS: [Disposition; SIGNALS + 1] = [const { Disposition::new() }; SIGNALS + 1];
+
+/// Whether the program ever had a handler.
+static HAD_HANDLER: AtomicBool = AtomicBool::new(false);
+
+/// Signals of the C library itself: cancellation of threads, and setting user and group of all threads.
+const OF_THE_C_LIBRARY: SignalSet = set_of(32) | set_of(33);
+
+/// Whether the program's handler for this signal is put off.
+pub const fn is_deferrable(signal: c_int) -> bool {
+    const NEVER: SignalSet =
+        RAISED_BY_INSTRUCTIONS | OF_THE_C_LIBRARY | set_of(libc::SIGKILL) | set_of(libc::SIGSTOP);
+    signal >= 1 && signal <= SIGNALS as c_int && NEVER & set_of(signal) == 0
 }
 
-/// Set for good with the first handler that is ours.
-static WRAPPED: AtomicBool = AtomicBool::new(false);
-
-/// Whether a handler may have interrupted something.
-pub fn are_there_any() -> bool {
-    WRAPPED.load(Ordering::Relaxed) || need_mask()
-}
-
-/// Looks at what the process starts with.
-pub fn begin() {
-    MASK_NEEDED.store(change_mask(How::Block, 0) & FAULTS != 0, Ordering::Relaxed);
-    do_around_waits(AroundWaits { begin: begin_wait, end: end_wait });
-    look();
-}
-
-/// Asks the kernel: handlers that were installed without the C library are found so.
-pub fn look() {
-    const LAST: c_int = 64;
-    if need_mask() {
-        return;
-    }
-    for number in 1..=LAST {
-        // The C library's own are never blocked, and come to no lock of the engine.
-        if let Ok(action) = signal::action(number)
-            && !matches!(number, SIGCANCEL | SIGSETXID)
-            && action.handler != on_signal as *const () as usize
-        {
-            note(number, action.handler);
-        }
-    }
-}
-
-/// Notes an action that the program is about to install, past [`exchange`].
-pub fn note(number: c_int, handler: usize) {
-    let is_signal = (1..=64).contains(&number);
-    if is_signal && !matches!(handler, DEFAULT | IGNORE) && set_of(number) & RAISED_BY_INSTRUCTIONS == 0 {
-        MASK_NEEDED.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Notes signals that the program is about to block.
-pub fn note_blocked(set: SignalSet) {
-    if set & FAULTS != 0 {
-        MASK_NEEDED.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Notes that a thread can be cancelled at any instruction, which the C library does by a handler of its own.
-pub fn note_cancelled_anywhere() {
-    MASK_NEEDED.store(true, Ordering::Relaxed);
-}
-
-/// The C library's signals. Source: its `internal-signals.h`.
-const SIGCANCEL: c_int = 32;
-const SIGSETXID: c_int = 33;
-
-/// The program's handlers by signal. What is here counts only while the kernel has [`on_signal`].
-static HANDLERS: [Disposition; 65] = [const { Disposition::new() }; 65];
-
-thread_local! {
-    /// Whether this thread is inside the engine.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// The program's mask, after a signal came while the thread was inside.
-    static HELD: Cell<Option<SignalSet>> = const { Cell::new(None) };
-}
-
-/// The thread goes into the engine. Whether it was there already.
-#[inline]
-pub fn go_inside() -> bool {
-    let before = INSIDE.replace(true);
-    // What follows is inside for a handler on this thread, too.
-    compiler_fence(Ordering::SeqCst);
-    before
-}
-
-/// The thread comes out again. Signals that came meanwhile are let through; whether there were any.
-#[inline]
-pub fn go_outside() -> bool {
-    compiler_fence(Ordering::SeqCst);
-    INSIDE.set(false);
-    compiler_fence(Ordering::SeqCst);
-    match HELD.take() {
-        Some(mask) => {
-            change_mask(How::Set, mask);
-            true
-        }
-        None => false,
-    }
-}
-
-fn begin_wait() -> BeforeWait {
-    let inside = INSIDE.get();
-    BeforeWait { inside, interrupted: inside && go_outside() }
-}
-
-fn end_wait(before: BeforeWait) {
-    if before.inside {
-        go_inside();
-    }
-}
-
-/// Whether the handler of a signal goes through [`on_signal`].
-pub const fn is_wrapped(number: c_int) -> bool {
-    let is_own_of_libc = matches!(number, SIGCANCEL | SIGSETXID);
-    1 <= number && number <= 64 && !is_own_of_libc && set_of(number) & RAISED_BY_INSTRUCTIONS == 0
+/// Whether the program ever had a handler, which may have interrupted anything.
+pub fn had_one() -> bool {
+    // Relaxed: whoever gets a signal gets it after the handler was set.
+    HAD_HANDLER.load(Ordering::Relaxed)
 }
 
 /// In a child of `fork`: whoever was changing a handler did not come along.
@@ -148,81 +55,169 @@ pub fn forget_changes() {
     HANDLERS.iter().for_each(Disposition::finish);
 }
 
-/// Replaces the program's action on a signal that [`is_wrapped`], and returns the one before.
-///
-/// # Errors
-/// Those of `rt_sigaction.2`.
-pub fn exchange(number: c_int, new: Option<&Action>) -> Result<Action, Errno> {
-    process::notice_fork();
-    let wrapper = on_signal as *const () as usize;
-    let Some(handler) = HANDLERS.get(number as usize) else { return Err(Errno::INVAL) };
-    let translate = |kernel: Action, program: Action| match kernel.handler == wrapper {
-        true => Action::new(program.handler, program.flags, kernel.mask),
-        false => kernel,
-    };
-    let Some(new) = new else {
-        return signal::action(number).map(|kernel| translate(kernel, handler.load()));
-    };
-    let mask = new.mask & !set_of(SIGSYS);
-    disposition::while_changing(|| {
-        let before = handler.load();
-        // A child in its parent's memory leaves the parent's handlers alone; it has its own in the kernel.
-        let is_wrapped = !matches!(new.handler, DEFAULT | IGNORE) && !process::borrows_memory();
-        if is_wrapped {
-            WRAPPED.store(true, Ordering::Relaxed);
-            handler.store(new);
-        }
-        let action = match is_wrapped {
-            true => Action::new(wrapper, new.flags & !SA_RESETHAND | SA_SIGINFO, mask),
-            false => Action::new(new.handler, new.flags, mask),
-        };
-        // SAFETY: `on_signal`, or what the program gave as a handler.
-        let kernel = unsafe { signal::set_action(number, &action) };
-        if kernel.is_err() && is_wrapped {
-            handler.store(&before);
-        }
-        kernel.map(|kernel| translate(kernel, before))
-    })
+fn is_handler(action: &Action) -> bool {
+    !matches!(action.handler, DEFAULT | IGNORE)
 }
 
-extern "C" fn on_signal(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    let Some(handler) = HANDLERS.get(number as usize) else { return };
-    if INSIDE.get() {
-        // SAFETY: the arguments of this handler.
-        unsafe { hold(number, info, &mut *context.cast::<ucontext_t>()) };
+fn is_ours(action: &Action) -> bool {
+    action.handler == on_signal as *const () as usize
+}
+
+/// Looks for handlers that were set without this library's knowledge.
+pub fn look() {
+    let known = |signal| signal::action(signal).is_ok_and(|action| !is_handler(&action) || is_ours(&action));
+    if !(1..=SIGNALS as c_int).filter(|signal| is_deferrable(*signal)).all(known) {
+        HAD_HANDLER.store(true, Ordering::Relaxed);
+        guest::block_signals_from_now_on();
+    }
+}
+
+/// Takes care of a handler that the C library has set by itself for a signal that [`is_deferrable`].
+pub fn adopt(signal: c_int) {
+    let Ok(action) = signal::action(signal) else { return };
+    if is_handler(&action) && !is_ours(&action) {
+        let _ = exchange(signal, Some(&action));
+    }
+}
+
+/// The handler that the program knows for one that the kernel or the C library has.
+pub fn known_as(handler: usize, before: &Action) -> usize {
+    if handler == on_signal as *const () as usize { before.handler } else { handler }
+}
+
+/// Replaces the program's action on a signal that [`is_deferrable`], if there is a new one, and returns the one before.
+pub fn exchange(signal: c_int, new: Option<&Action>) -> Result<Action, Errno> {
+    process::notice_fork();
+    while_changing(|| exchange_alone(signal, new))
+}
+
+fn exchange_alone(signal: c_int, new: Option<&Action>) -> Result<Action, Errno> {
+    let handler = &HANDLERS[signal as usize];
+    let before = match signal::action(signal)? {
+        ours if is_ours(&ours) => handler.load(),
+        other => other,
+    };
+    let Some(new) = new else { return Ok(before) };
+    // A child in its parent's memory leaves the parent's handlers alone; it has its own in the kernel.
+    let action = if is_handler(new) && !process::borrows_memory() {
+        handler.store(new);
+        HAD_HANDLER.store(true, Ordering::Relaxed);
+        // What resets a handler is done here, as one that is put off is delivered twice.
+        let flags = new.flags & !SA_RESETHAND | SA_SIGINFO;
+        Action::new(on_signal as *const () as usize, flags, new.mask & !NEVER_BLOCKED)
+    } else {
+        Action::new(new.handler, new.flags, new.mask & !NEVER_BLOCKED)
+    };
+    // SAFETY: `on_signal` may run anywhere; it hands on to what the program gave.
+    unsafe { signal::set_action(signal, &action) }?;
+    Ok(before)
+}
+
+/// What the kernel calls: the program's handler follows at once, or is put off.
+///
+/// The first two instructions make it known that a handler is being put off; see [`is_nested`].
+#[unsafe(naked)]
+unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    std::arch::naked_asm!(
+        "mov rax, qword ptr [rip + ringer_guest@GOTTPOFF]",
+        "cmp dword ptr fs:[rax], 0",
+        "je {deliver}",
+        "inc dword ptr fs:[rax + 4]",
+        ".globl ringer_deferring",
+        ".hidden ringer_deferring",
+        "ringer_deferring:",
+        "jmp {defer}",
+        deliver = sym deliver,
+        defer = sym defer,
+    )
+}
+
+unsafe extern "C" {
+    fn ringer_deferring();
+}
+
+/// Calls the program's handler.
+unsafe extern "C" fn deliver(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let action = HANDLERS[signal as usize].load();
+    if action.flags & SA_RESETHAND != 0 {
+        let _ = exchange(signal, Some(&Action::default()));
+    }
+    // SAFETY: the kernel's arguments.
+    unsafe { call(&action, signal, info, context) };
+}
+
+/// Whether the context is that of another signal that is just being put off: the kernel may start one handler
+/// before the first instruction of the other.
+fn is_nested(state: &State, instruction: usize) -> bool {
+    let entry = on_signal as *const () as usize..ringer_deferring as *const () as usize;
+    state.deferring.load(Ordering::Relaxed) > 1 || entry.contains(&instruction)
+}
+
+/// Puts a handler off.
+unsafe extern "C" fn defer(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let errno = guest::errno();
+    let state = guest::state();
+    // No other handler comes between from here on.
+    change_mask(How::Set, ENGINE_MASK);
+    // SAFETY: the kernel's arguments; they are this frame's own. The kernel's part of the set is its first word.
+    let (instruction, mask) = unsafe {
+        let context = &mut *context.cast::<ucontext_t>();
+        let instruction = context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
+        (instruction, &mut *(&raw mut context.uc_sigmask).cast::<SignalSet>())
+    };
+    // The outermost of them has interrupted the engine, and knows the mask.
+    if !is_nested(state, instruction) && state.has_deferred.load(Ordering::Relaxed) == 0 {
+        state.mask.store(*mask, Ordering::Relaxed);
+        state.has_deferred.store(1, Ordering::Relaxed);
+    }
+    // The engine goes on with signals blocked, so that none comes twice.
+    *mask = ENGINE_MASK;
+    queue_again(signal, info);
+    state.signals.fetch_or(set_of(signal), Ordering::Relaxed);
+    state.deferring.fetch_sub(1, Ordering::Relaxed);
+    guest::set_errno(errno);
+}
+
+/// Queues a signal for this thread, with all that was known of it.
+fn queue_again(signal: c_int, info: *mut siginfo_t) {
+    // SAFETY: the information is the kernel's own.
+    if unsafe { signal::send_again(signal, info.cast()) }.is_ok() {
         return;
     }
-    let action = handler.load();
-    if action.flags & SA_RESETHAND != 0 {
-        let _ = exchange(number, Some(&Action::default()));
-    }
-    if !matches!(action.handler, DEFAULT | IGNORE) {
-        // SAFETY: the program gave this address as that of a handler. One without SA_SIGINFO ignores the other arguments.
-        unsafe {
-            let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) =
-                std::mem::transmute(action.handler);
-            handler(number, info, context);
+    // What a user or the kernel sent may be queued again to a thread by the main thread only, but to the thread as a process by each.
+    let thread = rustix::thread::gettid().as_raw_nonzero().get() as usize;
+    // SAFETY: as above.
+    unsafe {
+        let arguments = [thread, signal as usize, info as usize, 0, 0, 0];
+        let is_sent_to_thread = (*info).si_code == libc::SI_TKILL;
+        if !is_sent_to_thread && raw_undecoded(nr::__NR_rt_sigqueueinfo as usize, arguments) == 0 {
+            return;
         }
     }
+    // Without room in the queue the number alone goes on, as with every signal that is sent by number.
+    let _ = signal::raise(signal);
 }
 
-/// Sends the signal again, and keeps all signals away until the thread comes out.
-///
-/// # Safety
-/// The arguments are those of the handler.
-unsafe fn hold(number: c_int, info: *mut siginfo_t, context: &mut ucontext_t) {
-    change_mask(How::Set, ENGINE_MASK);
-    // SAFETY: the kernel's part of the set is its first word.
-    unsafe {
-        let mask = (&raw mut context.uc_sigmask).cast::<SignalSet>();
-        if HELD.get().is_none() {
-            HELD.set(Some(mask.read()));
-        }
-        // Put in force when this handler returns.
-        mask.write(ENGINE_MASK);
+/// The program's mask, for a wait of the engine. `None`: it is the thread's, and no handler is put off.
+pub fn wait_mask() -> Option<SignalSet> {
+    if !had_one() {
+        return None;
     }
-    // SAFETY: the caller's `siginfo_t`.
-    if unsafe { signal::send_again(number, info.cast()) }.is_err() {
-        let _ = signal::raise(number);
+    let current = change_mask(How::Block, 0);
+    let state = guest::state();
+    // One that is put off after this look has blocked the signals; the wait with this mask finds it.
+    let has_deferred = state.has_deferred.load(Ordering::Relaxed) != 0;
+    Some(if has_deferred { state.mask.load(Ordering::Relaxed) } else { current })
+}
+
+/// Lets the kernel deliver what was put off; then the mask is the program's.
+#[cold]
+pub fn deliver_deferred(state: &State, mask: SignalSet) {
+    let signals = state.signals.swap(0, Ordering::Relaxed);
+    state.has_deferred.store(0, Ordering::Relaxed);
+    // What only the mask of a wait let through has its handler run before the call ends, too.
+    if mask & signals != 0 {
+        change_mask(How::Set, mask & !signals);
     }
+    change_mask(How::Set, mask);
 }

@@ -1,6 +1,6 @@
-//! The program's signal masks: SIGSYS is never blocked, though the program may believe so.
+//! The program's signal masks: SIGSYS, SIGSEGV and SIGBUS are never blocked, though the program may believe so.
 //!
-//! A trap whose signal is blocked kills the process. Everything else in a mask stays as the program wants it.
+//! A trap or a fault whose signal is blocked kills the process. Everything else in a mask stays as the program wants it.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -8,33 +8,42 @@ use std::ffi::c_int;
 use libc::sigset_t;
 use linux_raw_sys::general as nr;
 use ringer_sys::call::raw_undecoded;
-use ringer_sys::signal::{SIGSYS, SignalSet, set_of};
+use ringer_sys::signal::{SIGBUS, SIGSEGV, SIGSYS, SignalSet, set_of};
 use ringer_sys::{Errno, UserAddress};
 
 use crate::dispatch::Arguments;
-use crate::{guest, handlers, next};
+use crate::{guest, next};
 
-const TRAP: SignalSet = set_of(SIGSYS);
+/// What the program may believe to have blocked, but never has: a trap or a fault that is blocked kills the process, and
+/// the engine's guarded copies recover from faults.
+pub const NEVER_BLOCKED: SignalSet = set_of(SIGSYS) | set_of(SIGSEGV) | set_of(SIGBUS);
 
 thread_local! {
-    /// Whether the program has blocked SIGSYS on this thread, as far as it knows.
-    static BLOCKED: Cell<bool> = const { Cell::new(false) };
+    /// Which of them the program has blocked on this thread, as far as it knows.
+    static BLOCKED: Cell<SignalSet> = const { Cell::new(0) };
 }
 
-/// Notes what a change of the mask does to SIGSYS. Returns what was before.
-fn note(how: c_int, set: Option<SignalSet>) -> bool {
-    if how != libc::SIG_UNBLOCK {
-        handlers::note_blocked(set.unwrap_or(0));
+/// Notes what a change of the mask does to them. Returns what was before.
+fn note(how: c_int, set: Option<SignalSet>) -> SignalSet {
+    let before = BLOCKED.get();
+    if let Some(set) = set {
+        BLOCKED.set(match how {
+            libc::SIG_BLOCK => before | set & NEVER_BLOCKED,
+            libc::SIG_UNBLOCK => before & !set,
+            _ => set & NEVER_BLOCKED,
+        });
     }
-    BLOCKED.with(|blocked| {
-        let before = blocked.get();
-        match set.map(|set| set & TRAP != 0) {
-            Some(there) if how == libc::SIG_SETMASK => blocked.set(there),
-            Some(true) => blocked.set(how == libc::SIG_BLOCK),
-            _ => {}
-        }
-        before
-    })
+    before
+}
+
+/// Notes what was blocked when the program was started.
+pub fn begin(mask: SignalSet) {
+    BLOCKED.set(mask & NEVER_BLOCKED);
+}
+
+/// Whether the program believes to have blocked a signal that never is.
+pub fn is_blocked(signal: c_int) -> bool {
+    BLOCKED.get() & set_of(signal) != 0
 }
 
 /// The first word of a set: all signals that there are.
@@ -46,7 +55,7 @@ unsafe fn word(set: *const sigset_t) -> SignalSet {
     unsafe { set.cast::<SignalSet>().read_unaligned() }
 }
 
-/// A set without SIGSYS, or none.
+/// A set without those that are never blocked, or none.
 ///
 /// # Safety
 /// The address is null or that of a set.
@@ -55,7 +64,7 @@ pub unsafe fn without_trap(set: *const sigset_t) -> Option<sigset_t> {
     unsafe {
         (!set.is_null()).then(|| {
             let mut copy = set.read_unaligned();
-            (&raw mut copy).cast::<SignalSet>().write(word(set) & !TRAP);
+            (&raw mut copy).cast::<SignalSet>().write(word(set) & !NEVER_BLOCKED);
             copy
         })
     }
@@ -79,8 +88,8 @@ unsafe fn change(next: Option<Change>, how: c_int, set: *const sigset_t, old: *m
         let result = next(how, address(&stripped), old);
         if result == 0 {
             let blocked = note(how, wanted);
-            if blocked && !old.is_null() {
-                old.cast::<SignalSet>().write_unaligned(word(old) | TRAP);
+            if blocked != 0 && !old.is_null() {
+                old.cast::<SignalSet>().write_unaligned(word(old) | blocked);
             }
         }
         result
@@ -113,7 +122,7 @@ pub unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const sigset_t, old: 
 /// As for the call.
 pub unsafe fn raw_sigprocmask(mut arguments: Arguments) -> usize {
     let wanted = UserAddress::new(arguments[1] as u64).read::<SignalSet>();
-    let stripped = wanted.map(|set| set & !TRAP);
+    let stripped = wanted.map(|set| set & !NEVER_BLOCKED);
     if let Ok(set) = &stripped {
         arguments[1] = std::ptr::from_ref(set) as usize;
     }
@@ -122,9 +131,11 @@ pub unsafe fn raw_sigprocmask(mut arguments: Arguments) -> usize {
     if result == 0 {
         let blocked = note(arguments[0] as c_int, wanted.ok());
         let old = UserAddress::new(arguments[2] as u64);
-        if blocked && let Ok(set) = old.read::<SignalSet>() {
+        if blocked != 0
+            && let Ok(set) = old.read::<SignalSet>()
+        {
             // The kernel has just written there.
-            let _: Result<(), Errno> = old.write(set | TRAP);
+            let _: Result<(), Errno> = old.write(set | blocked);
         }
     }
     result
@@ -155,12 +166,7 @@ pub unsafe extern "C" fn pthread_attr_setsigmask_np(
 ) -> c_int {
     let Some(next) = next::pthread_attr_setsigmask_np.find() else { return libc::ENOSYS };
     // SAFETY: the program's call.
-    unsafe {
-        if !set.is_null() {
-            handlers::note_blocked(word(set));
-        }
-        next(attributes, address(&without_trap(set)))
-    }
+    unsafe { next(attributes, address(&without_trap(set))) }
 }
 
 /// `pthread_setcanceltype.3`. A thread that can be cancelled at any instruction must not be inside the engine then.
@@ -170,7 +176,7 @@ pub unsafe extern "C" fn pthread_attr_setsigmask_np(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int {
     if kind != PTHREAD_CANCEL_DEFERRED {
-        handlers::note_cancelled_anywhere();
+        guest::block_signals_from_now_on();
     }
     // SAFETY: the program's call.
     next::pthread_setcanceltype.find().map_or(libc::ENOSYS, |next| unsafe { next(kind, old) })

@@ -3,8 +3,11 @@
 //! Read once for each site that is looked at. The dynamic linker could be asked instead, but not from a signal handler: the
 //! thread that holds its lock may be waiting for the one that trapped.
 
-use std::io::Read;
 use std::ops::Range;
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::read;
 
 /// The size of a page.
 pub const PAGE: usize = 4096;
@@ -31,7 +34,13 @@ impl MemoryMap {
     pub fn read() -> Option<Self> {
         // Large enough for most at once: what is read in pieces may change in between.
         let mut text = Vec::with_capacity(1 << 16);
-        std::fs::File::open("/proc/self/maps").ok()?.read_to_end(&mut text).ok()?;
+        // Not by the C library: its functions are where a thread that was cancelled ends, with our lock.
+        let maps = open("/proc/self/maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        while read(&maps, spare_capacity(&mut text)).ok()? > 0 {
+            if text.spare_capacity_mut().is_empty() {
+                text.reserve(text.len());
+            }
+        }
         Some(Self::parse(&text))
     }
 

@@ -1,7 +1,10 @@
-//! Patching by moving the instructions before the `syscall` into the trampoline: a near jump takes their place and that of
-//! the `syscall`, so that the address behind it stays what it was.
+//! Patching by moving the instructions before the `syscall` into the trampoline: a near jump takes their place and, unless one
+//! has room enough, that of the `syscall`, so that the address behind it stays what it was.
 //!
-//! It must not be possible to come to the middle of them. Jumps are looked for in the function and, as distances, in all code of the
+//! One instruction of five bytes, as `mov eax, 426` is, becomes one of five bytes: nobody can be inside, so that there may be any
+//! number of threads and handlers. Who was behind it finds the `syscall` as ever.
+//!
+//! Where several move, it must not be possible to come to the middle of them. Jumps are looked for in the function and, as distances, in all code of the
 //! object. And no thread may be in the middle already: that is so when the only thread of the program is the one in the trap,
 //! and no handler of the program has interrupted anything. With more threads nobody could say where each one is; such
 //! a site is refused.
@@ -13,6 +16,17 @@ use crate::functions::{Function, Object};
 use crate::listing::Listing;
 use crate::trampoline::{NEAR_JUMP, SHORT_JUMP};
 use crate::{handlers, threads};
+
+/// The instruction before the `syscall` at `site`, if it alone makes room for a near jump. Not where a jump leads to the `syscall`
+/// itself: that would trap as before.
+pub fn alone(site: usize, listing: &Listing) -> Option<&[Instruction]> {
+    let last = listing.index_of(site)?;
+    let moved = listing.instructions.get(last.checked_sub(1)?..last)?;
+    let is_possible = moved.iter().all(is_movable)
+        && site - moved[0].ip() as usize >= NEAR_JUMP
+        && !listing.refers_into(&(site..site + 1));
+    is_possible.then_some(moved)
+}
 
 /// The instructions to move: those before the `syscall` at `site`, as few as make room for a near jump.
 pub fn find<'listing>(
@@ -38,7 +52,7 @@ pub fn find<'listing>(
     if object.refers_into(&inside, &(inside.start - 1..end)) != Some(false) {
         return Err(Refusal::Targets);
     }
-    if handlers::are_there_any() || !threads::is_only_one() {
+    if handlers::had_one() || !threads::is_only_one() {
         return Err(Refusal::Threads);
     }
     Ok(moved)

@@ -5,13 +5,12 @@
 
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use crate::dispatch::has_rings;
-use crate::guest;
 use ringer_engine::System;
 use ringer_sys::{UserAddress, call};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
-use crate::{disposition, handlers};
+use crate::dispatch::has_rings;
+use crate::{disposition, guest, handlers};
 
 static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 

@@ -3,6 +3,7 @@
 //! | in this order | what is needed | file |
 //! |---|---|---|
 //! | a short jump into padding | padding of five bytes in reach | `padding.rs` |
+//! | a near jump in the place of the instruction before | that this one has five bytes | `neighbours.rs` |
 //! | a near jump over the instructions before it too | that nobody comes to the middle of them | `neighbours.rs` |
 //!
 //! Else the site stays as it is and each call of it traps, which costs 3 µs. The reason is counted.
@@ -32,6 +33,8 @@ struct Sites {
     made: Vec<(usize, usize)>,
     trampolines: Trampolines,
     earlier: Earlier,
+    /// Sites whose `syscall` stays, by the address behind them, and where the near jump is that keeps threads away.
+    kept: Vec<(usize, usize)>,
 }
 
 static SITES: Lock<Sites> = Lock::new(Sites {
@@ -39,6 +42,7 @@ static SITES: Lock<Sites> = Lock::new(Sites {
     made: Vec::new(),
     trampolines: Trampolines::new(),
     earlier: Earlier { jumps: Vec::new(), returns: Vec::new() },
+    kept: Vec::new(),
 });
 
 /// Looks at a site that trapped; `back` is the address of the instruction after `syscall`.
@@ -51,6 +55,10 @@ pub fn look_at(back: usize) {
     let Some(mut sites) = SITES.try_lock() else { return };
     let known = sites.refused.len() + sites.earlier.returns.len();
     if known > MOST || sites.refused.contains(&back) || !is_syscall(back - SHORT_JUMP) {
+        return;
+    }
+    // A thread that was past the near jump already. A library that came to the same place later has none.
+    if sites.kept.iter().any(|(address, jump)| *address == back && is_near_jump(*jump)) {
         return;
     }
     let counters = System::global().counters();
@@ -67,6 +75,10 @@ pub fn look_at(back: usize) {
 /// Whether the instruction is still there: another thread may have patched it after this one trapped.
 fn is_syscall(address: usize) -> bool {
     UserAddress::new(address as u64).read::<[u8; SHORT_JUMP]>() == Ok([0x0f, 0x05])
+}
+
+fn is_near_jump(address: usize) -> bool {
+    UserAddress::new(address as u64).read() == Ok(NEAR_JUMP_CODE)
 }
 
 impl Sites {
@@ -92,12 +104,19 @@ impl Sites {
         match padding::find(site, &listing, &object, &self.earlier)? {
             Some(way) => self.jump_by(&way, site, &object, &map)?,
             None => {
-                let moved = neighbours::find(site, &function, &listing, &object)?;
+                let (moved, end) = match neighbours::alone(site, &listing) {
+                    Some(moved) => (moved, site),
+                    None => (neighbours::find(site, &function, &listing, &object)?, back),
+                };
                 let from = moved[0].ip() as usize;
                 let trampoline = self.trampolines.make(back, moved, object.live())?;
                 let mut bytes = near_jump(from, trampoline).ok_or(Refusal::AddressSpace)?.to_vec();
-                bytes.resize(back - from, BREAK);
+                bytes.resize(end - from, BREAK);
                 code::write(&[Edit { address: from, bytes }])?;
+                if end == site {
+                    self.kept.retain(|(address, _)| *address != back);
+                    self.kept.push((back, from));
+                }
             }
         }
         self.earlier.returns.push(back);

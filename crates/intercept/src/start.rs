@@ -42,7 +42,7 @@ fn intercept() -> Result<(), Errno> {
     System::global().closes_are_told();
     descriptors::begin();
     disposition::begin()?;
-    handlers::begin();
+    handlers::look();
     let bounds = format!("{}-{}-{}", range.rings.start, range.engine.start, range.engine.end);
     let same = environment::value(FILTERED).is_some_and(|value| value.to_bytes() == bounds.as_bytes());
     if !(same && trap::inherited()) {

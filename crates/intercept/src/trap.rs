@@ -4,14 +4,15 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::ucontext_t;
-use ringer_engine::System;
+use ringer_engine::{System, WaitMask};
 use ringer_sys::Errno;
 use ringer_sys::call::marked;
 use ringer_sys::seccomp::interception::TRAP_NUMBER;
-use ringer_sys::signal::{self, Action, How, SA_NODEFER, SA_SIGINFO, SIGSYS, SignalSet, change_mask, set_of};
+use ringer_sys::signal::{self, Action, How, SA_NODEFER, SA_SIGINFO, SIGSYS, SignalSet, change_mask};
 
 use crate::dispatch::{concerns_us, is_io_uring, serve};
 use crate::guest::{self, ENGINE_MASK, FAULTS};
+use crate::mask::{self, NEVER_BLOCKED};
 use crate::{disposition, process, sites, start};
 
 /// The front of `siginfo_t` in a SIGSYS. Source: `sigaction.2`.
@@ -32,7 +33,7 @@ const SYS_SECCOMP: c_int = 1;
 static TRYING: AtomicBool = AtomicBool::new(false);
 static TRAPPED: AtomicBool = AtomicBool::new(false);
 
-/// Installs the handler, and takes SIGSYS out of the mask that the program was started with.
+/// Installs the handler, and takes what must not be blocked out of the mask that the program was started with.
 ///
 /// # Errors
 /// Those of `rt_sigaction.2`.
@@ -41,7 +42,7 @@ pub fn install() -> Result<Action, Errno> {
     let action = Action::new(handle as *const () as usize, SA_SIGINFO | SA_NODEFER, ENGINE_MASK);
     // SAFETY: `handle` keeps to what a handler may do at any instruction: it takes no lock that the program could hold.
     let before = unsafe { signal::set_action(SIGSYS, &action) }?;
-    change_mask(How::Unblock, set_of(SIGSYS));
+    mask::begin(change_mask(How::Unblock, NEVER_BLOCKED));
     Ok(before)
 }
 
@@ -97,7 +98,7 @@ fn answer(number: u32, context: &ucontext_t) -> isize {
         sites::look_at(address);
     }
     // SAFETY: a call of the program.
-    match unsafe { serve(number, &arguments, Some(mask)) } {
+    match guest::enter_in_handler(mask, || unsafe { serve(number, &arguments, WaitMask::These(mask)) }) {
         Ok(result) => result as isize,
         Err(error) => -(error.raw_os_error() as isize),
     }

@@ -66,6 +66,9 @@ patched! {
     hopped
     chained
     movable
+    movable_with_threads
+    short_ones
+    threads_before
     jump_behind
     other_calls
     all_registers
@@ -90,7 +93,8 @@ macro_rules! refused {
 refused! {
     onto: "no padding, neighbours may be jumped to";
     unbounded: "function unknown";
-    movable_with_threads: "no padding, other threads or handlers";
+    short_ones_with_threads: "no padding, other threads or handlers";
+    short_ones_with_handler: "no padding, other threads or handlers";
 }
 
 #[test]

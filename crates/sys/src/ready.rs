@@ -1,7 +1,6 @@
 //! Readiness: an epoll instance whose wait takes nanoseconds and a signal mask.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -118,23 +117,6 @@ impl Epoll {
         timeout: Option<Duration>,
         mask: Option<u64>,
     ) -> Result<usize, Errno> {
-        let around = AROUND_WAITS.get().filter(|_| timeout != Some(Duration::ZERO));
-        let Some(around) = around else { return self.wait_here(reports, timeout, mask) };
-        let before = (around.begin)();
-        let result = match before.interrupted {
-            true => Err(Errno::INTR),
-            false => self.wait_here(reports, timeout, mask),
-        };
-        (around.end)(before);
-        result
-    }
-
-    fn wait_here(
-        &self,
-        reports: &mut [Report],
-        timeout: Option<Duration>,
-        mask: Option<u64>,
-    ) -> Result<usize, Errno> {
         static NO_PWAIT2: AtomicBool = AtomicBool::new(false);
         let mask_address = mask.as_ref().map_or(0, |mask| std::ptr::from_ref(mask) as usize);
         let common = [self.fd.as_raw_fd() as usize, reports.as_mut_ptr() as usize, reports.len()];
@@ -157,31 +139,6 @@ impl Epoll {
         // SAFETY: as above.
         unsafe { crate::call::raw(nr::__NR_epoll_pwait, arguments) }
     }
-}
-
-/// What is done around waits that may last, for the preload library: signals are let through there.
-#[derive(Clone, Copy, Debug)]
-pub struct AroundWaits {
-    /// Before the wait.
-    pub begin: fn() -> BeforeWait,
-    /// After it, with what the other one returned.
-    pub end: fn(BeforeWait),
-}
-
-/// How things stood before a wait.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BeforeWait {
-    /// Whether the thread was the engine's guest.
-    pub inside: bool,
-    /// Whether a signal came before: the wait is over with `EINTR`.
-    pub interrupted: bool,
-}
-
-static AROUND_WAITS: OnceLock<AroundWaits> = OnceLock::new();
-
-/// Says what is done around waits. Only the first one counts.
-pub fn do_around_waits(around: AroundWaits) {
-    let _ = AROUND_WAITS.set(around);
 }
 
 /// An eventfd of the engine that wakes threads out of [`Epoll::wait`].

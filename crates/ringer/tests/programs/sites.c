@@ -53,9 +53,12 @@ __asm__(".text\n"
 	FULL(full_1)
 	FUNCTION(hopped) "mov %rcx, %r10\n.byte 0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0\nmov $426, %eax\nsyscall\nret\n" END(hopped)
 	FULL(full_2)
-	// No padding; the instructions before the call can move, one of them by its own address.
+	// No padding; the instruction before the call can move, though it goes by its own address.
 	FUNCTION(movable) "mov %rcx, %r10\nmov number(%rip), %eax\nsyscall\nret\n" END(movable)
 	FULL(full_3)
+	// No padding; only several instructions before the call make room together.
+	FUNCTION(short_ones) "mov $426, %eax\nmov %rcx, %r10\nsyscall\nret\n" END(short_ones)
+	FULL(full_9)
 	// The same with a jump to the instruction behind the call: with no descriptor it is not made.
 	FUNCTION(behind) "mov $-77, %rax\ntest %edi, %edi\njs 1f\nmov %rcx, %r10\nmov $426, %eax\nsyscall\n1:\nret\n" END(behind)
 	FULL(full_4)
@@ -119,7 +122,7 @@ __asm__(".text\n"
 	FUNCTION(end_of_sites) "ret\n" END(end_of_sites)
 	".section .rodata\nnumber: .long 426\n.text\n");
 
-extern enter_function padded, far, red_zone, hopped, movable, behind, onto, chained, twice, unbounded, hammered;
+extern enter_function padded, far, red_zone, hopped, movable, short_ones, behind, onto, chained, twice, unbounded, hammered;
 extern long any(long, long, long, long, void *, long, long number);
 extern long registers(void *state);
 
@@ -272,28 +275,40 @@ static int all_registers(void)
 
 static pthread_barrier_t together;
 
-static void *hammer(void *unused)
+static void *hammer(void *site)
 {
+	enter_function *call = (enter_function *)site;
 	struct ring ring = make_ring();
 	pthread_barrier_wait(&together);
 	for (int round = 0; round < 3000; round++) {
 		put_nop(&ring);
-		CHECK(hammered(ring.fd, 1, 1, GETEVENTS, NULL, 0) == 1);
+		CHECK(call(ring.fd, 1, 1, GETEVENTS, NULL, 0) == 1);
 		take(&ring, 1);
 	}
-	return unused;
+	return NULL;
 }
 
-static int threads(void)
+static int threads_at(enter_function *site)
 {
 	enum { COUNT = 8 };
 	pthread_t made[COUNT];
 	CHECK(pthread_barrier_init(&together, NULL, COUNT) == 0);
 	for (int index = 0; index < COUNT; index++)
-		CHECK(pthread_create(&made[index], NULL, hammer, NULL) == 0);
+		CHECK(pthread_create(&made[index], NULL, hammer, (void *)site) == 0);
 	for (int index = 0; index < COUNT; index++)
 		CHECK(pthread_join(made[index], NULL) == 0);
 	return 0;
+}
+
+static int threads(void)
+{
+	return threads_at(hammered);
+}
+
+// What changes is the instruction before the call, which is not aligned to anything.
+static int threads_before(void)
+{
+	return threads_at(movable);
 }
 
 static void *stay(void *unused)
@@ -302,12 +317,27 @@ static void *stay(void *unused)
 	return unused;
 }
 
-// Nobody knows where the other thread is: the instructions before the call stay where they are.
+// One instruction can move whatever other threads do.
 static int movable_with_threads(void)
 {
 	pthread_t other;
 	CHECK(pthread_create(&other, NULL, stay, NULL) == 0);
 	return site(movable);
+}
+
+// Nobody knows where the other thread is: several instructions before the call stay where they are.
+static int short_ones_with_threads(void)
+{
+	pthread_t other;
+	CHECK(pthread_create(&other, NULL, stay, NULL) == 0);
+	return site(short_ones);
+}
+
+static int short_ones_with_handler(void)
+{
+	CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
+	CHECK(signal(SIGUSR1, (void (*)(int))abort) == SIG_IGN);
+	return site(short_ones);
 }
 
 static struct ring shared;
@@ -421,11 +451,14 @@ int main(int count, char **arguments)
 {
 	static const struct { const char *name; enter_function *enter; } sites[] = {
 		{ "padded", padded }, { "far", far }, { "red_zone", red_zone }, { "hopped", hopped }, { "movable", movable },
+		{ "short_ones", short_ones },
 		{ "onto", onto }, { "chained", chained }, { "twice", twice }, { "unbounded", unbounded },
 	};
 	static const struct { const char *name; int (*run)(void); } cases[] = {
 		{ "jump_behind", jump_behind }, { "other_calls", other_calls }, { "all_registers", all_registers },
-		{ "threads", threads }, { "movable_with_threads", movable_with_threads }, { "handler", handler }, { "handlers", handlers },
+		{ "threads", threads }, { "threads_before", threads_before }, { "movable_with_threads", movable_with_threads }, { "handler", handler }, { "handlers", handlers },
+		{ "short_ones_with_threads", short_ones_with_threads },
+		{ "short_ones_with_handler", short_ones_with_handler },
 	};
 	const char *name = count > 1 ? arguments[1] : "";
 	if (strcmp(name, "handler") != 0)
