@@ -13,9 +13,21 @@ use super::sequence::{Fault, LANES, Object, Request, Step};
 const MOST_PUSHED: usize = 10;
 
 /// The steps that keep the rules, with their numbers.
-pub fn admit(steps: Vec<(usize, Step)>) -> Vec<(usize, Step)> {
+pub fn admit(mut steps: Vec<(usize, Step)>) -> Vec<(usize, Step)> {
     let mut rules = Rules::default();
-    steps.into_iter().filter(|(_, step)| rules.admit(step)).collect()
+    steps.retain(|(_, step)| rules.admit(step));
+    // A link that leads nowhere has the kernel run the whole chain on a worker, which has ways of its own: no
+    // LINK_TIMEOUT is armed there, EPOLL_WAIT does not wait.
+    let mut goes_on = false;
+    for (_, step) in steps.iter_mut().rev() {
+        if let Step::Push(request) = step
+            && !goes_on
+        {
+            request.flags.remove(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK);
+        }
+        goes_on = matches!(step, Step::Push(_));
+    }
+    steps
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +48,8 @@ struct Rules {
     drains: bool,
     /// Whether a request may have been there for longer than its submission.
     lingers: bool,
+    /// The operation of the last request.
+    last: Option<Opcode>,
     /// Whether nothing may follow in this submission.
     closed: bool,
 }
@@ -108,6 +122,10 @@ impl Rules {
         if (drains && (self.lingers || lingers)) || (lingers && self.drains) {
             return false;
         }
+        // Both would expire at the same time.
+        if request.opcode == Opcode::LinkTimeout && self.linked && self.last == Some(Opcode::Timeout) {
+            return false;
+        }
         if request.opcode == Opcode::LinkTimeout && !self.linked && !request.draws[0].is_multiple_of(8) {
             return false;
         }
@@ -128,6 +146,7 @@ impl Rules {
         }
         self.drains |= drains;
         self.lingers |= lingers;
+        self.last = Some(request.opcode);
         self.pushed += 1;
         self.linked = request.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK);
         self.closed = alone;

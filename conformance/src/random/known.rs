@@ -14,6 +14,8 @@ pub struct Known {
     pub kernel: String,
     /// What Ringer's value contains.
     pub ringer: String,
+    /// What the label of another observation that differs contains, when there must be one.
+    pub with: Option<String>,
     /// Why they differ.
     pub reason: String,
 }
@@ -41,12 +43,15 @@ pub fn parse(text: &str) -> Result<Vec<Known>, String> {
 pub fn covers(list: &[Known], kernel: &Played, ringer: &Played) -> bool {
     let (left, right) = (kernel.record.observations(), ringer.record.observations());
     let first = left.iter().zip(right).find(|(one, other)| one != other);
+    let differs =
+        |part: &str| left.iter().zip(right).any(|(one, other)| one != other && one.label.contains(part));
     first.is_some_and(|(one, other)| {
         one.label == other.label
             && list.iter().any(|known| {
                 one.label.contains(&known.label)
                     && one.value.contains(&known.kernel)
                     && other.value.contains(&known.ringer)
+                    && known.with.as_deref().is_none_or(differs)
             })
     })
 }
