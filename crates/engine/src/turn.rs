@@ -277,6 +277,8 @@ impl<'a> Turn<'a> {
 
     /// Finishes a request. Returns the one that follows in its chain.
     pub(crate) fn complete(&mut self, mut request: Request, completion: Completion) -> Option<Request> {
+        // A request that was cancelled may have taken a buffer.
+        let completion = completion.with_flags(request.held.taken.take_flags());
         self.park(&mut request);
         if let Some(limit) = request.link_timeout.take() {
             self.drop_limit(limit);
