@@ -4,8 +4,10 @@ use ringer_abi::Opcode;
 
 use crate::differential::Case;
 
+mod buffer_ring_use;
 mod buffer_rings;
 mod buffer_selection;
+mod bundle_use;
 mod bundles;
 mod cancel;
 mod clone_buffers;
@@ -145,6 +147,8 @@ pub fn all() -> Vec<Case> {
         buffer_rings::cases,
         buffer_selection::cases,
         bundles::cases,
+        buffer_ring_use::cases,
+        bundle_use::cases,
         descriptors::cases,
         zero_copy::cases,
         waitid::cases,

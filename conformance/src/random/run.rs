@@ -78,19 +78,21 @@ pub fn run(program: &Path, plan: &Plan, list: &str, tell: impl Fn(&str) + Sync) 
         plan,
         known,
         report: Mutex::default(),
+        suspects: Mutex::default(),
         next: AtomicU64::new(0),
     };
     let outcome = std::thread::scope(|scope| {
         let jobs: Vec<_> = (0..plan.jobs.max(1))
             .map(|job| {
                 scope.spawn({
-                    let (run, tell) = (&run, &tell);
-                    move || run.work(job, tell)
+                    let run = &run;
+                    move || run.work(job)
                 })
             })
             .collect();
         jobs.into_iter().try_for_each(|job| job.join().expect("a job does not panic"))
     });
+    let outcome = outcome.and_then(|()| run.judge_all(&tell));
     // Nothing can be done about a directory that cannot be removed.
     let _ = std::fs::remove_dir_all(&directory);
     outcome.map_err(|error| error.to_string())?;
@@ -104,6 +106,8 @@ struct Run<'a> {
     plan: &'a Plan,
     known: Vec<Known>,
     report: Mutex<Report>,
+    /// Sequences that differed when they were first played.
+    suspects: Mutex<Vec<u64>>,
     next: AtomicU64,
 }
 
@@ -112,8 +116,12 @@ impl Run<'_> {
         self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn suspects(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
+        self.suspects.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// Takes chunks until there are none left.
-    fn work(&self, job: usize, tell: &(impl Fn(&str) + Sync)) -> std::io::Result<()> {
+    fn work(&self, job: usize) -> std::io::Result<()> {
         loop {
             // Relaxed: a counter that orders nothing.
             let from = self.next.fetch_add(CHUNK, Ordering::Relaxed);
@@ -121,15 +129,11 @@ impl Run<'_> {
                 return Ok(());
             }
             let count = CHUNK.min(self.plan.count - from);
-            if self.report().differences.len() >= self.plan.most {
-                self.report().skipped += count;
-                continue;
-            }
-            self.chunk(self.plan.from + from, count, job, tell)?;
+            self.chunk(self.plan.from + from, count, job)?;
         }
     }
 
-    fn chunk(&self, from: u64, count: u64, job: usize, tell: &(impl Fn(&str) + Sync)) -> std::io::Result<()> {
+    fn chunk(&self, from: u64, count: u64, job: usize) -> std::io::Result<()> {
         let task = self.task(from, count, Mask::all(), BRIEF);
         let lane = job.to_string();
         let (kernel, ringer) = std::thread::scope(|scope| {
@@ -151,11 +155,25 @@ impl Run<'_> {
                 self.report().known += 1;
                 continue;
             }
-            match self.judge(index, &lane)? {
+            self.suspects().push(index);
+        }
+        Ok(())
+    }
+
+    /// Judges what differed, one after the other: while several jobs run, what only takes longer looks like a difference.
+    fn judge_all(&self, tell: &impl Fn(&str)) -> std::io::Result<()> {
+        let lane = "judge";
+        let suspects = std::mem::take(&mut *self.suspects());
+        for index in suspects {
+            if self.report().differences.len() >= self.plan.most {
+                self.report().skipped += 1;
+                continue;
+            }
+            match self.judge(index, lane)? {
                 Verdict::Unsteady => self.report().unsteady.push(index),
                 Verdict::Known => self.report().known += 1,
                 Verdict::Differs => {
-                    let text = self.explain(index, &lane)?;
+                    let text = self.explain(index, lane)?;
                     tell(&text);
                     self.report().differences.push(text);
                 }

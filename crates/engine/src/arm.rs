@@ -114,7 +114,7 @@ impl Turn<'_> {
         let refused = inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot));
         if refused {
             drop(inflight);
-            return Err(Again::Next(self.refuse(request, Errno::CANCELED).map(Box::new)));
+            return Err(Again::Next(self.complete_cancelled(request).map(Box::new)));
         }
         if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
             && std::mem::take(reported)
@@ -180,7 +180,7 @@ impl Turn<'_> {
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);
-            return self.refuse(request, Errno::CANCELED);
+            return self.complete_cancelled(request);
         }
         let limit = take_limit(&mut request);
         let personality = request.personality.clone();

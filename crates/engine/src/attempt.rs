@@ -7,7 +7,7 @@ use ringer_ops::{Attempt, Completion, Issue, Operation, Outcome, Patience, Prepa
 use ringer_sys::{Errno, descriptor};
 
 use crate::Served;
-use crate::provided::Selected;
+use crate::provided::Selection;
 use crate::request::{Facts, FileRef, Held, Request};
 use crate::system::System;
 use crate::turn::{Place, Turn, cqe_of};
@@ -109,21 +109,16 @@ impl Turn<'_> {
     }
 
     fn attempt(&mut self, facts: &Facts, row: &Row, operation: &mut dyn Attempt, held: &mut Held) -> Outcome {
-        let selected = match self.resolve(facts, row, held).and_then(|()| self.select(facts, operation, held))
-        {
-            Ok(selected) => selected,
-            Err(errno) => return operation.refuse(errno),
-        };
-        let registered = held.buffer.as_ref().map(|(_, buffer)| *buffer);
-        let mut issue = Issue::new(held.file.raw(), self.patience(), &**self.ring);
-        if let Some(selected) = &selected {
-            issue.buffer = Some(selected.first());
-            issue.more_buffers = selected.others();
-            issue.buffers_ran_out = selected.emptied();
-            issue.buffer_is_classic = selected.is_classic();
-        } else {
-            issue.buffer = registered;
+        if let Err(errno) = self.resolve(facts, row, held) {
+            return operation.refuse(errno);
         }
+        let mut selection = facts
+            .flags
+            .contains(SqeFlags::BUFFER_SELECT)
+            .then(|| Selection::new(&self.ring.provided, facts.buffer_index, &mut held.taken));
+        let mut issue = Issue::new(held.file.raw(), self.patience(), &**self.ring);
+        issue.buffer = held.buffer.as_ref().map(|(_, buffer)| *buffer);
+        issue.provided = selection.as_mut().map(|selection| selection as _);
         match &held.file {
             FileRef::Registered(file) => issue.status_flags = Some(file.status_flags()),
             FileRef::Program(fd) => issue.is_direct = self.ring.beliefs.is_direct(*fd),
@@ -131,85 +126,17 @@ impl Turn<'_> {
         }
         let believed = issue.is_direct;
         let started = (issue.patience == Patience::Brief && row.may_be_slow).then(Instant::now);
-        let outcome = operation.issue(&mut issue);
+        let mut outcome = operation.issue(&mut issue);
         held.extra = issue.extra;
         if let (FileRef::Program(fd), None, Some(is_direct)) = (&held.file, believed, issue.is_direct) {
             self.ring.beliefs.note(*fd, is_direct);
         }
-        let used = issue.buffer_used;
-        let bytes_used = issue.bytes_used;
+        drop(selection);
         if let Some(started) = started {
             self.ring.latency.record(started);
         }
-        match selected {
-            None => outcome,
-            Some(selected) => self.settle(selected, used, bytes_used, outcome, held),
-        }
-    }
-
-    /// Ends a request that waited. Returns the one that follows in its chain.
-    pub(crate) fn refuse(&mut self, mut request: Request, errno: Errno) -> Option<Request> {
-        let mut outcome = request.operation.refuse(errno);
-        if let Outcome::More(completion) = outcome {
-            self.post_more(&request, &completion);
-            outcome = request.operation.refuse(errno);
-        }
-        let completion = match outcome {
-            Outcome::Done(completion) => completion,
-            _ => Completion::error(errno),
-        };
-        self.complete(request, completion)
-    }
-
-    /// Takes a provided buffer for the attempt, if it needs one.
-    ///
-    /// # Errors
-    /// Those of the group.
-    fn select(
-        &self,
-        facts: &Facts,
-        operation: &dyn Attempt,
-        held: &mut Held,
-    ) -> Result<Option<Selected>, Errno> {
-        if !facts.flags.contains(SqeFlags::BUFFER_SELECT) {
-            return Ok(None);
-        }
-        if let Some(selected) = held.selected.take() {
-            return Ok(Some(selected));
-        }
-        let Some(demand) = operation.wants_buffers() else { return Ok(None) };
-        let mut provided = self.ring.provided.lock();
-        match provided.select(facts.buffer_index, &demand) {
-            // Sends and bundles name a buffer group that does not exist by another errno than the others.
-            Err(_) if (demand.at_once || demand.bundle) && !provided.has_group(facts.buffer_index) => {
-                Err(Errno::NOENT)
-            }
-            result => result.map(Some),
-        }
-    }
-
-    /// What becomes of the provided buffer of an attempt.
-    fn settle(
-        &mut self,
-        mut selected: Selected,
-        used: bool,
-        bytes_used: Option<u64>,
-        mut outcome: Outcome,
-        held: &mut Held,
-    ) -> Outcome {
-        match &mut outcome {
-            Outcome::Done(completion) | Outcome::More(completion) if completion.result > 0 || used => {
-                let bytes = bytes_used.unwrap_or(completion.result.max(0) as u64);
-                completion.flags |= self.ring.provided.lock().use_up(&mut selected, bytes);
-            }
-            // It holds a part of the data, or gives the rest of it, at the next attempt.
-            Outcome::WaitFor { .. } | Outcome::Punt if used => {
-                if selected.at_once {
-                    self.ring.provided.lock().use_up(&mut selected, 0);
-                }
-                held.selected = Some(selected);
-            }
-            _ => self.ring.provided.lock().put_back(selected),
+        if let Outcome::Done(completion) | Outcome::More(completion) = &mut outcome {
+            completion.flags |= held.taken.take_flags();
         }
         outcome
     }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use ringer_abi::{Opcode, uapi};
 use ringer_ops::cancel::CancelMatch;
+use ringer_ops::{Attempt, Completion, Outcome};
 use ringer_sys::{Errno, call};
 
 use crate::inflight::{RequestId, Stage};
+use crate::request::Request;
 use crate::ring::Ring;
 use crate::system::System;
 use crate::turn::Turn;
@@ -134,9 +136,24 @@ impl Turn<'_> {
             inflight.take(id)
         };
         let Some(request) = request else { return Err(Errno::NOENT) };
-        let next = self.refuse(*request, Errno::CANCELED);
+        let next = self.complete_cancelled(*request);
         self.ready.extend(next.map(Box::new));
         Ok(())
+    }
+
+    /// Finishes a request that is cancelled, with what it says of that. Returns the one that follows in its chain.
+    pub(crate) fn complete_cancelled(&mut self, mut request: Request) -> Option<Request> {
+        let mut outcome = request.operation.refuse(Errno::CANCELED);
+        if let Outcome::More(mut completion) = outcome {
+            completion.flags |= request.held.taken.take_flags();
+            self.post_more(&request, &completion);
+            outcome = request.operation.refuse(Errno::CANCELED);
+        }
+        let completion = match outcome {
+            Outcome::Done(completion) => completion,
+            _ => Completion::error(Errno::CANCELED),
+        };
+        self.complete(request, completion)
     }
 }
 

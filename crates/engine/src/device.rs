@@ -60,9 +60,6 @@ impl Turn<'_> {
         }
         let fd = request.held.file.raw();
         request.served = Served::Aio;
-        if let Some(selected) = &mut request.held.selected {
-            self.ring.provided.lock().use_up(selected, transfer.wanted);
-        }
         let limit = crate::turn::take_limit(&mut request);
         let id = inflight.put(request, Stage::Device);
         if let Some(limit) = limit {

@@ -13,7 +13,7 @@ use crate::buffers::RegisteredBuffer;
 use crate::files::RegisteredFile;
 use crate::inflight::RequestId;
 use crate::parking::Closes;
-use crate::provided::Selected;
+use crate::provided::TakenBuffer;
 
 /// One request, from its preparation to its final CQE.
 #[derive(Debug)]
@@ -80,8 +80,8 @@ pub(crate) struct Held {
     pub(crate) file: FileRef,
     /// The registered buffer it uses, so that it stays registered until the request is done.
     pub(crate) buffer: Option<(Arc<RegisteredBuffer>, Buffer)>,
-    /// A provided buffer that is partly used, and stays with the request.
-    pub(crate) selected: Option<Selected>,
+    /// The provided buffer that its next CQE names.
+    pub(crate) taken: TakenBuffer,
     /// The second half of a 32-byte CQE, as the last attempt left it.
     pub(crate) extra: [u64; 2],
 }

@@ -138,18 +138,19 @@ impl Ring {
         let descriptor = descriptor::duplicate_for_engine(self.readiness.descriptor()).ok()?;
         let files = self.files.try_lock()?.clone();
         let buffers = self.buffers.try_lock()?.clone();
+        let provided = self.provided.try_lock()?.clone();
         let mut ring = Self::new(Arc::clone(&self.shared), self.setup, descriptor);
         ring.reactor = self.reactor.inherited();
         ring.readiness.share();
         if self.readiness.is_watched() {
             ring.readiness.watch();
         }
-        *ring.provided.get_mut() = self.provided.try_lock()?.clone();
         *ring.registrations.get_mut() = self.registrations.try_lock()?.clone();
         ring.restrictions = Arc::clone(&self.restrictions);
         ring.region = Arc::clone(&self.region);
         *ring.files.get_mut() = files;
         *ring.buffers.get_mut() = buffers;
+        *ring.provided.get_mut() = provided;
         ring.disabled = AtomicBool::new(self.disabled.load(Ordering::Relaxed));
         ring.submitter = AtomicU32::new(self.submitter.load(Ordering::Relaxed));
         if let Some(thread) = self.poll_thread.get() {

@@ -366,10 +366,11 @@ impl System {
         Ok(done)
     }
 
-    /// `mmap.2` of a ring descriptor: maps the SQ/CQ ring or the SQE array. Returns the address.
+    /// `mmap.2` of a ring descriptor: maps the SQ/CQ ring, the SQE array or a ring of buffers. Returns the address.
     ///
     /// # Errors
-    /// `EBADF` when it is not a ring, `ENOMEM` for another offset, `EINVAL` for a place of the program's choice.
+    /// `EBADF` when it is not a ring, `ENOMEM` for another offset and for a group without a ring to map, `EINVAL` for a place of
+    /// the program's choice.
     pub fn map(&self, fd: RawFd, mapping: &Mapping) -> Result<usize, Errno> {
         let ring = self.ring(fd)?;
         // The upper bits say which area; the mapping starts at its first page whatever the others say.
@@ -498,8 +499,7 @@ impl System {
 fn map_buffer_ring(ring: &Ring, mapping: &Mapping) -> Result<usize, Errno> {
     let group = (mapping.offset & !AREA_MASK) >> uapi::IORING_OFF_PBUF_SHIFT;
     let group = u16::try_from(group).map_err(|_| Errno::NOMEM)?;
-    let provided = ring.provided.lock();
-    let pages = provided.ring(group).ok().and_then(|ring| ring.pages()).ok_or(Errno::NOMEM)?;
+    let pages = ring.provided.lock().pages(group).ok_or(Errno::NOMEM)?;
     pages.map(mapping.address.get(), mapping.length, mapping.protection, mapping.flags)
 }
 

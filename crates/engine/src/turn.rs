@@ -276,13 +276,10 @@ impl<'a> Turn<'a> {
     }
 
     /// Finishes a request. Returns the one that follows in its chain.
-    pub(crate) fn complete(&mut self, mut request: Request, mut completion: Completion) -> Option<Request> {
+    pub(crate) fn complete(&mut self, mut request: Request, completion: Completion) -> Option<Request> {
+        // A request that was cancelled may have taken a buffer.
+        let completion = completion.with_flags(request.held.taken.take_flags());
         self.park(&mut request);
-        if let Some(mut selected) = request.held.selected.take() {
-            // The end was not that of an attempt, which tells of its buffer itself.
-            let bytes = completion.result.max(0) as u64;
-            completion.flags |= self.ring.provided.lock().use_up(&mut selected, bytes);
-        }
         if let Some(limit) = request.link_timeout.take() {
             self.drop_limit(limit);
         }

@@ -41,6 +41,7 @@ pub mod recv;
 pub mod recv_zc;
 pub mod rename;
 pub mod rw;
+mod selection;
 pub mod send;
 pub mod shutdown;
 pub mod socket;
@@ -55,7 +56,8 @@ pub mod xattr;
 pub mod zero_copy;
 
 pub use operation::{
-    Buffer, BufferDemand, Completion, DeviceTransfer, FileSlot, Issue, Op, Outcome, Patience, Prepare,
-    Resources, Traits, Way,
+    Buffer, Completion, DeviceTransfer, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits,
+    Way,
 };
+pub use selection::{BufferGroup, Bundle, Segment};
 pub use table::{Attempt, Operation, Row, row};

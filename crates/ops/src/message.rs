@@ -5,7 +5,7 @@ use ringer_sys::{Errno, UserAddress};
 
 use crate::message_transfer::{MessageHeader, Progress};
 use crate::net::{INT_MAX, read_name};
-use crate::operation::{Buffer, BufferDemand, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::recv::Receiving;
 use crate::segments::Segments;
 use crate::send::Sending;
@@ -51,7 +51,7 @@ impl Op for Sendmsg {
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {
-        self.sending.progress.refused(errno)
+        self.sending.progress.refuse(errno)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
@@ -70,29 +70,29 @@ pub struct Recvmsg {
     name_length: u32,
     control: u64,
     control_length: u64,
+    /// With provided buffers the most to put into one, 0 for no limit.
+    limit: u64,
 }
 
 impl Op for Recvmsg {
     const TRAITS: Traits = Traits { ioprio: true, buffer_select: true, ..Traits::FILE };
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
-        let mut receiving = Receiving::prepare(sqe)?;
-        if sqe.len() > INT_MAX {
+        let receiving = Receiving::prepare(sqe, 0)?;
+        if sqe.len() > INT_MAX || sqe.file_index() != 0 {
             return Err(Errno::INVAL);
         }
         let header = MessageHeader::read(sqe.addr())?;
         header.check_name()?;
-        let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
+        let (segments, limit) = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
             let limit = match header.segment_count {
                 0 => 0,
                 1 => UserAddress::new(header.segments).read::<[u64; 2]>()?[1],
                 _ => return Err(Errno::INVAL),
             };
-            // A multishot receive takes no notice of it, as in Linux.
-            receiving.limit = if receiving.multishot { 0 } else { limit };
-            Segments::one(0, 0)
+            (Segments::one(0, 0), limit)
         } else {
-            Segments::read(header.segments, header.segment_count)?
+            (Segments::read(header.segments, header.segment_count)?, 0)
         };
         if receiving.multishot {
             prefix_length(header.name_length, header.control_length)?;
@@ -105,22 +105,22 @@ impl Op for Recvmsg {
             name_length: header.name_length,
             control: header.control,
             control_length: header.control_length,
+            limit,
         })
     }
 
-    fn wants_buffers(&self) -> Option<BufferDemand> {
-        self.receiving.wants_buffers()
-    }
-
     fn refuse(&mut self, errno: Errno) -> Outcome {
-        self.receiving.progress.refused(errno)
+        self.receiving.progress.refuse(errno)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(wait) = self.receiving.first_wait() {
             return wait;
         }
-        let buffer = self.receiving.new_buffer(context);
+        let buffer = match self.receiving.new_buffer(context, self.limit) {
+            Ok(buffer) => buffer,
+            Err(errno) => return Outcome::failed(errno),
+        };
         if self.receiving.multishot {
             return match buffer {
                 Some(buffer) => self.receive_into(context, buffer),
@@ -195,7 +195,10 @@ impl Recvmsg {
             return Outcome::failed(errno);
         }
         let completion = Completion::new((prefix + bytes.min(room)) as i32);
-        self.receiving.finish(context, completion, bytes, room)
+        // The limit is that of the first message only.
+        self.limit = 0;
+        let used = prefix + bytes.min(room);
+        self.receiving.finish(context, completion, bytes, room, used)
     }
 }
 

@@ -99,19 +99,9 @@ impl Progress {
         self.flags | MSG_DONTWAIT
     }
 
-    /// Another transfer by the same rules begins.
-    pub(crate) const fn start_over(&mut self) {
-        self.done = 0;
-    }
-
     /// Whether the program wants no wait at all.
     pub(crate) const fn is_impatient(&self) -> bool {
         self.flags & MSG_DONTWAIT != 0
-    }
-
-    /// Whether the first attempt is still to come, after a poll.
-    pub(crate) const fn polls_first(&self) -> bool {
-        self.poll_first
     }
 
     /// What `IORING_RECVSEND_POLL_FIRST` asks for before the first attempt.
@@ -151,8 +141,8 @@ impl Progress {
         }
     }
 
-    /// The end by an error that is the engine's. What went over before is told instead.
-    pub(crate) fn refused(&self, errno: Errno) -> Outcome {
+    /// The end by an error that is the engine's: what went over counts.
+    pub(crate) fn refuse(&self, errno: Errno) -> Outcome {
         Outcome::Done(if self.done > 0 { self.end(0, true) } else { Completion::error(errno) })
     }
 
@@ -164,6 +154,16 @@ impl Progress {
     /// Whether the request is to move all of its bytes.
     pub(crate) const fn wants_all(&self) -> bool {
         self.flags & MSG_WAITALL != 0
+    }
+
+    /// From now on all bytes are wanted.
+    pub(crate) const fn want_all(&mut self) {
+        self.flags |= MSG_WAITALL;
+    }
+
+    /// The next result begins.
+    pub(crate) const fn start_over(&mut self) {
+        self.done = 0;
     }
 
     /// The `MSG_` flags that the program gave.

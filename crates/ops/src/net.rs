@@ -162,15 +162,41 @@ pub(crate) fn check_is_ip(fd: RawFd) -> Result<(), Errno> {
     }
 }
 
-/// Whether a stream has more to read, as far as `IORING_CQE_F_SOCK_NONEMPTY` promises it: TCP and
-/// Unix streams tell, other sockets do not.
-pub(crate) fn has_more_to_read(fd: RawFd) -> bool {
+/// The error of a request that found no provided buffer: a descriptor that is wrong counts first.
+pub(crate) fn without_buffer(fd: RawFd, errno: Errno) -> Errno {
+    match option(fd, SOL_SOCKET, SO_TYPE) {
+        Err(wrong @ (Errno::BADF | Errno::NOTSOCK)) => wrong,
+        _ => errno,
+    }
+}
+
+/// How many bytes wait to be read. `FIONREAD` of `ioctl.2`.
+pub(crate) fn waiting_bytes(fd: RawFd) -> u32 {
     const FIONREAD: u32 = 0x541b;
     let mut waiting = 0_i32;
-    call::ioctl(fd, FIONREAD, UserAddress::of(&raw mut waiting)).is_ok()
-        && waiting > 0
-        && is_stream(fd)
-        && matches!(option(fd, SOL_SOCKET, SO_DOMAIN), Ok(AF_UNIX | AF_INET | AF_INET6))
+    match call::ioctl(fd, FIONREAD, UserAddress::of(&raw mut waiting)) {
+        Ok(_) => u32::try_from(waiting).unwrap_or(0),
+        Err(_) => 0,
+    }
+}
+
+/// What a receiving request must know of its socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadKind {
+    /// A stream: less than was asked for is all there is.
+    pub(crate) is_stream: bool,
+    /// It tells whether there is more to read, as far as `IORING_CQE_F_SOCK_NONEMPTY` promises it: TCP and Unix streams
+    /// do, other sockets do not.
+    pub(crate) tells: bool,
+}
+
+impl ReadKind {
+    pub(crate) fn of(fd: RawFd) -> Self {
+        let is_stream = is_stream(fd);
+        let tells =
+            is_stream && matches!(option(fd, SOL_SOCKET, SO_DOMAIN), Ok(AF_UNIX | AF_INET | AF_INET6));
+        Self { is_stream, tells }
+    }
 }
 
 /// Whether a TCP connection has been closed by its peer. The kernel counts that end as one more

@@ -6,6 +6,8 @@ use ringer_abi::{SetupFlags, Sqe};
 use ringer_sys::aio::{Direction, Memory};
 use ringer_sys::{Errno, UserAddress};
 
+use crate::selection::BufferGroup;
+
 /// One operation: what is left of an SQE once it has been checked.
 ///
 /// The engine calls [`prepare`](Op::prepare) once at submission, then [`issue`](Op::issue) until it
@@ -34,12 +36,6 @@ pub trait Op: Sized + Send {
     /// descriptor that the operation owns until its next attempt.
     fn waits_for(&self) -> Option<RawFd> {
         None
-    }
-
-    /// The provided buffers that the next attempt uses, if the SQE selects some. Without, the attempt finds
-    /// none in [`Issue::buffer`], and an empty group is no reason not to make it.
-    fn wants_buffers(&self) -> Option<BufferDemand> {
-        Some(BufferDemand::default())
     }
 
     /// Ends the request with an error that is the engine's: no such file, a cancellation. After
@@ -115,7 +111,7 @@ pub enum Patience {
     Unlimited,
 }
 
-/// A buffer that the engine resolved: a provided buffer, or the range of a registered one.
+/// A provided buffer, or the range of a registered one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Buffer {
     /// Where it starts.
@@ -124,21 +120,11 @@ pub struct Buffer {
     pub length: u32,
 }
 
-/// The provided buffers that an attempt needs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct BufferDemand {
-    /// At most this many bytes; 0 for no limit.
-    pub limit: u64,
-    /// Several buffers that follow each other, as many as the limit needs (`IORING_RECVSEND_BUNDLE`).
-    pub bundle: bool,
-    /// All of them are used up by the first attempt, whatever becomes of it.
-    pub at_once: bool,
-}
-
-impl BufferDemand {
-    /// How many bytes of a buffer of this length are beyond the limit.
-    pub fn excess(&self, length: u32) -> u32 {
-        if self.limit == 0 { 0 } else { u64::from(length).saturating_sub(self.limit) as u32 }
+impl Buffer {
+    /// Its first `limit` bytes; all of them when that is 0.
+    #[must_use]
+    pub fn cut(self, limit: u64) -> Self {
+        if limit == 0 { self } else { Self { length: limit.min(self.length.into()) as u32, ..self } }
     }
 }
 
@@ -153,19 +139,10 @@ pub struct Issue<'a> {
     /// Whether the file is believed to be open for direct I/O, or found to be by this attempt. A wrong belief costs
     /// time and does no harm: the file is transferred from or to as it is.
     pub is_direct: Option<bool>,
-    /// The provided buffer that the engine selected for this attempt.
+    /// The range of a registered buffer that the engine resolved.
     pub buffer: Option<Buffer>,
-    /// The others, when it selected a bundle.
-    pub more_buffers: &'a [Buffer],
-    /// The group had no more buffers, though more would have been taken.
-    pub buffers_ran_out: bool,
-    /// PROVIDE_BUFFERS handed the buffer out.
-    pub buffer_is_classic: bool,
-    /// Set by the operation when it used up the selected buffer though the result is not positive. With
-    /// [`Outcome::WaitFor`]: the buffer is partly used, and stays the request's for its later attempts.
-    pub buffer_used: bool,
-    /// How many bytes of the buffers were used, when it is not as many as the result says.
-    pub bytes_used: Option<u64>,
+    /// The group of provided buffers to take from, if the SQE names one.
+    pub provided: Option<&'a mut dyn BufferGroup>,
     /// The second half of the result's CQE, on a ring with 32-byte CQEs. Zero unless the operation sets it.
     pub extra: [u64; 2],
     /// The ring's registered files.
@@ -173,7 +150,7 @@ pub struct Issue<'a> {
 }
 
 impl<'a> Issue<'a> {
-    /// An attempt without a buffer.
+    /// An attempt without buffers.
     #[inline]
     pub fn new(fd: RawFd, patience: Patience, resources: &'a dyn Resources) -> Self {
         Self {
@@ -182,11 +159,7 @@ impl<'a> Issue<'a> {
             status_flags: None,
             is_direct: None,
             buffer: None,
-            more_buffers: &[],
-            buffers_ran_out: false,
-            buffer_is_classic: false,
-            buffer_used: false,
-            bytes_used: None,
+            provided: None,
             extra: [0; 2],
             resources,
         }

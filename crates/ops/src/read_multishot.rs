@@ -5,8 +5,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::operation::{Buffer, BufferDemand, Completion, Issue, Op, Outcome, Prepare, Traits};
-use crate::rw::{KNOWN_RW_FLAGS, RWF_NOWAIT, check_priority};
+use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::rw::{KNOWN_RW_FLAGS, RWF_NOWAIT, check_priority, without_buffer};
+use crate::selection::BufferGroup;
 
 /// `RWF_HIPRI`: polled completion, which a stream does not have.
 const RWF_HIPRI: u32 = 0x1;
@@ -45,10 +46,6 @@ impl Op for ReadMultishot {
         Ok(Self { offset: sqe.off(), flags: sqe.op_flags(), pollable: false, waits: false })
     }
 
-    fn wants_buffers(&self) -> Option<BufferDemand> {
-        (!self.waits).then(BufferDemand::default)
-    }
-
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.attempt(context).unwrap_or_else(Outcome::failed)
     }
@@ -71,7 +68,8 @@ impl ReadMultishot {
         if self.flags & RWF_HIPRI != 0 {
             return Err(Errno::INVAL);
         }
-        let buffer = context.buffer.ok_or(Errno::NOBUFS)?;
+        let fd = context.fd;
+        let buffer = group(context)?.select(0).map_err(|errno| without_buffer(fd, errno))?;
         match self.read(context.fd, buffer, RWF_NOWAIT) {
             Err(Errno::SPIPE) => {
                 // A stream has no positions: its offset is ignored.
@@ -81,7 +79,7 @@ impl ReadMultishot {
             Err(Errno::OPNOTSUPP) if self.flags & RWF_NOWAIT == 0 => {
                 self.attempt_without_asking(context, buffer)
             }
-            result => self.finish(result),
+            result => self.finish(context, result),
         }
     }
 
@@ -96,8 +94,10 @@ impl ReadMultishot {
                 return Ok(Outcome::Punt);
             }
         }
+        // The group must not be held up by a call that waits after all.
+        group(context)?.take(buffer.length.into());
         let result = self.read(context.fd, buffer, 0);
-        self.finish(result)
+        self.judge(result)
     }
 
     fn read(&self, fd: RawFd, buffer: Buffer, extra_flags: u32) -> Result<usize, Errno> {
@@ -105,7 +105,14 @@ impl ReadMultishot {
         call::preadv2(fd, UserAddress::of(&raw const vector), 1, self.offset, 0, self.flags | extra_flags)
     }
 
-    fn finish(&mut self, result: Result<usize, Errno>) -> Result<Outcome, Errno> {
+    fn finish(&mut self, context: &mut Issue<'_>, result: Result<usize, Errno>) -> Result<Outcome, Errno> {
+        if let Ok(bytes @ 1..) = result {
+            group(context)?.take(bytes as u64);
+        }
+        self.judge(result)
+    }
+
+    fn judge(&mut self, result: Result<usize, Errno>) -> Result<Outcome, Errno> {
         match result {
             Err(Errno::AGAIN) if self.flags & RWF_NOWAIT == 0 => Ok(wait()),
             Err(errno) => Err(errno),
@@ -118,6 +125,14 @@ impl ReadMultishot {
                 Ok(Outcome::More(Completion::new(bytes as i32)))
             }
         }
+    }
+}
+
+/// The group of buffers: preparation makes sure that there is one.
+fn group<'a>(context: &'a mut Issue<'_>) -> Result<&'a mut (dyn BufferGroup + 'a), Errno> {
+    match &mut context.provided {
+        Some(group) => Ok(&mut **group),
+        None => Err(Errno::NOBUFS),
     }
 }
 

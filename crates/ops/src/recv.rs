@@ -2,16 +2,17 @@
 
 use std::os::fd::RawFd;
 
-use ringer_abi::{CqeFlags, Opcode, Sqe, SqeFlags, uapi};
+use ringer_abi::{CqeFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
 use crate::net::{
-    INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, check_range,
-    has_more_to_read, is_at_end_of_tcp, is_stream,
+    INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, ReadKind,
+    check_range, is_at_end_of_tcp, waiting_bytes, without_buffer,
 };
-use crate::operation::{Buffer, BufferDemand, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::segments::Segments;
+use crate::selection::{MOST_OF_A_BUNDLE, Segment};
 
 /// The rules of one receiving request.
 #[derive(Debug)]
@@ -19,51 +20,43 @@ pub(crate) struct Receiving {
     pub(crate) progress: Progress,
     /// Delivers every message by a CQE of its own.
     pub(crate) multishot: bool,
-    /// Receives into several provided buffers at once.
-    bundle: bool,
-    /// The most bytes to put into a provided buffer or a bundle; 0 for no limit.
-    pub(crate) limit: u64,
-    /// How many bytes are left of those that a multishot receive may deliver in all. `None`: without a limit.
-    total_left: Option<u32>,
     /// A provided buffer was begun; it stays with the request until it is full.
     has_buffer: bool,
     /// Nothing is left to read; only a new report of the socket makes another attempt worthwhile.
     is_drained: bool,
-    /// Whether the socket is a stream, once asked.
-    stream: Option<bool>,
+    /// What the socket tells, once asked.
+    kind: Option<ReadKind>,
+    /// How many bytes a multishot receive may still deliver. `None`: no limit.
+    left: Option<u32>,
 }
 
 impl Receiving {
-    /// Checks the flags of an SQE.
+    /// Checks the flags of an SQE. `known` are those that the opcode has beside the common ones.
     ///
     /// # Errors
     /// `EINVAL` for unknown flags, and for a multishot receive without provided buffers or with
     /// `MSG_WAITALL`.
-    pub(crate) fn prepare(sqe: &Sqe) -> Result<Self, Errno> {
+    pub(crate) fn prepare(sqe: &Sqe, known: u32) -> Result<Self, Errno> {
         let flags = u32::from(sqe.ioprio());
-        let is_message = sqe.opcode() == Opcode::Recvmsg.number();
-        let known = uapi::IORING_RECVSEND_POLL_FIRST | uapi::IORING_RECV_MULTISHOT;
-        let known = known | if is_message { 0 } else { uapi::IORING_RECVSEND_BUNDLE };
+        let known = uapi::IORING_RECVSEND_POLL_FIRST | uapi::IORING_RECV_MULTISHOT | known;
         let multishot = flags & uapi::IORING_RECV_MULTISHOT != 0;
-        // `optlen` shares its place with `file_index`: the bytes of all results together.
+        // A limit for all of a multishot receive lies where other opcodes have a slot.
         let total = sqe.file_index();
-        if sqe.off() != 0 || flags & !known != 0 || total != 0 && (is_message || !multishot) {
+        let is_limited = total != 0;
+        if sqe.off() != 0 || flags & !known != 0 || (is_limited && !multishot) {
             return Err(Errno::INVAL);
         }
         let selects = sqe.flags().contains(SqeFlags::BUFFER_SELECT);
         if multishot && (!selects || sqe.op_flags() & MSG_WAITALL != 0) {
             return Err(Errno::INVAL);
         }
-        let progress = Progress::new(sqe.op_flags(), flags & uapi::IORING_RECVSEND_POLL_FIRST != 0);
         Ok(Self {
-            progress,
+            progress: Progress::new(sqe.op_flags(), flags & uapi::IORING_RECVSEND_POLL_FIRST != 0),
             multishot,
-            bundle: selects && flags & uapi::IORING_RECVSEND_BUNDLE != 0,
-            limit: if is_message { 0 } else { u64::from(sqe.len()) },
-            total_left: (total != 0).then_some(total),
             has_buffer: false,
             is_drained: false,
-            stream: None,
+            kind: None,
+            left: is_limited.then_some(total),
         })
     }
 
@@ -75,30 +68,24 @@ impl Receiving {
         self.progress.first_wait(self.events())
     }
 
-    /// The provided buffers that the next attempt will look for.
-    pub(crate) fn wants_buffers(&self) -> Option<BufferDemand> {
-        if self.has_buffer || self.is_drained || self.progress.polls_first() {
-            return None;
-        }
-        let limit = self.limit_now();
-        // All of a bundle without a limit would be more than anybody sends.
-        let bundle = self.bundle && (limit > 0 || !self.progress.wants_all());
-        Some(BufferDemand { limit, bundle, at_once: false })
+    /// Whether the next attempt looks for a provided buffer.
+    pub(crate) const fn wants_buffer(&self, context: &Issue<'_>) -> bool {
+        context.provided.is_some() && !self.has_buffer
     }
 
-    /// The most bytes to receive at once; 0 for no limit.
-    fn limit_now(&self) -> u64 {
-        match self.total_left {
-            // Single buffers are not cut to it.
-            Some(left) if self.bundle && self.limit == 0 => u64::from(left),
-            Some(left) if self.bundle => self.limit.min(u64::from(left)),
-            _ => self.limit,
+    /// Looks for a provided buffer for this attempt, cut to `limit` bytes unless that is 0.
+    /// `None` when a buffer is not wanted, or one is in use already.
+    ///
+    /// # Errors
+    /// `ENOBUFS`.
+    pub(crate) fn new_buffer(&self, context: &mut Issue<'_>, limit: u64) -> Result<Option<Buffer>, Errno> {
+        match &mut context.provided {
+            Some(group) if !self.has_buffer => match group.select(limit) {
+                Ok(buffer) => Ok(Some(buffer)),
+                Err(errno) => Err(without_buffer(context.fd, errno)),
+            },
+            _ => Ok(None),
         }
-    }
-
-    /// The provided buffer of this attempt. `None` when a buffer is not wanted, or one is in use already.
-    pub(crate) fn new_buffer(&self, context: &Issue<'_>) -> Option<Buffer> {
-        context.buffer.filter(|_| !self.has_buffer)
     }
 
     /// Judges an attempt on `segments`. `whole`: less than all of it is a failure.
@@ -115,63 +102,84 @@ impl Receiving {
         match self.progress.step(context.fd, result, asked, whole, is_cut) {
             Step::Part(bytes) => {
                 segments.advance(bytes);
-                self.has_buffer = context.buffer.is_some() || self.has_buffer;
-                context.buffer_used = self.has_buffer;
+                self.begin_buffer(context, bytes);
                 self.wait()
             }
-            Step::NotReady => {
-                context.buffer_used = self.has_buffer;
-                self.wait()
-            }
+            Step::NotReady => self.wait(),
             Step::End(completion) => match result {
-                Ok(bytes) => self.finish(context, completion, bytes as u64, asked),
+                Ok(bytes) => self.finish(context, completion, bytes as u64, asked, bytes as u64),
                 Err(_) => Outcome::Done(completion),
             },
         }
     }
 
-    /// The CQE for `bytes` received into `asked`; a multishot receive goes on after anything but the end.
+    /// The provided buffer of this attempt, if there is one, stays with the request.
+    fn begin_buffer(&mut self, context: &mut Issue<'_>, bytes: u64) {
+        if let Some(group) = &mut context.provided
+            && !std::mem::replace(&mut self.has_buffer, true)
+        {
+            group.begin(bytes);
+        }
+    }
+
+    /// The CQE for `bytes` received into `asked`, for which `used` of a provided buffer were needed. A multishot receive
+    /// goes on after anything but the end.
     pub(crate) fn finish(
         &mut self,
-        context: &Issue<'_>,
+        context: &mut Issue<'_>,
         completion: Completion,
         bytes: u64,
         asked: u64,
+        used: u64,
     ) -> Outcome {
-        let fd = context.fd;
-        let has_more = self.has_more(fd, bytes, asked);
+        if let Some(group) = &mut context.provided
+            && completion.result > 0
+            && !self.has_buffer
+        {
+            group.take(used);
+        }
+        let has_more = self.more_to_read(context.fd, bytes, asked) > 0;
+        self.deliver(context.fd, completion, bytes, has_more, false)
+    }
+
+    /// Gives a result out. `is_last`: there are no more buffers.
+    fn deliver(
+        &mut self,
+        fd: RawFd,
+        completion: Completion,
+        bytes: u64,
+        has_more: bool,
+        is_last: bool,
+    ) -> Outcome {
         let flags = if has_more { CqeFlags::SOCK_NONEMPTY.bits() } else { 0 };
         let completion = completion.with_flags(flags);
-        let buffers_end = self.bundle && self.is_end_of_buffers(context, has_more && bytes >= asked);
-        if !self.multishot || bytes == 0 || self.is_at_limit(completion.result) || buffers_end {
+        if !self.multishot || bytes == 0 || is_last {
             return Outcome::Done(completion);
         }
-        let stream = *self.stream.get_or_insert_with(|| is_stream(fd));
-        self.is_drained = stream && !has_more;
+        if let Some(left) = &mut self.left {
+            // The numbers are signed ones to Linux: an absurd limit ends the receive at once.
+            *left = left.wrapping_sub((completion.result).min(*left as i32) as u32);
+            if *left == 0 {
+                return Outcome::Done(completion);
+            }
+        }
+        self.is_drained = !has_more && self.kind(fd).is_stream;
         Outcome::More(completion)
     }
 
-    /// Whether a multishot receive ends with a bundle that took the last buffers. Where the bytes were limited it does when it
-    /// could have taken more, else when it was a single buffer, or there were more bytes than buffers.
-    fn is_end_of_buffers(&self, context: &Issue<'_>, too_few: bool) -> bool {
-        context.buffers_ran_out && (self.limit_now() > 0 || context.more_buffers.is_empty() || too_few)
+    fn kind(&mut self, fd: RawFd) -> ReadKind {
+        *self.kind.get_or_insert_with(|| ReadKind::of(fd))
     }
 
-    /// Counts a result of a multishot receive. Whether it was the last that its limit allows.
-    fn is_at_limit(&mut self, result: i32) -> bool {
-        let Some(left) = &mut self.total_left else { return false };
-        // A limit beyond an `int` is over at once, as in Linux.
-        *left = if *left > INT_MAX { 0 } else { left.saturating_sub(result as u32) };
-        *left == 0
-    }
-
-    /// Whether `IORING_CQE_F_SOCK_NONEMPTY` holds after a receive. A stream that gave less than asked
+    /// How many bytes are left to read after a receive, for `IORING_CQE_F_SOCK_NONEMPTY`. A stream that gave less than asked
     /// for has no more, so that the question costs nothing in the usual case.
-    fn has_more(&self, fd: RawFd, bytes: u64, asked: u64) -> bool {
+    fn more_to_read(&mut self, fd: RawFd, bytes: u64, asked: u64) -> u32 {
         if bytes == 0 && asked > 0 {
-            is_at_end_of_tcp(fd)
+            u32::from(is_at_end_of_tcp(fd))
+        } else if (bytes >= asked || self.progress.flags() & MSG_PEEK != 0) && self.kind(fd).tells {
+            waiting_bytes(fd)
         } else {
-            (bytes >= asked || self.progress.flags() & MSG_PEEK != 0) && has_more_to_read(fd)
+            0
         }
     }
 
@@ -189,13 +197,21 @@ impl Receiving {
 pub struct Recv {
     receiving: Receiving,
     segments: Segments,
+    /// `len`: with provided buffers the most to put into one, 0 for no limit.
+    limit: u32,
+    /// `IORING_RECVSEND_BUNDLE`: one result may fill several provided buffers.
+    bundle: bool,
+    /// The bundle that a part went into can be the start of no larger one.
+    is_final: bool,
+    /// How many bytes were left to read after the last result.
+    waiting: u32,
 }
 
 impl Op for Recv {
     const TRAITS: Traits = Traits { ioprio: true, buffer_select: true, ..Traits::FILE };
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
-        let receiving = Receiving::prepare(sqe)?;
+        let receiving = Receiving::prepare(sqe, uapi::IORING_RECVSEND_BUNDLE)?;
         let segments = if sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
             check_range(0, sqe.len(), INT_MAX)?;
             Segments::one(0, 0)
@@ -203,35 +219,132 @@ impl Op for Recv {
             check_range(sqe.addr(), sqe.len(), INT_MAX)?;
             Segments::one(sqe.addr(), u64::from(sqe.len()))
         };
-        Ok(Self { receiving, segments })
-    }
-
-    fn wants_buffers(&self) -> Option<BufferDemand> {
-        self.receiving.wants_buffers()
+        let bundle = u32::from(sqe.ioprio()) & uapi::IORING_RECVSEND_BUNDLE != 0;
+        Ok(Self { receiving, segments, limit: sqe.len(), bundle, is_final: false, waiting: 0 })
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {
-        self.receiving.progress.refused(errno)
+        self.receiving.progress.refuse(errno)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(wait) = self.receiving.first_wait() {
             return wait;
         }
-        if let Some(buffer) = self.receiving.new_buffer(context) {
-            self.segments = Segments::of_buffers(buffer, context.more_buffers);
+        if self.bundle && self.receiving.wants_buffer(context) {
+            let limit = self.first_limit();
+            return self.receive_bundle(context, 0, limit);
+        }
+        match self.receiving.new_buffer(context, u64::from(self.limit)) {
+            Ok(None) => {}
+            Ok(Some(buffer)) => {
+                self.segments = Segments::one(buffer.address.get(), u64::from(buffer.length));
+            }
+            Err(errno) => return Outcome::failed(errno),
         }
         let whole = self.receiving.progress.wants_all();
-        let mut header = MessageHeader::default().with_segments(&self.segments);
-        let flags = self.receiving.progress.call_flags();
-        let result = match self.segments.rest() {
-            &[[address, length]] if !whole => {
-                let null = UserAddress::new(0);
-                call::recvfrom(context.fd, UserAddress::new(address), length as usize, flags, null, null)
+        let (result, flags) =
+            receive(context.fd, self.segments.rest(), self.receiving.progress.call_flags(), whole);
+        match self.receiving.judge(context, &mut self.segments, result, whole, flags) {
+            // A bundle that filled up in parts is appended to as one that filled up at once.
+            Outcome::Done(Completion { result: done @ 1.., fails_link: false, .. })
+                if self.bundle && self.receiving.has_buffer && !self.is_final =>
+            {
+                let waiting = waiting_bytes(context.fd);
+                self.receiving.has_buffer = false;
+                self.receive_bundle(context, done.unsigned_abs().into(), waiting)
             }
-            // Only this call tells whether a datagram was cut.
-            _ => header.receive(context.fd, flags),
-        };
-        self.receiving.judge(context, &mut self.segments, result, whole, header.flags)
+            outcome => outcome,
+        }
+    }
+}
+
+impl Recv {
+    fn first_limit(&mut self) -> u32 {
+        let waiting = std::mem::take(&mut self.waiting);
+        if self.limit == 0 && waiting > 1 { waiting } else { self.limit }
+    }
+
+    /// Fills provided buffers one after the other. As Linux does it: without a limit it tries one; when that is full and
+    /// more is there, as many as that needs are added to the same result.
+    /// `done` bytes of this result are there already, and `limit` are looked for; 0: no limit.
+    fn receive_bundle(&mut self, context: &mut Issue<'_>, mut done: u64, limit: u32) -> Outcome {
+        let fd = context.fd;
+        let Some(group) = &mut context.provided else { return Outcome::failed(Errno::NOBUFS) };
+        let whole = self.receiving.progress.wants_all();
+        let call_flags = self.receiving.progress.call_flags();
+        let mut limit = smaller_limit(limit, self.receiving.left);
+        loop {
+            let bundle = match group.select_bundle(limit, MOST_OF_A_BUNDLE) {
+                Ok(bundle) => bundle,
+                Err(errno) if done == 0 => return Outcome::failed(without_buffer(fd, errno)),
+                Err(_) => {
+                    let completion = Completion { fails_link: true, ..Completion::new(done as i32) };
+                    return self.receiving.deliver(fd, completion, done, false, true);
+                }
+            };
+            let (asked, is_cut, is_last) = (bundle.length(), bundle.is_cut, bundle.is_last);
+            let (result, message_flags) = receive(fd, bundle.segments, call_flags, whole);
+            let bytes = match result {
+                Ok(bytes) if whole && (bytes as u64) < asked && done == 0 => {
+                    self.segments = Segments::of(bundle.segments);
+                    self.is_final = is_cut || is_last;
+                    return self.receiving.judge(context, &mut self.segments, result, whole, message_flags);
+                }
+                Ok(bytes) => bytes as u64,
+                Err(Errno::AGAIN) if done == 0 && !self.receiving.progress.is_impatient() => {
+                    return self.receiving.wait();
+                }
+                Err(errno) if done == 0 => return Outcome::failed(errno),
+                Err(_) => 0,
+            };
+            if bytes > 0 {
+                group.take(bytes);
+            }
+            done += bytes;
+            let waiting = self.receiving.more_to_read(fd, bytes, asked);
+            let is_full = bytes > 0 && bytes == asked && !is_cut && !is_last;
+            let is_capped = self.receiving.multishot && self.limit != 0 && done >= u64::from(self.limit)
+                || self.receiving.left.is_some_and(|left| done >= u64::from(left));
+            let is_first = done == bytes;
+            if is_full && waiting > 1 && is_first && !is_capped {
+                limit = smaller_limit(waiting, self.receiving.left);
+                continue;
+            }
+            self.waiting = waiting;
+            let is_cut = message_flags & (MSG_TRUNC | MSG_CTRUNC) != 0;
+            let is_short = whole && (bytes < asked || is_cut) || bytes == 0 && done > 0;
+            let completion = Completion { fails_link: is_short, ..Completion::new(done as i32) };
+            return self.receiving.deliver(fd, completion, done, waiting > 0, is_last || bytes == 0);
+        }
+    }
+}
+
+/// The smaller of two limits, where 0 is none.
+fn smaller_limit(limit: u32, other: Option<u32>) -> u32 {
+    match (limit, other) {
+        (_, None) => limit,
+        (0, Some(other)) => other,
+        (_, Some(other)) => limit.min(other),
+    }
+}
+
+/// Receives. Only with `tells_flags` are the flags of the message looked for.
+fn receive(fd: RawFd, segments: &[Segment], flags: u32, tells_flags: bool) -> (Result<usize, Errno>, u32) {
+    match segments {
+        &[[address, length]] if !tells_flags => {
+            let null = UserAddress::new(0);
+            let length = length as usize;
+            (call::recvfrom(fd, UserAddress::new(address), length, flags, null, null), 0)
+        }
+        _ => {
+            let mut header = MessageHeader {
+                segments: segments.as_ptr() as u64,
+                segment_count: segments.len() as u64,
+                ..MessageHeader::default()
+            };
+            let result = header.receive(fd, flags);
+            (result, header.flags)
+        }
     }
 }

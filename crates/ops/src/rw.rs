@@ -6,6 +6,7 @@ use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::operation::{Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits};
+use crate::selection::BufferGroup;
 
 /// `RWF_NOWAIT` of `preadv2.2`.
 pub(crate) const RWF_NOWAIT: u32 = 0x8;
@@ -22,6 +23,8 @@ const O_DIRECT: u32 = 0o40000;
 const MOST_VECTORS: u32 = 1024;
 /// Linux transfers at most this many bytes at once.
 const MOST_BYTES: u64 = 0x7fff_f000;
+
+const BAD_DESCRIPTOR: i32 = -Errno::BADF.raw_os_error();
 
 const POLLIN: u32 = 0x1;
 const POLLOUT: u32 = 0x4;
@@ -51,6 +54,8 @@ pub struct Transfer {
     iopoll: bool,
     /// The file is open for direct I/O: nothing but its device is waited for.
     is_direct: bool,
+    /// It has a provided buffer of its own.
+    has_buffer: bool,
 }
 
 impl Op for Transfer {
@@ -84,6 +89,7 @@ impl Op for Transfer {
             done: 0,
             iopoll,
             is_direct: false,
+            has_buffer: false,
         })
     }
 
@@ -106,22 +112,32 @@ impl Op for Transfer {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(buffer) = context.buffer {
-            let length = match &self.memory {
-                Memory::Range([_, length]) if *length != 0 => (*length).min(u64::from(buffer.length)),
-                _ => u64::from(buffer.length),
-            };
-            self.memory = Memory::Range([buffer.address.get(), length]);
+            self.memory = Memory::Range([buffer.address.get(), u64::from(buffer.length)]);
         }
-        let outcome = self.transfer(context);
-        if context.buffer.is_some() {
-            match &outcome {
-                Outcome::Done(completion) => self.tell_of_buffer(context, completion.result),
-                // A device or a worker goes on with it; and a classic group does not get it back.
-                Outcome::Punt => context.buffer_used = true,
-                _ => context.buffer_used = context.buffer_is_classic,
+        match context.provided.take().filter(|_| !self.has_buffer) {
+            None => self.attempt_until_settled(context),
+            Some(group) => {
+                // Without a buffer it is the buffer's length that counts.
+                let limit = self.wanted();
+                let buffer = match group.select(limit) {
+                    Ok(buffer) => buffer,
+                    Err(errno) => return Outcome::failed(without_buffer(context.fd, errno)),
+                };
+                self.memory = Memory::Range([buffer.address.get(), u64::from(buffer.length)]);
+                if context.may_block() {
+                    self.take(group, u64::from(buffer.length));
+                }
+                let outcome = self.attempt_until_settled(context);
+                if !self.has_buffer {
+                    self.settle(context.fd, group, u64::from(buffer.length), &outcome);
+                }
+                if !self.has_buffer {
+                    // It looks for a buffer again.
+                    self.memory = Memory::Range([0, limit]);
+                }
+                outcome
             }
         }
-        outcome
     }
 }
 
@@ -140,20 +156,7 @@ impl Transfer {
         }
     }
 
-    /// What becomes of a provided buffer. The end of the file uses it up. What cannot be waited for does so with all of the
-    /// bytes that were asked for, whatever came of it: Linux does not look back.
-    fn tell_of_buffer(&self, context: &mut Issue<'_>, result: i32) {
-        if result >= 0 && result as u64 == self.wanted() {
-            context.buffer_used = true;
-            return;
-        }
-        let kind = self.kind.map_or_else(|| call::file_kind(context.fd), Ok);
-        let uses_all = kind == Ok(FileKind::Seekable) || context.may_block();
-        context.buffer_used = result >= 0 || kind.is_ok() && (uses_all || context.buffer_is_classic);
-        context.bytes_used = uses_all.then(|| self.wanted());
-    }
-
-    fn transfer(&mut self, context: &mut Issue<'_>) -> Outcome {
+    fn attempt_until_settled(&mut self, context: &mut Issue<'_>) -> Outcome {
         if self.flags & !KNOWN_RW_FLAGS != 0 {
             return Outcome::failed(Errno::OPNOTSUPP);
         }
@@ -164,6 +167,31 @@ impl Transfer {
             if let Step::Finish(outcome) = self.attempt(context) {
                 return outcome;
             }
+        }
+    }
+
+    fn take(&mut self, group: &mut dyn BufferGroup, bytes: u64) {
+        group.take(bytes);
+        self.has_buffer = true;
+    }
+
+    /// What becomes of the provided buffer, as in Linux: of a file that cannot be waited for, all that was asked
+    /// for counts as used, whatever came of it. A buffer of a classic group stays with the request.
+    fn settle(&mut self, fd: i32, group: &mut dyn BufferGroup, asked: u64, outcome: &Outcome) {
+        let is_seekable = |kind: Option<FileKind>| {
+            kind.map_or_else(|| call::file_kind(fd), Ok).is_ok_and(|kind| kind == FileKind::Seekable)
+        };
+        match outcome {
+            // A short result has made sure of the kind.
+            Outcome::Done(Completion { result: bytes @ 0.., .. }) => {
+                let bytes = u64::from(bytes.unsigned_abs());
+                let used = if bytes < asked && is_seekable(self.kind) { asked } else { bytes };
+                self.take(group, used);
+            }
+            // Of a descriptor that is not open no buffer is looked for.
+            Outcome::Done(Completion { result: BAD_DESCRIPTOR, .. }) if call::file_kind(fd).is_err() => {}
+            _ if !group.is_ring() || is_seekable(self.kind) => self.take(group, asked),
+            _ => {}
         }
     }
 
@@ -366,6 +394,11 @@ fn without_first(vectors: &[Vector], mut bytes: u64) -> Vec<Vector> {
         }
     }
     rest
+}
+
+/// The error of a request that found no provided buffer: a descriptor that is not open counts first.
+pub(crate) fn without_buffer(fd: i32, errno: Errno) -> Errno {
+    call::file_kind(fd).err().unwrap_or(errno)
 }
 
 fn read_vectors(address: u64, count: u32) -> Result<Memory, Errno> {

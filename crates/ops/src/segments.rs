@@ -3,10 +3,7 @@
 use ringer_sys::{Errno, UserAddress};
 
 use crate::net::check_user_space;
-use crate::operation::Buffer;
-
-/// One `struct iovec`: address and length.
-pub(crate) type Segment = [u64; 2];
+use crate::selection::Segment;
 
 /// `UIO_MAXIOV`: the most segments of one message.
 const MOST_SEGMENTS: u64 = 1024;
@@ -24,14 +21,12 @@ impl Segments {
         Self::One([[address, length]])
     }
 
-    /// Provided buffers: one, or a bundle.
-    pub(crate) fn of_buffers(first: Buffer, more: &[Buffer]) -> Self {
-        let segment = |buffer: &Buffer| [buffer.address.get(), u64::from(buffer.length)];
-        if more.is_empty() {
-            return Self::One([segment(&first)]);
+    /// These ranges.
+    pub(crate) fn of(segments: &[Segment]) -> Self {
+        match segments {
+            [segment] => Self::One([*segment]),
+            _ => Self::Many { list: segments.into(), first: 0 },
         }
-        let list = std::iter::once(&first).chain(more).map(segment).collect();
-        Self::Many { list, first: 0 }
     }
 
     /// Copies a vector of the program.

@@ -6,9 +6,14 @@ use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
-use crate::net::{Address, INT_MAX, MSG_NOSIGNAL, POLLOUT, check_range, read_address};
-use crate::operation::{BufferDemand, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::net::{Address, INT_MAX, MSG_NOSIGNAL, POLLOUT, check_range, read_address, without_buffer};
+
+use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::segments::Segments;
+use crate::selection::MOST_OF_A_BUNDLE;
+
+const BAD_DESCRIPTOR: i32 = -Errno::BADF.raw_os_error();
+const NO_SOCKET: i32 = -Errno::NOTSOCK.raw_os_error();
 
 /// Bytes on their way to a socket.
 ///
@@ -69,14 +74,14 @@ impl Sending {
 #[derive(Debug)]
 pub struct Send {
     sending: Sending,
-    /// With provided buffers, the most to send of them; then nothing but the memory of the program limits it.
+    /// A provided buffer was taken; it stays with the request until the end.
+    has_buffer: bool,
+    /// `len`: the most to send of provided buffers, 0 for no limit.
     limit: u32,
-    /// Sends a bundle, and then the next one until there are no buffers left.
+    /// `IORING_RECVSEND_BUNDLE`: sends provided buffers as long as there are any, several at once.
     bundle: bool,
-    /// Provided buffers were taken; they stay with the request until they are sent.
-    has_buffers: bool,
-    /// They were the last ones.
-    ran_out: bool,
+    /// The bundle that is being sent is the last one.
+    is_last: bool,
 }
 
 impl Send {
@@ -114,52 +119,64 @@ impl Op for Send {
     const TRAITS: Traits = Traits { ioprio: true, buffer_select: true, ..Traits::FILE };
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
-        let known = uapi::IORING_RECVSEND_POLL_FIRST | uapi::IORING_SEND_VECTORIZED;
-        let known = known | uapi::IORING_RECVSEND_BUNDLE;
-        let sending = Self::prepare_sending(sqe, known, INT_MAX)?;
+        let known =
+            uapi::IORING_RECVSEND_POLL_FIRST | uapi::IORING_SEND_VECTORIZED | uapi::IORING_RECVSEND_BUNDLE;
         let bundle = u32::from(sqe.ioprio()) & uapi::IORING_RECVSEND_BUNDLE != 0;
-        Ok(Self { sending, limit: sqe.len(), bundle, has_buffers: false, ran_out: false })
-    }
-
-    fn wants_buffers(&self) -> Option<BufferDemand> {
-        let limit = if self.limit == 0 { INT_MAX } else { self.limit };
-        // Linux takes the buffers whatever becomes of the send.
-        let demand = BufferDemand { limit: u64::from(limit), bundle: self.bundle, at_once: true };
-        (!self.has_buffers && !self.sending.progress.polls_first()).then_some(demand)
+        let mut sending = Self::prepare_sending(sqe, known, INT_MAX)?;
+        if bundle {
+            sending.progress.want_all();
+        }
+        Ok(Self { sending, has_buffer: false, limit: sqe.len(), bundle, is_last: false })
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {
-        self.sending.progress.refused(errno)
+        self.sending.progress.refuse(errno)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        if let Some(buffer) = context.buffer
-            && !self.has_buffers
-        {
-            self.sending.segments = Segments::of_buffers(buffer, context.more_buffers);
-            self.has_buffers = true;
-            self.ran_out = context.buffers_ran_out;
+        if let Some(wait) = self.sending.progress.first_wait(POLLOUT) {
+            return wait;
         }
-        context.buffer_used = self.has_buffers;
-        match self.sending.attempt(context.fd) {
-            Outcome::Done(completion) if is_no_socket(&completion) => {
-                context.buffer_used = false;
-                Outcome::Done(completion)
+        let outcome = match &mut context.provided {
+            Some(group) if !self.has_buffer => {
+                // Of a classic group the whole buffer is sent.
+                let limit = match self.limit {
+                    _ if !group.is_ring() => 0,
+                    0 => INT_MAX,
+                    limit => limit.min(INT_MAX),
+                };
+                let most = if self.bundle { MOST_OF_A_BUNDLE } else { 1 };
+                let bundle = match group.select_bundle(limit, most) {
+                    Ok(bundle) => bundle,
+                    Err(errno) => return Outcome::failed(without_buffer(context.fd, errno)),
+                };
+                self.is_last = bundle.is_last;
+                self.sending.segments = Segments::of(bundle.segments);
+                let length = bundle.length();
+                let outcome = self.sending.attempt(context.fd);
+                // Linux takes the buffers whatever becomes of the send, once it has a socket.
+                if !matches!(outcome, Outcome::Done(Completion { result: BAD_DESCRIPTOR | NO_SOCKET, .. })) {
+                    group.take(length);
+                    self.has_buffer = true;
+                }
+                outcome
             }
-            Outcome::Done(completion) if self.bundle && completion.result > 0 && !self.ran_out => {
-                // The limit was for the first one, and memory of the program's own is sent.
-                self.limit = 0;
-                self.has_buffers = false;
+            _ => self.sending.attempt(context.fd),
+        };
+        match outcome {
+            Outcome::Done(completion) if self.bundle && completion.result > 0 && !self.is_last => {
+                // Without a group there is nothing left, which is sent.
+                self.has_buffer = false;
                 self.sending.segments = Segments::one(0, 0);
+                self.limit = 0;
                 self.sending.progress.start_over();
                 Outcome::More(completion)
             }
-            outcome => outcome,
+            outcome => {
+                // What had to wait is the end of a bundled send.
+                self.is_last |= matches!(outcome, Outcome::WaitFor { .. });
+                outcome
+            }
         }
     }
-}
-
-/// Whether the descriptor was found to be none of a socket, which comes before the buffers.
-fn is_no_socket(completion: &Completion) -> bool {
-    [Errno::NOTSOCK, Errno::BADF].iter().any(|errno| completion.result == -errno.raw_os_error())
 }

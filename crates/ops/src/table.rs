@@ -3,13 +3,10 @@
 use ringer_abi::{Opcode, Sqe};
 use ringer_sys::Errno;
 
-use crate::operation::{BufferDemand, Issue, Op, Outcome, Prepare, Traits, Way};
+use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Way};
 
 /// An operation of any kind, for the length of one attempt.
 pub trait Attempt {
-    /// See [`Op::wants_buffers`].
-    fn wants_buffers(&self) -> Option<BufferDemand>;
-
     /// See [`Op::refuse`].
     fn refuse(&mut self, errno: Errno) -> Outcome;
 
@@ -18,10 +15,6 @@ pub trait Attempt {
 }
 
 impl<T: Op> Attempt for T {
-    fn wants_buffers(&self) -> Option<BufferDemand> {
-        Op::wants_buffers(self)
-    }
-
     fn refuse(&mut self, errno: Errno) -> Outcome {
         Op::refuse(self, errno)
     }
@@ -142,10 +135,6 @@ macro_rules! operations {
         }
 
         impl Attempt for Operation {
-            fn wants_buffers(&self) -> Option<BufferDemand> {
-                match self { $(Self::$opcode(operation) => Op::wants_buffers(operation),)* }
-            }
-
             fn refuse(&mut self, errno: Errno) -> Outcome {
                 match self { $(Self::$opcode(operation) => Op::refuse(operation, errno),)* }
             }

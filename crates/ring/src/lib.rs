@@ -14,11 +14,9 @@
 //! | `memory.rs` | what the protocol needs of memory; below it the pages and the model's heap |
 //! | `shape.rs` | sizes and offsets |
 //! | `shared_ring.rs`, `program_mapping.rs`, `lock.rs` | the engine's ring: its pages, the program's mappings, its locks |
-//! | `buffer_pages.rs` | pages of a ring of provided buffers |
+//! | `program_pages.rs` | other pages that the engine allocates and the program maps |
 //! | `client_ring.rs` | the program's ring over mappings of any io_uring |
 
-#[cfg(not(loom))]
-mod buffer_pages;
 #[cfg(not(loom))]
 mod client_ring;
 mod cq;
@@ -30,6 +28,8 @@ mod orderings;
 mod primitive;
 #[cfg(not(loom))]
 mod program_mapping;
+#[cfg(not(loom))]
+mod program_pages;
 mod shape;
 #[cfg(not(loom))]
 mod shared_ring;
@@ -38,8 +38,6 @@ mod sq;
 mod waiters;
 mod wakeup;
 
-#[cfg(not(loom))]
-pub use buffer_pages::BufferPages;
 #[cfg(not(loom))]
 pub use client_ring::MappedClientRing;
 pub use cq::CqFull;
@@ -53,6 +51,8 @@ pub use memory::HeapMemory;
 pub use memory::{Bases, MappedMemory};
 pub use memory::{Control, Memory, ServingMemory, SharedWord};
 pub use orderings::{Orderings, Production};
+#[cfg(not(loom))]
+pub use program_pages::ProgramPages;
 pub use shape::RingShape;
 #[cfg(not(loom))]
 pub use shared_ring::{Area, SharedPages, SharedRegion, SharedRing};

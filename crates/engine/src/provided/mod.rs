@@ -1,100 +1,55 @@
 //! Provided buffers: groups that requests with `IOSQE_BUFFER_SELECT` take buffers from.
-//!
-//! A group is either classic (handed out by PROVIDE_BUFFERS) or a ring in memory shared with the program. An attempt takes
-//! its buffers first; afterwards they are used up, or put back. Meanwhile other threads may take others.
 
-mod classic;
-mod ring;
-mod selected;
+mod buffer_ring;
+mod selection;
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-use ringer_ops::BufferDemand;
-use ringer_ops::provided_buffers::{ProvideBuffers, RemoveBuffers};
+use ringer_ops::provided_buffers::{MOST_BUFFERS, ProvideBuffers, RemoveBuffers};
+use ringer_ops::{Buffer, Segment};
+use ringer_ring::ProgramPages;
 use ringer_sys::Errno;
 
-use classic::Classic;
-pub(crate) use ring::BufferRing;
-pub(crate) use selected::Selected;
-use selected::{Origin, Taken};
+pub(crate) use buffer_ring::{BufferRing, ENTRY, RingMemory};
+pub(crate) use selection::{Selection, TakenBuffer};
 
 #[derive(Clone, Debug)]
-enum Kind {
-    Classic(Classic),
+enum Group {
+    /// Handed out by PROVIDE_BUFFERS.
+    Classic(VecDeque<(Buffer, u16)>),
+    /// A ring in shared memory (`IORING_REGISTER_PBUF_RING`).
     Ring(BufferRing),
-}
-
-#[derive(Clone, Debug)]
-struct Group {
-    kind: Kind,
-    /// Tells it from a group that had its number before.
-    generation: u32,
 }
 
 /// The buffer groups of one ring.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProvidedBuffers {
-    groups: HashMap<u16, Group>,
-    generations: u32,
+    /// By number, as far as there are any.
+    groups: Vec<Option<Group>>,
+    /// The buffers that the holder of the lock has looked at. Kept, so that a receive allocates nothing.
+    looked_at: Vec<Segment>,
 }
 
 impl ProvidedBuffers {
-    /// Takes buffers of a group. They are [used up](Self::use_up) or [put back](Self::put_back) later.
-    ///
-    /// # Errors
-    /// `ENOBUFS` when the group has none, `EFAULT` when its ring is not readable.
-    pub(crate) fn select(&mut self, group: u16, demand: &BufferDemand) -> Result<Selected, Errno> {
-        let found = self.groups.get_mut(&group).ok_or(Errno::NOBUFS)?;
-        let taken = match &mut found.kind {
-            Kind::Classic(classic) => classic.take(demand)?,
-            Kind::Ring(ring) => ring.take(demand)?,
-        };
-        let generation = found.generation;
-        Ok(Selected { taken, group, generation, at_once: demand.at_once, settled: None })
+    fn group(&mut self, number: u16) -> Option<&mut Group> {
+        self.groups.get_mut(usize::from(number))?.as_mut()
     }
 
-    /// Whether there is such a group.
-    pub(crate) fn has_group(&self, group: u16) -> bool {
-        self.groups.contains_key(&group)
-    }
-
-    /// The buffers are used: `bytes` of them, or all if it is their way. Returns the CQE flags that tell of it.
-    pub(crate) fn use_up(&mut self, selected: &mut Selected, bytes: u64) -> u32 {
-        if let Some(flags) = selected.settled {
-            return flags;
+    fn place(&mut self, number: u16) -> &mut Option<Group> {
+        let number = usize::from(number);
+        if self.groups.len() <= number {
+            self.groups.resize_with(number + 1, || None);
         }
-        let bytes = if selected.at_once { selected.taken.length() } else { bytes };
-        let has_more = match self.origin(selected) {
-            Some(Kind::Ring(ring)) => ring.use_up(&selected.taken, bytes),
-            _ => false,
-        };
-        *selected.settled.insert(selected.cqe_flags(has_more))
+        &mut self.groups[number]
     }
 
-    /// Gives back buffers that were not used. They are the next ones again.
-    pub(crate) fn put_back(&mut self, selected: Selected) {
-        if selected.settled.is_some() {
-            return;
+    fn ring(&mut self, number: u16) -> Result<&mut BufferRing, Errno> {
+        match self.group(number) {
+            None => Err(Errno::NOENT),
+            Some(Group::Classic(_)) => Err(Errno::INVAL),
+            Some(Group::Ring(ring)) => Ok(ring),
         }
-        match self.origin(&selected) {
-            Some(Kind::Classic(classic)) => classic.put_back(&selected.taken),
-            Some(Kind::Ring(ring)) => ring.put_back(&selected.taken, 0),
-            // The group was removed meanwhile.
-            None => {}
-        }
-    }
-
-    /// The group that buffers are of, if it is still there.
-    fn origin(&mut self, selected: &Selected) -> Option<&mut Kind> {
-        self.groups
-            .get_mut(&selected.group)
-            .filter(|group| group.generation == selected.generation)
-            .map(|group| &mut group.kind)
-    }
-
-    fn insert(&mut self, group: u16, kind: Kind) {
-        self.generations = self.generations.wrapping_add(1);
-        self.groups.insert(group, Group { kind, generation: self.generations });
     }
 
     /// Carries out PROVIDE_BUFFERS.
@@ -102,13 +57,19 @@ impl ProvidedBuffers {
     /// # Errors
     /// `EINVAL` when the group is a ring, `EOVERFLOW` when it is full.
     pub(crate) fn provide(&mut self, provide: &ProvideBuffers) -> Result<(), Errno> {
-        if !self.has_group(provide.group) {
-            self.insert(provide.group, Kind::Classic(Classic::default()));
+        let group = self.place(provide.group).get_or_insert_with(|| Group::Classic(VecDeque::new()));
+        let Group::Classic(buffers) = group else { return Err(Errno::INVAL) };
+        let room = (MOST_BUFFERS as usize).saturating_sub(buffers.len());
+        if room == 0 {
+            return Err(Errno::OVERFLOW);
         }
-        match self.groups.get_mut(&provide.group).map(|group| &mut group.kind) {
-            Some(Kind::Classic(classic)) => classic.provide(provide),
-            _ => Err(Errno::INVAL),
+        // What finds no room is left out without an error, as long as something was added.
+        for index in 0..provide.count.min(room as u32) {
+            let address = provide.address.add(u64::from(index) * u64::from(provide.length));
+            let id = provide.first_id.wrapping_add(index as u16);
+            buffers.push_back((Buffer { address, length: provide.length }, id));
         }
+        Ok(())
     }
 
     /// Carries out REMOVE_BUFFERS. Returns how many there were to remove.
@@ -116,54 +77,57 @@ impl ProvidedBuffers {
     /// # Errors
     /// `ENOENT` for an unknown group, `EINVAL` when it is a ring.
     pub(crate) fn remove(&mut self, remove: &RemoveBuffers) -> Result<i32, Errno> {
-        match self.groups.get_mut(&remove.group).map(|group| &mut group.kind) {
+        match self.group(remove.group) {
             None => Err(Errno::NOENT),
-            Some(Kind::Ring(_)) => Err(Errno::INVAL),
-            Some(Kind::Classic(classic)) => Ok(classic.remove(remove.count as usize)),
+            Some(Group::Ring(_)) => Err(Errno::INVAL),
+            Some(Group::Classic(buffers)) => {
+                let count = buffers.len().min(remove.count as usize);
+                buffers.drain(..count);
+                Ok(count as i32)
+            }
         }
     }
 
-    /// Checks that a ring may be registered for a group.
+    /// Whether a ring may be registered as this group.
     ///
     /// # Errors
     /// `EEXIST` when the group has buffers already.
-    pub(crate) fn check_free(&self, group: u16) -> Result<(), Errno> {
-        match self.groups.get(&group).map(|group| &group.kind) {
-            Some(Kind::Ring(_)) => Err(Errno::EXIST),
-            Some(Kind::Classic(classic)) if !classic.is_empty() => Err(Errno::EXIST),
+    pub(crate) fn check_free(&mut self, number: u16) -> Result<(), Errno> {
+        match self.group(number) {
+            Some(Group::Ring(_)) => Err(Errno::EXIST),
+            Some(Group::Classic(buffers)) if !buffers.is_empty() => Err(Errno::EXIST),
             _ => Ok(()),
         }
     }
 
-    /// Registers a ring of buffers.
-    ///
-    /// # Errors
-    /// As [`check_free`](Self::check_free).
-    pub(crate) fn register_ring(&mut self, group: u16, ring: BufferRing) -> Result<(), Errno> {
-        self.check_free(group)?;
-        self.insert(group, Kind::Ring(ring));
-        Ok(())
+    /// Registers a ring of buffers. The group is [free](Self::check_free).
+    pub(crate) fn register_ring(&mut self, number: u16, ring: BufferRing) {
+        *self.place(number) = Some(Group::Ring(ring));
     }
 
     /// Takes a ring of buffers back.
     ///
     /// # Errors
     /// `ENOENT` for an unknown group, `EINVAL` when it is not a ring.
-    pub(crate) fn unregister_ring(&mut self, group: u16) -> Result<(), Errno> {
-        self.ring(group)?;
-        self.groups.remove(&group);
+    pub(crate) fn unregister_ring(&mut self, number: u16) -> Result<(), Errno> {
+        self.ring(number)?;
+        *self.place(number) = None;
         Ok(())
     }
 
-    /// A ring of buffers.
+    /// How far a ring of buffers was consumed.
     ///
     /// # Errors
     /// `ENOENT` for an unknown group, `EINVAL` when it is not a ring.
-    pub(crate) fn ring(&self, group: u16) -> Result<&BufferRing, Errno> {
-        match self.groups.get(&group).map(|group| &group.kind) {
-            None => Err(Errno::NOENT),
-            Some(Kind::Classic(_)) => Err(Errno::INVAL),
-            Some(Kind::Ring(ring)) => Ok(ring),
+    pub(crate) fn ring_head(&mut self, number: u16) -> Result<u32, Errno> {
+        self.ring(number).map(|ring| u32::from(ring.head))
+    }
+
+    /// The pages of a ring that the program is to map.
+    pub(crate) fn pages(&mut self, number: u16) -> Option<Arc<ProgramPages>> {
+        match &self.ring(number).ok()?.memory {
+            RingMemory::Engine(pages) => Some(Arc::clone(pages)),
+            RingMemory::Program(_) => None,
         }
     }
 }

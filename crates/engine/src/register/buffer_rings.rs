@@ -1,48 +1,53 @@
 //! Register calls for rings of provided buffers.
 
+use std::sync::Arc;
+
 use ringer_abi::uapi;
+use ringer_ring::ProgramPages;
 use ringer_sys::{Errno, UserAddress};
 
-use crate::provided::BufferRing;
+use crate::provided::{BufferRing, ENTRY, RingMemory};
 use crate::ring::Ring;
 
 /// The largest buffer ring.
 const MOST_ENTRIES: u32 = 1 << 15;
 const PAGE: u64 = 4096;
-
-const MAPPED: u16 = uapi::io_uring_register_pbuf_ring_flags::IOU_PBUF_RING_MMAP as u16;
+/// `IOU_PBUF_RING_MMAP`: the engine allocates the ring, the program maps it.
+const MMAP: u16 = uapi::io_uring_register_pbuf_ring_flags::IOU_PBUF_RING_MMAP as u16;
+/// `IOU_PBUF_RING_INC`: buffers are used up bit by bit.
 const INCREMENTAL: u16 = uapi::io_uring_register_pbuf_ring_flags::IOU_PBUF_RING_INC as u16;
 
-/// `IORING_REGISTER_PBUF_RING`. Source: `io_uring_register_buf_ring.3`. The program brings the memory, or maps that of the
-/// engine (`IOU_PBUF_RING_MMAP`); then its address means nothing.
+/// `IORING_REGISTER_PBUF_RING`. Source: `io_uring_register_buf_ring.3`.
 ///
 /// # Errors
-/// `EINVAL` for a bad size or address or an unknown flag, `EEXIST` for a group with buffers, `EFAULT`, `ENOMEM`.
+/// `EINVAL` for a bad size, address or flag, `EEXIST` for a group with buffers, `EFAULT`, `ENOMEM`.
 pub(crate) fn register(ring: &Ring, argument: UserAddress, count: u32) -> Result<i32, Errno> {
     let (address, entries, group, flags) = read(argument, count)?;
-    if flags & !(MAPPED | INCREMENTAL) != 0 || !entries.is_power_of_two() || entries > MOST_ENTRIES {
+    if flags & !(MMAP | INCREMENTAL) != 0 || !entries.is_power_of_two() || entries > MOST_ENTRIES {
         return Err(Errno::INVAL);
     }
-    ring.provided.lock().check_free(group)?;
-    let incremental = flags & INCREMENTAL != 0;
-    let buffers = if flags & MAPPED != 0 {
-        BufferRing::allocate(entries as u16, incremental)?
+    let mut provided = ring.provided.lock();
+    provided.check_free(group)?;
+    let bytes = u64::from(entries) * ENTRY;
+    let memory = if flags & MMAP != 0 {
+        RingMemory::Engine(Arc::new(ProgramPages::allocate(bytes as usize)?))
     } else {
-        check_memory(address)?;
-        BufferRing::new(address, entries as u16, incremental)
+        check(address, bytes)?;
+        RingMemory::Program(address)
     };
-    ring.provided.lock().register_ring(group, buffers).map(|()| 0)
+    provided.register_ring(group, BufferRing::new(memory, entries as u16, flags & INCREMENTAL != 0));
+    Ok(0)
 }
 
-/// Checks where the program has its ring.
-fn check_memory(address: UserAddress) -> Result<(), Errno> {
-    if !address.get().is_multiple_of(PAGE) {
-        return Err(Errno::INVAL);
-    }
+/// Checks memory that the program brings. Linux pins its pages; here it must stay mapped.
+fn check(address: UserAddress, bytes: u64) -> Result<(), Errno> {
     if address.is_null() {
         return Err(Errno::FAULT);
     }
-    address.read::<u16>().map(drop)
+    if !address.get().is_multiple_of(PAGE) {
+        return Err(Errno::INVAL);
+    }
+    (0..bytes).step_by(PAGE as usize).try_for_each(|page| address.add(page).read::<u16>().map(drop))
 }
 
 /// `IORING_UNREGISTER_PBUF_RING`.
@@ -71,8 +76,7 @@ pub(crate) fn status(ring: &Ring, argument: UserAddress, count: u32) -> Result<i
         return Err(Errno::INVAL);
     }
     let group = u16::try_from(words[0]).map_err(|_| Errno::NOENT)?;
-    let head = u32::from(ring.provided.lock().ring(group)?.consumed());
-    argument.add(4).write(head)?;
+    argument.add(4).write(ring.provided.lock().ring_head(group)?)?;
     Ok(0)
 }
 

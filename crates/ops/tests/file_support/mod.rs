@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringer_abi::{Opcode, SetupFlags, Sqe};
 use ringer_ops::{
-    Attempt, Buffer, Completion, FileSlot, Issue, Operation, Outcome, Patience, Prepare, Resources,
+    Attempt, Buffer, BufferGroup, Bundle, Completion, FileSlot, Issue, Operation, Outcome, Patience, Prepare,
+    Resources,
 };
 use ringer_sys::{Errno, UserAddress};
 
@@ -132,8 +133,49 @@ pub fn attempt_with(
     buffer: Option<Buffer>,
 ) -> Outcome {
     let mut context = Issue::new(fd, patience, resources);
-    context.buffer = buffer;
+    let mut group = OneBuffer::new(buffer);
+    if buffer.is_some() {
+        context.provided = Some(&mut group);
+    }
     operation.issue(&mut context)
+}
+
+/// A group of provided buffers that has one buffer, or none.
+#[derive(Default)]
+pub struct OneBuffer {
+    pub buffer: Option<Buffer>,
+    pub is_used: bool,
+    bundle: [[u64; 2]; 1],
+}
+
+impl OneBuffer {
+    pub fn new(buffer: Option<Buffer>) -> Self {
+        Self { buffer, ..Self::default() }
+    }
+}
+
+impl BufferGroup for OneBuffer {
+    fn select(&mut self, limit: u64) -> Result<Buffer, Errno> {
+        self.buffer.map(|buffer| buffer.cut(limit)).ok_or(Errno::NOBUFS)
+    }
+
+    fn select_bundle(&mut self, limit: u32, _most: usize) -> Result<Bundle<'_>, Errno> {
+        let buffer = self.select(limit.into())?;
+        self.bundle = [[buffer.address.get(), buffer.length.into()]];
+        Ok(Bundle { segments: &self.bundle, is_cut: false, is_last: true })
+    }
+
+    fn take(&mut self, _bytes: u64) {
+        self.is_used = true;
+    }
+
+    fn begin(&mut self, bytes: u64) {
+        self.take(bytes);
+    }
+
+    fn is_ring(&self) -> bool {
+        true
+    }
 }
 
 /// Prepares and makes one brief attempt.

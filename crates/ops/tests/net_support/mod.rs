@@ -11,7 +11,7 @@ use ringer_abi::{Opcode, Sqe};
 use ringer_ops::{Attempt, Buffer, Completion, Issue, Operation, Outcome, Patience};
 use ringer_sys::{Errno, call};
 
-use crate::file_support::{LIMIT, Registered, address, prepare, result_of, serve, sqe};
+use crate::file_support::{LIMIT, OneBuffer, Registered, address, prepare, result_of, serve, sqe};
 
 pub const POLLIN: u32 = 0x1;
 pub const POLLOUT: u32 = 0x4;
@@ -55,10 +55,13 @@ pub fn read(mut socket: impl Read, count: usize) -> Vec<u8> {
 /// One attempt; also whether it used up the buffer.
 pub fn attempt_buffered(operation: &mut Operation, fd: RawFd, buffer: Option<Buffer>) -> (Outcome, bool) {
     let resources = Registered::default();
+    let mut group = OneBuffer::new(buffer);
     let mut context = Issue::new(fd, Patience::None, &resources);
-    context.buffer = buffer;
+    if buffer.is_some() {
+        context.provided = Some(&mut group);
+    }
     let outcome = operation.issue(&mut context);
-    (outcome, context.buffer_used)
+    (outcome, group.is_used)
 }
 
 /// Waits until the file reports one of these events, or an error or hang-up.

@@ -1,4 +1,4 @@
-//! Pages for a ring of provided buffers that the program maps (`IOU_PBUF_RING_MMAP`).
+//! Pages that the engine allocates and the program maps: rings of provided buffers with `IOU_PBUF_RING_MMAP`.
 
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
@@ -8,25 +8,25 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::program_mapping;
 
-/// Zeroed shared pages. Dropping them unmaps the engine's mapping only.
+/// Zeroed shared pages. Dropping them unmaps the engine's mapping only; the program's stay.
 #[derive(Debug)]
-pub struct BufferPages {
+pub struct ProgramPages {
     base: NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: the pages are reached by their address and guarded copies only, which any thread may make.
-unsafe impl Send for BufferPages {}
+// SAFETY: the pages are only looked at through guarded copies by their address.
+unsafe impl Send for ProgramPages {}
 // SAFETY: as above.
-unsafe impl Sync for BufferPages {}
+unsafe impl Sync for ProgramPages {}
 
-impl BufferPages {
-    /// Maps pages for `bytes` bytes.
+impl ProgramPages {
+    /// Maps as many pages as `bytes` need.
     ///
     /// # Errors
     /// `ENOMEM`, as `mmap.2`.
     pub fn allocate(bytes: usize) -> Result<Self, Errno> {
-        let length = bytes.next_multiple_of(rustix::param::page_size());
+        let length = bytes.checked_next_multiple_of(rustix::param::page_size()).ok_or(Errno::NOMEM)?;
         // SAFETY: a new mapping at an address of the kernel's choice disturbs nobody.
         let base = unsafe {
             rustix::mm::mmap_anonymous(
@@ -36,8 +36,7 @@ impl BufferPages {
                 MapFlags::SHARED,
             )
         }?;
-        let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
-        Ok(Self { base, length })
+        Ok(Self { base: NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?, length })
     }
 
     /// Where the engine has them.
@@ -45,21 +44,21 @@ impl BufferPages {
         self.base.as_ptr() as u64
     }
 
-    /// Maps them for the program, as `mmap.2` of a ring descriptor does. Returns the address.
+    /// Maps them for the program; all of them or none. Returns the address.
     ///
     /// # Errors
-    /// As [`ServingRing::map`](crate::ServingRing::map).
+    /// Those of `mmap.2` for a ring descriptor.
     pub fn map(&self, address: u64, length: usize, protection: u32, flags: u32) -> Result<usize, Errno> {
-        // SAFETY: whole pages of our own shared mapping.
+        // SAFETY: the pages are a shared mapping of our own.
         unsafe {
-            program_mapping::duplicate(self.base, self.length, false, address, length, protection, flags)
+            program_mapping::duplicate(self.base, self.length, true, address, length, protection, flags)
         }
     }
 }
 
-impl Drop for BufferPages {
+impl Drop for ProgramPages {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, which nobody has a reference into.
+        // SAFETY: our own mapping, to which nothing holds a reference.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast::<c_void>(), self.length) };
         debug_assert!(unmapped.is_ok(), "a whole mapping of our own can be unmapped");
     }
