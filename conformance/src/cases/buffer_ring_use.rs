@@ -3,6 +3,7 @@
 use ringer_abi::{Opcode, RegisterOpcode, Sqe, SqeFlags, uapi};
 use ringer_sys::{UserAddress, native};
 
+use super::buffer_ring_shots;
 use super::rw::TEXT;
 use crate::differential::memory::Memory;
 use crate::differential::{Case, Ring, Session, prep};
@@ -32,7 +33,7 @@ fn register(ring: &Ring, argument: Memory, count: u32) -> Result<i32, ringer_sys
     ring.register(RegisterOpcode::PbufRing.number(), argument.addr(), count)
 }
 
-fn unregister(session: &Session, ring: &Ring, group: u16) -> Result<i32, ringer_sys::Errno> {
+pub(super) fn unregister(session: &Session, ring: &Ring, group: u16) -> Result<i32, ringer_sys::Errno> {
     let argument = registration(session, 0, 0, group, 0);
     ring.register(RegisterOpcode::UnregisterPbufRing.number(), argument.addr(), 1)
 }
@@ -90,7 +91,7 @@ impl Buffers {
         session.bytes(format!("{label}: bytes"), &self.memory.bytes());
     }
 
-    fn reset(&self, tail: u16) {
+    pub(super) fn reset(&self, tail: u16) {
         for index in 0..self.entries {
             self.set(index, u64::from(index) * u64::from(self.size), self.size, 100 + index);
         }
@@ -107,7 +108,7 @@ impl Buffers {
 }
 
 /// What PBUF_STATUS says of a group.
-fn head(session: &Session, ring: &Ring, group: u16) -> String {
+pub(super) fn head(session: &Session, ring: &Ring, group: u16) -> String {
     let argument = session.words(&[u64::from(group), 0, 0, 0, 0]);
     match ring.register(RegisterOpcode::PbufStatus.number(), argument.addr(), 1) {
         Ok(result) => format!("{result}, {}", argument.get::<u32>(4)),
@@ -119,8 +120,7 @@ fn head(session: &Session, ring: &Ring, group: u16) -> String {
 pub fn cases() -> Vec<Case> {
     let mut cases = registering();
     cases.extend(consuming());
-    cases.extend(incremental());
-    cases.extend(multishot());
+    cases.extend(buffer_ring_shots::cases());
     cases
 }
 
@@ -497,163 +497,6 @@ fn consuming() -> Vec<Case> {
             session.write_fd(right, b"hello");
             let waitall = buffers.recv(left, 16, MSG_WAITALL | 0x40).with_flags(link).with_user_data(1);
             session.batch_in_order("short", &ring, &[waitall, prep::nop().with_user_data(3)], 2);
-            buffers.look(session, &ring, "then");
-        }),
-    ]
-}
-
-fn incremental() -> Vec<Case> {
-    vec![
-        Case::new("buffer-ring-use/incremental-recv", Opcode::Recv, |session| {
-            let ring = session.ring(8);
-            let (left, right) = session.pair();
-            let buffers = Buffers::new(session, &ring, 3, 4, 16, INCREMENTAL);
-            for (label, text, len) in [
-                ("five", &b"12345"[..], 0),
-                ("five more", b"67890", 5),
-                ("what fits", b"abcdefghijkl", 0),
-                ("the rest", b"", 0),
-                ("limit", b"0123456789", 3),
-                ("all of a buffer", b"xxxxxxxxxx", 40),
-            ] {
-                session.write_fd(right, text);
-                session.one_recorded(label, &ring, buffers.recv(left, len, 0));
-                session.record(label, head(session, &ring, 3));
-            }
-            buffers.look(session, &ring, "then");
-            session.close_kept(right);
-            session.one_recorded("end", &ring, buffers.recv(left, 0, 0));
-            session.one_recorded("end", &ring, buffers.recv(left, 0, 0));
-            buffers.look(session, &ring, "end");
-        }),
-        Case::new("buffer-ring-use/incremental-multishot", Opcode::Recv, |session| {
-            let ring = session.ring(8);
-            let (left, right) = session.pair();
-            let buffers = Buffers::new(session, &ring, 3, 2, 16, INCREMENTAL);
-            ring.push(buffers.recv(left, 0, 0).with_ioprio(MULTISHOT).with_user_data(1));
-            session.outcome("submit", ring.submit());
-            for text in [&b"hello"[..], b" ", b"world and much more"] {
-                session.write_fd(right, text);
-                session.quiet(format!("{} bytes", text.len()), &ring);
-                session.record("head", head(session, &ring, 3));
-            }
-            session.write_fd(right, b"more than there is left");
-            session.quiet("no more buffers", &ring);
-            buffers.look(session, &ring, "then");
-        }),
-        Case::new("buffer-ring-use/incremental-read-multishot", Opcode::ReadMultishot, |session| {
-            let ring = session.ring(8);
-            let (read, write) = session.pipe();
-            let buffers = Buffers::new(session, &ring, 3, 2, 16, INCREMENTAL);
-            let sqe = prep::op(Opcode::ReadMultishot, read).with_off(u64::MAX);
-            ring.push(buffers.select(sqe).with_user_data(1));
-            session.outcome("submit", ring.submit());
-            for text in [&b"hello"[..], b" ", b"world and much more"] {
-                session.write_fd(write, text);
-                session.quiet(format!("{} bytes", text.len()), &ring);
-                session.record("head", head(session, &ring, 3));
-            }
-            session.close_kept(write);
-            session.quiet("end", &ring);
-            buffers.look(session, &ring, "then");
-        }),
-    ]
-}
-
-fn multishot() -> Vec<Case> {
-    vec![
-        Case::new("recv-multishot-use/limits", Opcode::Recv, |session| {
-            for (label, each, total) in [
-                ("none", 0, 0),
-                ("5 each", 5, 0),
-                ("20 in all", 0, 20),
-                ("5 each, 12 in all", 5, 12),
-                ("16 in all", 0, 16),
-                ("40 each", 40, 40),
-                ("negative", 0, u32::MAX),
-            ] {
-                let ring = session.ring(8);
-                let (left, right) = session.pair();
-                let buffers = Buffers::new(session, &ring, 3, 8, 16, 0);
-                let recv = buffers.recv(left, each, 0).with_ioprio(MULTISHOT).with_file_index(total);
-                ring.push(recv.with_user_data(1));
-                session.outcome(format!("{label}: submit"), ring.submit());
-                for text in [&b"0123456789abcdefghi"[..], b"hello", b"twenty-one bytes long"] {
-                    session.write_fd(right, text);
-                    session.quiet(format!("{label}: {}", text.len()), &ring);
-                }
-                buffers.look(session, &ring, label);
-            }
-            let ring = session.ring(8);
-            let (left, right) = session.pair();
-            session.write_fd(right, b"hello");
-            let buffers = Buffers::new(session, &ring, 3, 8, 16, 0);
-            session.one_recorded("total of one shot", &ring, buffers.recv(left, 5, 0).with_file_index(5));
-            let message = session.message((0, 0), (0, 0), (0, 0));
-            let recvmsg = buffers.select(prep::op(Opcode::Recvmsg, left).with_addr(message.addr()));
-            session.one_recorded("of a message", &ring, recvmsg.with_file_index(5));
-            session.one_recorded("of messages", &ring, recvmsg.with_file_index(5).with_ioprio(MULTISHOT));
-        }),
-        Case::new("recvmsg-multishot-use/limits", Opcode::Recvmsg, |session| {
-            for (limit, len) in [(0, 0), (8, 0), (20, 0), (40, 0), (0, 20), (20, 40)] {
-                let ring = session.ring(8);
-                let (left, right) = session.pair_of(rustix::net::SocketType::DGRAM);
-                let buffers = Buffers::new(session, &ring, 3, 4, 32, 0);
-                let vectors = session.vectors(&[(0, limit)]);
-                let message = session.message((0, 0), (vectors.addr(), 1), (0, 0));
-                let sqe = prep::op(Opcode::Recvmsg, left).with_addr(message.addr()).with_len(len);
-                ring.push(buffers.select(sqe).with_ioprio(MULTISHOT).with_user_data(1));
-                session.outcome("submit", ring.submit());
-                for text in [&b"four"[..], b"more than sixteen bytes, truncated"] {
-                    session.write_fd(right, text);
-                    session.quiet(format!("{limit}: {}", text.len()), &ring);
-                }
-                buffers.look(session, &ring, "then");
-            }
-        }),
-        Case::new("recv-multishot-use/ends", Opcode::Recv, |session| {
-            let ring = session.ring(8);
-            let (left, right) = session.pair();
-            let buffers = Buffers::new(session, &ring, 3, 2, 16, 0);
-            let recv = buffers.recv(left, 0, 0).with_ioprio(MULTISHOT).with_user_data(1);
-            session.write_fd(right, b"more bytes than both buffers hold, so that some are left");
-            ring.push(recv);
-            session.outcome("submit", ring.submit());
-            session.cqes("buffers run out", &ring.collect(3));
-            session.record("head", head(session, &ring, 3));
-            buffers.set_tail(4);
-            ring.push(recv.with_user_data(2));
-            session.outcome("submit", ring.submit());
-            session.quiet("again", &ring);
-            session.close_kept(right);
-            session.quiet("closed", &ring);
-            buffers.set_tail(6);
-            session.one_recorded("at the end", &ring, recv.with_user_data(3));
-            let (left, _right) = session.pair();
-            ring.push(recv.with_fd(left).with_user_data(4));
-            session.outcome("submit", ring.submit());
-            session.batch("cancel", &ring, &[prep::cancel(4, 0).with_user_data(5)]);
-            session.quiet("cancelled", &ring);
-            ring.push(recv.with_fd(left).with_user_data(6));
-            session.outcome("submit", ring.submit());
-            session.outcome("unregister", unregister(session, &ring, 3));
-            session.write_fd(_right, b"text");
-            session.quiet("the group is gone", &ring);
-        }),
-        Case::new("recv-multishot-use/datagrams", Opcode::Recv, |session| {
-            let ring = session.ring(8);
-            let (left, right) = session.pair_of(rustix::net::SocketType::DGRAM);
-            let buffers = Buffers::new(session, &ring, 3, 8, 16, 0);
-            for text in [&b"one"[..], b"two", b"three that is too long for it", b"four"] {
-                session.write_fd(right, text);
-            }
-            ring.push(buffers.recv(left, 0, 0).with_ioprio(MULTISHOT).with_user_data(1));
-            session.outcome("submit", ring.submit());
-            session.quiet("there already", &ring);
-            session.write_fd(right, b"later");
-            session.quiet("later", &ring);
-            session.write_fd(right, b"");
-            session.quiet("empty", &ring);
             buffers.look(session, &ring, "then");
         }),
     ]

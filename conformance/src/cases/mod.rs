@@ -4,6 +4,7 @@ use ringer_abi::Opcode;
 
 use crate::differential::Case;
 
+mod buffer_ring_shots;
 mod buffer_ring_use;
 mod buffer_rings;
 mod buffer_selection;

@@ -4,7 +4,7 @@
 //! ring's memory and wait by a process-shared futex. No allocation, no thread-local, no errno.
 //!
 //! Not recursive. A process that dies while it holds a lock leaves it locked: hold them over memory
-//! operations only, with signals blocked.
+//! operations only, while no handler of the program can run.
 //!
 //! The word holds the lock's state and, above it, the number of announced waiters: threads that wait for the guarded
 //! thing to change, not for the lock. Whoever releases the lock learns of them by the very operation that releases it.

@@ -10,16 +10,13 @@ use std::sync::OnceLock;
 use support::{Outcome, compile, ringer, run, skip};
 
 fn program() -> Option<&'static Path> {
-    static PROGRAM: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let program = compile(directory.path(), "handlers", &["-Wno-deprecated-declarations"])?;
-        Some((directory, program))
-    });
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let program = PROGRAM.get_or_init(|| compile(directory, "handlers", &["-Wno-deprecated-declarations"]));
     if program.is_none() {
         skip("there is no C compiler");
     }
-    program.as_ref().map(|(_, path)| path.as_path())
+    program.as_deref()
 }
 
 fn case(name: &str) -> Option<Outcome> {

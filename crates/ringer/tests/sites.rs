@@ -9,8 +9,10 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use support::{compile, ringer, run, skip};
 
+/// Cargo's place for what tests make.
+const DIRECTORY: &str = env!("CARGO_TARGET_TMPDIR");
+
 struct Programs {
-    directory: tempfile::TempDir,
     sites: PathBuf,
     narrow: PathBuf,
     library: PathBuf,
@@ -19,11 +21,11 @@ struct Programs {
 fn programs() -> Option<&'static Programs> {
     static PROGRAMS: OnceLock<Option<Programs>> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(|| {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let sites = compile(directory.path(), "sites", &[])?;
-        let narrow = compile(directory.path(), "sites", &["-DNARROW"])?;
-        let library = compile(directory.path(), "sites", &["-shared", "-fPIC", "-DLIBRARY"])?;
-        Some(Programs { directory, sites, narrow, library })
+        let directory = Path::new(DIRECTORY);
+        let sites = compile(directory, "sites", &[])?;
+        let narrow = compile(directory, "sites", &["-DNARROW"])?;
+        let library = compile(directory, "sites", &["-shared", "-fPIC", "-DLIBRARY"])?;
+        Some(Programs { sites, narrow, library })
     });
     if programs.is_none() {
         skip("there is no C compiler");
@@ -35,7 +37,7 @@ fn programs() -> Option<&'static Programs> {
 #[track_caller]
 fn summary(programs: &Programs, program: &Path, case: &str) -> Value {
     let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let json = programs.directory.path().join(format!("{name}-{case}.json"));
+    let json = Path::new(DIRECTORY).join(format!("{name}-{case}.json"));
     let flags = ["run", "--when", "always", "--block-kernel", "--summary", "--summary-json"];
     let mut command = ringer(flags);
     command.arg(&json).arg("--").arg(program).arg(case).arg(&programs.library);
