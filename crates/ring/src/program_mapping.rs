@@ -20,6 +20,23 @@ const REFUSED: u32 = uapi::MAP_GROWSDOWN | uapi::MAP_HUGETLB;
 /// No program has more address space than this.
 const LARGEST: usize = 1 << 47;
 
+/// Maps new pages of a shared mapping, of which [`duplicate`] can make a second.
+///
+/// # Errors
+/// `ENOMEM`, as `mmap.2`.
+pub(crate) fn allocate(length: usize) -> Result<NonNull<u8>, Errno> {
+    // SAFETY: a new mapping at an address of the kernel's choice disturbs nobody.
+    let base = unsafe {
+        rustix::mm::mmap_anonymous(
+            ptr::null_mut(),
+            length,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+        )
+    }?;
+    NonNull::new(base.cast()).ok_or(Errno::NOMEM)
+}
+
 /// Maps the `bytes` at `start` once more. Arguments and answers as those of `mmap.2` for a ring
 /// descriptor on Linux 6.18, found by trying:
 ///

@@ -1,10 +1,9 @@
 //! Pages that the engine allocates and the program maps: rings of provided buffers with `IOU_PBUF_RING_MMAP`.
 
 use core::ffi::c_void;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::program_mapping;
 
@@ -27,16 +26,7 @@ impl ProgramPages {
     /// `ENOMEM`, as `mmap.2`.
     pub fn allocate(bytes: usize) -> Result<Self, Errno> {
         let length = bytes.checked_next_multiple_of(rustix::param::page_size()).ok_or(Errno::NOMEM)?;
-        // SAFETY: a new mapping at an address of the kernel's choice disturbs nobody.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(
-                ptr::null_mut(),
-                length,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-            )
-        }?;
-        Ok(Self { base: NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?, length })
+        Ok(Self { base: program_mapping::allocate(length)?, length })
     }
 
     /// Where the engine has them.

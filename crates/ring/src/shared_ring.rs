@@ -11,7 +11,7 @@
 //! shared; private ones are replaced by such first.
 
 use core::ffi::c_void;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use core::sync::atomic::{
     AtomicPtr,
     Ordering::{Acquire, Release},
@@ -19,7 +19,7 @@ use core::sync::atomic::{
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, MremapFlags, ProtFlags};
+use rustix::mm::MremapFlags;
 
 use crate::memory::{Bases, Control, MappedMemory, Memory, ServingMemory, SharedWord};
 use crate::orderings::{Orderings, Production};
@@ -109,16 +109,7 @@ unsafe impl Sync for Pages {}
 
 impl Pages {
     fn allocate(length: usize) -> Result<Self, Errno> {
-        // SAFETY: a new mapping at an address of the kernel's choice disturbs nobody.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(
-                ptr::null_mut(),
-                length,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-            )
-        }?;
-        Ok(Self { base: NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?, length })
+        Ok(Self { base: program_mapping::allocate(length)?, length })
     }
 
     /// Splits off what lies behind the first `length` bytes, which are whole pages inside.
