@@ -16,8 +16,8 @@ use linux_raw_sys::general as nr;
 use ringer_sys::Errno;
 use ringer_sys::call::raw_undecoded;
 use ringer_sys::signal::{
-    self, Action, DEFAULT, How, IGNORE, RAISED_BY_INSTRUCTIONS, SA_RESETHAND, SA_SIGINFO, SignalSet,
-    change_mask, set_of,
+    self, Action, DEFAULT, How, IGNORE, OF_THE_C_LIBRARY, RAISED_BY_INSTRUCTIONS, SA_RESETHAND, SA_SIGINFO,
+    SignalSet, change_mask, set_of,
 };
 
 use crate::disposition::{Disposition, call, while_changing};
@@ -33,9 +33,6 @@ static HANDLERS: [Disposition; SIGNALS + 1] = [const { Disposition::new() }; SIG
 
 /// Whether the program ever had a handler.
 static HAD_HANDLER: AtomicBool = AtomicBool::new(false);
-
-/// Signals of the C library itself: cancellation of threads, and setting user and group of all threads.
-const OF_THE_C_LIBRARY: SignalSet = set_of(32) | set_of(33);
 
 /// Whether the program's handler for this signal is put off.
 pub const fn is_deferrable(signal: c_int) -> bool {

@@ -45,6 +45,7 @@ cases! {
     shares_ring_over_fork
     restricts_over_fork
     keeps_record_locks
+    changes_user
 }
 
 #[test]

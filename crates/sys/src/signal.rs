@@ -62,6 +62,10 @@ pub struct Action {
 pub const RAISED_BY_INSTRUCTIONS: SignalSet =
     set_of(SIGSEGV) | set_of(SIGBUS) | set_of(SIGSYS) | set_of(SIGTRAP) | set_of(SIGILL) | set_of(SIGFPE);
 
+/// The signals of the C library itself: cancellation of threads, and the change of user or group, which every thread
+/// makes for itself (`nptl.7`). The library waits until all threads have answered, those of the engine too.
+pub const OF_THE_C_LIBRARY: SignalSet = set_of(32) | set_of(33);
+
 impl Action {
     /// An action.
     pub const fn new(handler: usize, flags: u64, mask: SignalSet) -> Self {

@@ -23,8 +23,8 @@ pub fn forget_all() {
     ALIVE.store(0, Ordering::Relaxed);
 }
 
-/// Starts a thread of the engine. It blocks all signals but those that an instruction raises:
-/// the program's handlers run on the program's threads.
+/// Starts a thread of the engine. It blocks all signals but those that an instruction raises and those of the C
+/// library: the program's handlers run on the program's threads, and `setuid` and its like wait for every thread.
 ///
 /// # Errors
 /// `EAGAIN` when no thread can be made.
@@ -35,7 +35,7 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), rus
         body();
         ALIVE.fetch_sub(1, Ordering::Relaxed);
     };
-    let before = exchange_signal_mask(!signal::RAISED_BY_INSTRUCTIONS);
+    let before = exchange_signal_mask(!(signal::RAISED_BY_INSTRUCTIONS | signal::OF_THE_C_LIBRARY));
     let result = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body);
     exchange_signal_mask(before);
     result.map(drop).map_err(|_| rustix::io::Errno::AGAIN)

@@ -611,6 +611,28 @@ static int keeps_record_locks(void)
 	return 0;
 }
 
+static void *nothing(void *argument)
+{
+	return argument;
+}
+
+// The C library waits until every thread has changed its user: those of the engine, too. (It makes its signal for
+// that arrive in the first thread of a process itself, whatever is blocked. So that one is ours.)
+static int changes_user(void)
+{
+	pthread_t first;
+	CHECK(pthread_create(&first, NULL, nothing, NULL) == 0 && pthread_join(first, NULL) == 0);
+	struct queue rings = queue();
+	int fd = memfd_create("file", 0);
+	CHECK(fd >= 0);
+	add(&rings, 3, fd, NULL, 0);
+	rings.sqes[1] = 1 << 4; // IOSQE_ASYNC: a worker, which stays a while
+	CHECK(inline_call(ENTER, rings.fd, 1, 1, 1, 0, 0) == 1 && reap(&rings) == 0);
+	for (int round = 0; round < 3; round++)
+		CHECK(setreuid(-1, -1) == 0 && setregid(-1, -1) == 0);
+	return 0;
+}
+
 static int refused(void)
 {
 	struct params params;
@@ -644,6 +666,7 @@ int main(int count, char **arguments)
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
+		{ "changes_user", changes_user },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);
