@@ -1,6 +1,6 @@
 //! ASYNC_CANCEL.
 
-use ringer_abi::{Opcode, RegisterOpcode, Sqe, SqeFlags, uapi};
+use ringer_abi::{Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags, uapi};
 
 use crate::differential::exemplar::{Exemplar, FdRole, Field, Good};
 use crate::differential::{Case, Ring, Session, prep};
@@ -275,5 +275,36 @@ fn by_kind() -> Vec<Case> {
             session.write_fd(write, b"x");
             session.cqes("released", &ring.collect(3));
         }),
+        Case::new("async-cancel/order", Opcode::AsyncCancel, |session| {
+            for setup in [SetupFlags::empty(), SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN] {
+                for (label, target) in targets(session) {
+                    let ring = session.ring_with(8, setup);
+                    ring.push_all(&[target.with_user_data(1), target.with_user_data(2)]);
+                    session.outcome(format!("{setup:?} {label}: arm"), ring.submit());
+                    let sqes = [
+                        prep::nop().with_user_data(10),
+                        prep::cancel(1, 0).with_user_data(11),
+                        prep::cancel(2, 0).with_user_data(12),
+                        prep::nop().with_user_data(13),
+                    ];
+                    session.batch_in_order(format!("{setup:?} {label}"), &ring, &sqes, 6);
+                }
+            }
+        }),
+    ]
+}
+
+/// Requests that wait in different ways.
+fn targets(session: &Session) -> Vec<(&'static str, Sqe)> {
+    let (read, _write) = session.pipe();
+    let (buffer, forever) = (session.memory(8), session.timespec(100, 0));
+    let word = session.words(&[0]);
+    vec![
+        ("poll", prep::poll(read, 1)),
+        ("multishot poll", prep::poll(read, 1).with_len(1)),
+        ("read", prep::read(read, buffer.addr(), 8, 0)),
+        ("read on a worker", prep::read(read, buffer.addr(), 8, 0).with_flags(SqeFlags::ASYNC)),
+        ("timeout", prep::timeout(forever.addr(), 0, 0)),
+        ("futex", prep::op(Opcode::FutexWait, 2).with_addr(word.addr()).with_addr3(u64::from(u32::MAX))),
     ]
 }

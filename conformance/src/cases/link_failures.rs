@@ -87,6 +87,30 @@ const FAILING: &[(&str, Opcode, Failing)] = &[
     ("socket-command", Opcode::UringCmd, |session| {
         prep::op(Opcode::UringCmd, session.tcp_socket()).with_off(77)
     }),
+    ("fsync-closed", Opcode::Fsync, |session| on_closed(session, Opcode::Fsync)),
+    ("sync-file-range-closed", Opcode::SyncFileRange, |session| on_closed(session, Opcode::SyncFileRange)),
+    ("fallocate-closed", Opcode::Fallocate, |session| on_closed(session, Opcode::Fallocate).with_addr(8)),
+    ("fallocate-of-directory", Opcode::Fallocate, |session| {
+        prep::op(Opcode::Fallocate, session.directory_fd()).with_addr(8)
+    }),
+    ("ftruncate-closed", Opcode::Ftruncate, |session| on_closed(session, Opcode::Ftruncate).with_off(8)),
+    ("ftruncate-of-directory", Opcode::Ftruncate, |session| {
+        prep::op(Opcode::Ftruncate, session.directory_fd()).with_off(8)
+    }),
+    ("fadvise-closed", Opcode::Fadvise, |session| on_closed(session, Opcode::Fadvise)),
+    ("fsetxattr-closed", Opcode::Fsetxattr, |session| {
+        attribute(session, Opcode::Fsetxattr).with_fd(session.closed_fd())
+    }),
+    ("fgetxattr-closed", Opcode::Fgetxattr, |session| {
+        attribute(session, Opcode::Fgetxattr).with_fd(session.closed_fd())
+    }),
+    ("shutdown-closed", Opcode::Shutdown, |session| on_closed(session, Opcode::Shutdown)),
+    ("unlinkat-in-closed", Opcode::Unlinkat, |session| {
+        missing(session, Opcode::Unlinkat).with_fd(session.closed_fd())
+    }),
+    ("statx-in-closed", Opcode::Statx, |session| {
+        missing(session, Opcode::Statx).with_fd(session.closed_fd()).with_off(session.memory(256).addr())
+    }),
     ("poll-add-closed", Opcode::PollAdd, |session| prep::poll(session.closed_fd(), 1)),
 ];
 
@@ -94,6 +118,10 @@ const AT_FDCWD: i32 = -100;
 
 fn on_pipe(session: &Session, opcode: Opcode) -> Sqe {
     prep::op(opcode, session.pipe().0)
+}
+
+fn on_closed(session: &Session, opcode: Opcode) -> Sqe {
+    prep::op(opcode, session.closed_fd())
 }
 
 fn missing(session: &Session, opcode: Opcode) -> Sqe {

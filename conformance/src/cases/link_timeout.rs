@@ -1,6 +1,6 @@
 //! LINK_TIMEOUT: a limit on the request before it in the chain.
 
-use ringer_abi::{Opcode, Sqe, SqeFlags, uapi};
+use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 
 use crate::differential::{Case, Ring, Session, prep};
 
@@ -80,6 +80,31 @@ fn shapes() -> Vec<Case> {
             session.batch("fails", &ring, &[failing, limit(session, 5000)]);
             let chain = [failing, limit(session, 5000).with_flags(LINK), nop(3)];
             session.batch("fails, with a tail", &ring, &chain);
+        }),
+        Case::new("link-timeout/order", Opcode::LinkTimeout, |session| {
+            const LINK: SqeFlags = SqeFlags::IO_LINK;
+            for setup in [SetupFlags::empty(), SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN] {
+                let long = limit(session, 60_000);
+                let ring = session.ring_with(8, setup);
+                let sqes = [nop(1).with_flags(LINK), long.with_user_data(2).with_flags(LINK), nop(3), nop(4)];
+                session.batch_in_order(format!("{setup:?} done at once"), &ring, &sqes, 4);
+                for (label, limit) in [("long", long), ("short", limit(session, 20))] {
+                    let (poll, write) = pending(session);
+                    let sqes = [
+                        poll.with_user_data(1).with_flags(LINK),
+                        limit.with_user_data(2).with_flags(LINK),
+                        nop(3),
+                        nop(4),
+                    ];
+                    ring.push_all(&sqes);
+                    session.outcome(format!("{setup:?} {label}: submit"), ring.submit());
+                    session.cqes_in_order(format!("{setup:?} {label}: at once"), &ring.collect(1));
+                    if label == "long" {
+                        session.write_fd(write, b"x");
+                    }
+                    session.cqes_in_order(format!("{setup:?} {label}"), &ring.collect(3));
+                }
+            }
         }),
         Case::new("link-timeout/alone", Opcode::LinkTimeout, |session| {
             let ring = session.ring(8);
@@ -234,6 +259,39 @@ fn fields() -> Vec<Case> {
             variant(session, "addr3", |_, sqe| sqe.with_addr3(1));
             variant(session, "pad2", |_, sqe| sqe.with_pad2(1));
             variant(session, "fd", |_, sqe| sqe.with_fd(0));
+        }),
+        Case::new("link-timeout/order", Opcode::LinkTimeout, |session| {
+            const LINK: SqeFlags = SqeFlags::IO_LINK;
+            for setup in [SetupFlags::empty(), SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN] {
+                let long = limit(session, 60_000);
+                let ring = session.ring_with(8, setup);
+                let sqes = [nop(1).with_flags(LINK), long.with_user_data(2).with_flags(LINK), nop(3), nop(4)];
+                session.batch_in_order(format!("{setup:?} done at once"), &ring, &sqes, 4);
+                for (label, limit) in [("long", long), ("short", limit(session, 20))] {
+                    let (poll, write) = pending(session);
+                    let sqes = [
+                        poll.with_user_data(1).with_flags(LINK),
+                        limit.with_user_data(2).with_flags(LINK),
+                        nop(3),
+                        nop(4),
+                    ];
+                    ring.push_all(&sqes);
+                    session.outcome(format!("{setup:?} {label}: submit"), ring.submit());
+                    session.cqes_in_order(format!("{setup:?} {label}: at once"), &ring.collect(1));
+                    if label == "long" {
+                        session.write_fd(write, b"x");
+                    }
+                    session.cqes_in_order(format!("{setup:?} {label}"), &ring.collect(3));
+                }
+            }
+        }),
+        Case::new("link-timeout/alone", Opcode::LinkTimeout, |session| {
+            let ring = session.ring(8);
+            let good = limit(session, 1000);
+            session.one_recorded("good", &ring, good);
+            session.one_recorded("bad time", &ring, good.with_addr(session.bad_address()));
+            session.one_recorded("null time", &ring, good.with_addr(0));
+            session.one_recorded("off", &ring, good.with_off(1).with_addr(0));
         }),
         Case::new("link-timeout/op-flag-bits", Opcode::LinkTimeout, |session| {
             for bit in 0..32 {

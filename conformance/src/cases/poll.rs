@@ -95,6 +95,22 @@ fn one_shot() -> Vec<Case> {
                 session.fresh();
             }
         }),
+        Case::new("poll-add/end-of-one-half", Opcode::PollAdd, |session| {
+            let all = [0, POLLIN, POLLPRI, POLLOUT, POLLIN | POLLOUT, POLLRDHUP];
+            for shut in [rustix::net::Shutdown::Read, rustix::net::Shutdown::Write] {
+                for events in all {
+                    let ring = session.ring(4);
+                    let (left, right) = session.pair();
+                    session.with_kept(left, |fd| rustix::net::shutdown(fd, shut).expect("it is connected"));
+                    for (label, fd) in [("here", left), ("at the peer", right)] {
+                        ring.push(prep::poll(fd, events).with_user_data(1));
+                        let _ = ring.submit();
+                        session.cqes(format!("{shut:?} {label}: {events:#x}"), &ring.reap_all());
+                    }
+                }
+                session.fresh();
+            }
+        }),
         Case::new("poll-add/becomes-ready", Opcode::PollAdd, |session| {
             let ring = session.ring(8);
             for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {

@@ -150,6 +150,11 @@ pub fn cases() -> Vec<Case> {
                 ("no group", |_, sqe| sqe.with_buf_index(5)),
                 ("personality", |_, sqe| sqe.with_personality(1)),
                 ("ioprio", |_, sqe| sqe.with_ioprio(1)),
+                ("real-time", |_, sqe| sqe.with_ioprio(0x2000)),
+                ("best effort", |_, sqe| sqe.with_ioprio(0x4000)),
+                ("unknown op_flags", |_, sqe| sqe.with_op_flags(0x800_0000)),
+                ("unknown op_flags and no group", |_, sqe| sqe.with_op_flags(0x800_0000).with_buf_index(5)),
+                ("of the file position", |_, sqe| sqe.with_off(u64::MAX)),
                 ("skip", |_, sqe| sqe.with_flags(SELECT | SqeFlags::CQE_SKIP_SUCCESS)),
             ] {
                 let ring = session.ring(8);

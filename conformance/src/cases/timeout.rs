@@ -230,6 +230,36 @@ fn counts() -> Vec<Case> {
             ];
             session.batch_of("one batch", &ring, &sqes, 4);
         }),
+        Case::new("timeout/count-of-one-that-is-cancelled", Opcode::Timeout, |session| {
+            let ring = session.ring(8);
+            let forever = session.timespec(FOREVER, 0);
+            ring.push(prep::timeout(forever.addr(), 3, 0).with_user_data(8));
+            ring.push(prep::timeout(forever.addr(), 0, 0).with_user_data(9));
+            session.outcome("arm", ring.submit());
+            session.batch_of("cancel", &ring, &[prep::cancel(9, 0).with_user_data(1)], 2);
+            session.batch_of("nop", &ring, &[prep::nop().with_user_data(2)], 2);
+        }),
+        Case::new("timeout/count-of-one-that-repeats", Opcode::Timeout, |session| {
+            let ring = session.ring(8);
+            let (forever, moment) = (session.timespec(FOREVER, 0), session.timespec(0, 1_000_000));
+            ring.push(prep::timeout(forever.addr(), 2, 0).with_user_data(8));
+            ring.push(prep::timeout(moment.addr(), 3, MULTISHOT).with_user_data(9));
+            session.outcome("arm", ring.submit());
+            session.cqes_in_order("expiries", &ring.collect(3));
+            session.batch_of("nop", &ring, &[prep::nop().with_user_data(1)], 1);
+            session.batch_of("another", &ring, &[prep::nop().with_user_data(2)], 2);
+        }),
+        Case::new("timeout/count-of-a-link-timeout", Opcode::Timeout, |session| {
+            let ring = session.ring(8);
+            let (forever, moment) = (session.timespec(FOREVER, 0), session.timespec(0, 1_000_000));
+            let (read, _write) = session.pipe();
+            ring.push(prep::timeout(forever.addr(), 3, 0).with_user_data(8));
+            ring.push(prep::poll(read, 1).with_user_data(1).with_flags(SqeFlags::IO_LINK));
+            ring.push(prep::link_timeout(moment.addr(), 0).with_user_data(2));
+            session.outcome("arm", ring.submit());
+            session.cqes_in_order("the limit", &ring.collect(2));
+            session.batch_of("nop", &ring, &[prep::nop().with_user_data(3)], 2);
+        }),
         Case::new("timeout/count-that-expires", Opcode::Timeout, |session| {
             let ring = session.ring(8);
             let moment = session.timespec(0, 10_000_000);

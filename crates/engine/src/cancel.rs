@@ -109,7 +109,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Cancels one pending request.
+    /// Cancels one pending request. What it tells of that comes after the completion of the request that is being run.
     ///
     /// # Errors
     /// `ENOENT` when it is not pending any more, `EALREADY` when a thread runs it.
@@ -124,7 +124,10 @@ impl Turn<'_> {
         let request = {
             let mut inflight = self.ring.inflight.lock();
             match inflight.stage(id) {
-                None | Some(Stage::Device(_)) => return Err(Errno::NOENT),
+                None | Some(Stage::Device(_) | Stage::Cancelled { waited_for_file: false }) => {
+                    return Err(Errno::NOENT);
+                }
+                Some(Stage::Cancelled { waited_for_file: true }) => return Ok(()),
                 Some(Stage::Running { cancelled, .. }) => {
                     *cancelled = true;
                     return Err(Errno::ALREADY);
@@ -133,11 +136,12 @@ impl Turn<'_> {
                 Some(_) => {}
             }
             inflight.counted.retain(|(_, counted)| *counted != id);
-            inflight.take(id)
+            inflight.take_to_cancel(id)
         };
-        let Some(request) = request else { return Err(Errno::NOENT) };
-        let next = self.complete_cancelled(*request);
-        self.ready.extend(next.map(Box::new));
+        let Some(mut request) = request else { return Err(Errno::NOENT) };
+        // Whoever cancels is heard first, as in the kernel, where the end of the other is task work.
+        request.is_cancelled = true;
+        self.put_off(request);
         Ok(())
     }
 

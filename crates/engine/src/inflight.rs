@@ -43,6 +43,8 @@ pub(crate) enum Stage {
     Asleep { request: Box<Request>, sleep: Arc<FutexSleep> },
     /// A thread runs it. What happens meanwhile is noted here.
     Running { cancelled: bool, reported: bool },
+    /// It was cancelled and has not told so yet. One that waited for its file can be cancelled again.
+    Cancelled { waited_for_file: bool },
 }
 
 #[derive(Debug)]
@@ -139,6 +141,9 @@ impl Inflight {
     /// The slot passes on to another request of the same chain, or the request's `user_data` changes.
     pub(crate) fn pass_on(&mut self, id: RequestId, request: &Request) {
         self.rename(id, request);
+        if let Some(stage @ Stage::Cancelled { .. }) = self.stage(id) {
+            *stage = Stage::Running { cancelled: false, reported: false };
+        }
     }
 
     fn rename(&mut self, id: RequestId, request: &Request) {
@@ -204,11 +209,21 @@ impl Inflight {
                 }
                 Some(request)
             }
-            stage @ (Stage::Running { .. } | Stage::Device(_)) => {
+            stage @ (Stage::Running { .. } | Stage::Cancelled { .. } | Stage::Device(_)) => {
                 slot.stage = Some(stage);
                 None
             }
         }
+    }
+
+    /// Takes a request out to cancel it. `None` if it is not pending, or runs.
+    pub(crate) fn take_to_cancel(&mut self, id: RequestId) -> Option<Box<Request>> {
+        let waited_for_file = matches!(self.stage(id), Some(Stage::Armed(_)));
+        let request = self.take(id)?;
+        if let Some(stage) = self.stage(id) {
+            *stage = Stage::Cancelled { waited_for_file };
+        }
+        Some(request)
     }
 
     /// Takes a request that a device carried out.
@@ -232,7 +247,7 @@ impl Inflight {
         match self.stage(id)? {
             Stage::Armed(request) | Stage::Queued(request) | Stage::Device(request) => Some(request),
             Stage::Timer { request, .. } | Stage::Asleep { request, .. } => Some(request),
-            Stage::Running { .. } => None,
+            Stage::Running { .. } | Stage::Cancelled { .. } => None,
         }
     }
 
@@ -263,7 +278,7 @@ impl Inflight {
         pending.filter_map(|stage| match stage {
             Stage::Armed(request) | Stage::Queued(request) | Stage::Device(request) => Some(request),
             Stage::Timer { request, .. } | Stage::Asleep { request, .. } => Some(request),
-            Stage::Running { .. } => None,
+            Stage::Running { .. } | Stage::Cancelled { .. } => None,
         })
     }
 

@@ -57,26 +57,23 @@ impl Turn<'_> {
 
     /// The limited request was done before its limit was armed. In the kernel one without any time still expires in
     /// between, and finds nothing to cancel.
-    pub(crate) fn finish_unarmed_limit(&mut self, limit: &Request) {
-        let errno = match &limit.operation {
+    pub(crate) fn end_of_unarmed_limit(&self, limit: &Request) -> Errno {
+        match &limit.operation {
             Operation::LinkTimeout(operation)
                 if self.place == Place::Submitter && is_due(&operation.expiry) =>
             {
                 Errno::NOENT
             }
             _ => Errno::CANCELED,
-        };
-        self.count(limit.opcode, Served::Engine);
-        if !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS) {
-            self.post(Cqe::new(limit.user_data, -errno.raw_os_error(), 0));
         }
     }
 
-    fn finish_limit(&mut self, limit: &Request, result: i32) {
+    /// Posts the end of a limit.
+    pub(crate) fn finish_limit(&mut self, limit: &Request, result: i32) {
         self.count(limit.opcode, Served::Engine);
         // Neither expiry nor cancellation is a failure of the limit itself.
         if !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS) {
-            self.post_uncounted(Cqe::new(limit.user_data, result, 0));
+            self.post(Cqe::new(limit.user_data, result, 0));
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn send_without_ring(argument: UserAddress, count: u32) -> Result<i32
     if sqe.flags() != SqeFlags::empty() || sqe.opcode() != Opcode::MsgRing.number() {
         return Err(Errno::INVAL);
     }
-    let message = MsgRing::prepare(&sqe, &Prepare { setup: SetupFlags::empty() })?;
+    let message = MsgRing::prepare(&sqe, &Prepare { setup: SetupFlags::empty(), limits_request: false })?;
     if !MsgRing::is_data(&sqe) {
         return Err(Errno::INVAL);
     }

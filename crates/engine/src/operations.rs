@@ -18,7 +18,7 @@ impl Turn<'_> {
         let result = match &mut request.operation {
             Operation::Nop(nop) => {
                 nop.is_put_off = false;
-                self.put_off(request);
+                self.put_off(Box::new(request));
                 return None;
             }
             Operation::Timeout(_) => return self.start_timeout(request),

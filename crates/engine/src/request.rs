@@ -46,6 +46,8 @@ pub(crate) struct Request {
     pub(crate) drains: bool,
     /// Its SQE was refused while it was part of a chain: this is its result, and the chain's failure.
     pub(crate) early_result: Option<i32>,
+    /// It was cancelled, and tells so as the next thing it does.
+    pub(crate) is_cancelled: bool,
     pub(crate) served: Served,
 }
 
@@ -151,6 +153,7 @@ impl Request {
             captured: false,
             drains: false,
             early_result: None,
+            is_cancelled: false,
             served: Served::Inline,
         }
     }

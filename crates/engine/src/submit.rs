@@ -60,7 +60,9 @@ struct Batch<'a> {
 impl Batch<'_> {
     /// Takes one SQE. Returns false if it was refused and is not followed by more of its chain.
     fn accept(&mut self, sqe: &Sqe) -> bool {
-        let context = Prepare { setup: self.turn.ring.setup };
+        let limits_request =
+            self.chain.last().is_some_and(|last| last.opcode != Opcode::LinkTimeout.number());
+        let context = Prepare { setup: self.turn.ring.setup, limits_request };
         let checked = self.check(sqe);
         let prepared = match checked {
             Ok((row, None)) if self.stands_alone(sqe) => match self.turn.start(sqe, &context, row) {
@@ -125,13 +127,6 @@ impl Batch<'_> {
             0 => None,
             id => Some(self.turn.ring.registrations.lock().personality(id).ok_or(Errno::INVAL)?),
         };
-        if row.opcode == Opcode::LinkTimeout {
-            let limits_something =
-                self.chain.last().is_some_and(|last| last.opcode != Opcode::LinkTimeout.number());
-            if !limits_something {
-                return Err(Errno::INVAL);
-            }
-        }
         Ok((row, personality))
     }
 

@@ -70,6 +70,7 @@ impl Turn<'_> {
                 Some(target) => {
                     self.fire_limit(&request, target);
                     self.ring.inflight.lock().release(id);
+                    self.run_ready();
                 }
                 None => self.fire_timeout(request),
             }
@@ -85,7 +86,6 @@ impl Turn<'_> {
         }
         let expired = Completion::error(Errno::TIME);
         let next = if again && self.has_room_for_completion() {
-            self.ring.completions.count_timeout();
             self.post_more(&request, &expired);
             self.start_timeout(request)
         } else {

@@ -50,6 +50,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) transfers: Vec<Transfer>,
     /// What chains go on with after the submission is through, as task work does in the kernel.
     later: VecDeque<Later>,
+    /// The submission is through, and what was put off runs.
+    is_task_work: bool,
     /// CQEs that are posted together: the completion lock is taken once for all.
     unpublished: ArrayVec<Cqe, UNPUBLISHED>,
     /// How many of them timeouts with a count look at.
@@ -73,6 +75,7 @@ impl<'a> Turn<'a> {
             punts: Vec::new(),
             transfers: Vec::new(),
             later: VecDeque::new(),
+            is_task_work: false,
             unpublished: ArrayVec::new(),
             counted: 0,
             posted: false,
@@ -126,31 +129,28 @@ impl<'a> Turn<'a> {
     }
 
     /// Runs a request once the submission is through.
-    pub(crate) fn put_off(&mut self, mut request: Request) {
+    pub(crate) fn put_off(&mut self, mut request: Box<Request>) {
         // Pending until then: a drain waits for it.
         if request.slot.is_none() {
             request.slot = Some(self.ring.inflight.lock().reserve(&request));
         }
         if self.place == Place::Submitter {
-            self.later.push_back(Later::Task(Box::new(request)));
+            self.later.push_back(Later::Run(request));
         } else {
-            self.ready.push_back(Box::new(request));
+            self.ready.push_back(request);
         }
     }
 
-    /// Goes on with what was put off.
+    /// Goes on with what was put off: the kernel's task work. Where the submitter asks for completions, it has to ask for
+    /// these.
     fn run_later(&mut self) {
+        self.publish();
+        self.is_task_work = true;
         while let Some(later) = self.later.pop_front() {
             match later {
                 Later::Cancel(broken) => self.cancel_broken(broken),
                 Later::Run(request) => self.run(*request),
-                Later::Task(request) => {
-                    self.publish();
-                    // Where the submitter asks for completions, it has to ask for this one.
-                    let mut turn = Turn::new(self.ring, Place::Reactor);
-                    turn.run(*request);
-                    turn.finish();
-                }
+                Later::Limit(limit, errno) => self.finish_limit(&limit, -errno.raw_os_error()),
             }
             self.run_ready();
             self.publish();
@@ -161,6 +161,9 @@ impl<'a> Turn<'a> {
     fn step(&mut self, mut request: Request) -> Option<Request> {
         if let Some(result) = request.early_result {
             return self.complete(request, Completion::new(result));
+        }
+        if request.is_cancelled {
+            return self.complete_cancelled(request);
         }
         if self.place == Place::Submitter
             && request.flags.contains(SqeFlags::ASYNC)
@@ -230,7 +233,17 @@ impl<'a> Turn<'a> {
     /// Posts one of several results.
     pub(crate) fn post_more(&mut self, request: &Request, completion: &Completion) {
         let more = completion.with_flags(CqeFlags::MORE.bits());
-        self.post(cqe_of(request.user_data, &more, request.held.extra));
+        let cqe = cqe_of(request.user_data, &more, request.held.extra);
+        match request.operation {
+            Operation::Timeout(_) => self.post_expiry(cqe),
+            _ => self.post(cqe),
+        }
+    }
+
+    /// Posts that a timeout expired, which other timeouts do not count.
+    fn post_expiry(&mut self, cqe: Cqe) {
+        self.ring.completions.count_timeout();
+        self.post_uncounted(cqe);
     }
 
     /// Posts a CQE in this turn.
@@ -253,7 +266,8 @@ impl<'a> Turn<'a> {
     /// Puts the CQEs of this turn so far into the CQ.
     pub(crate) fn publish(&mut self) {
         while !self.unpublished.is_empty() {
-            let waiters = self.ring.post(&self.unpublished, self.place != Place::Submitter);
+            let waiters =
+                self.ring.post(&self.unpublished, self.is_task_work || self.place != Place::Submitter);
             self.waiters = self.waiters.max(waiters);
             self.unpublished.clear();
             self.posted = true;
@@ -280,16 +294,13 @@ impl<'a> Turn<'a> {
         // A request that was cancelled may have taken a buffer.
         let completion = completion.with_flags(request.held.taken.take_flags());
         self.park(&mut request);
-        if let Some(limit) = request.link_timeout.take() {
-            self.drop_limit(limit);
-        }
         self.count(request.opcode, request.served);
         let skip = request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
         if !skip || completion.fails_link {
             let cqe = cqe_of(request.user_data, &completion, request.held.extra);
-            if matches!(request.operation, Operation::Timeout(_)) {
-                self.ring.completions.count_timeout();
-                self.post_uncounted(cqe)
+            // A timeout that is cancelled counts as any request does.
+            if matches!(request.operation, Operation::Timeout(_)) && cqe.res != CANCELED {
+                self.post_expiry(cqe)
             } else {
                 self.post(cqe)
             }
@@ -297,13 +308,21 @@ impl<'a> Turn<'a> {
         if request.held.is_tagged() {
             self.publish();
         }
+        if let Some(limit) = request.link_timeout.take() {
+            self.drop_limit(limit);
+        }
         let mut next = request.next.take();
         // A LINK_TIMEOUT that was not armed yet limits nothing any more.
         if next.as_ref().is_some_and(|next| matches!(next.operation, Operation::LinkTimeout(_)))
             && let Some(mut limit) = next.take()
         {
             next = limit.next.take();
-            self.finish_unarmed_limit(&limit);
+            let errno = self.end_of_unarmed_limit(&limit);
+            if self.place == Place::Submitter {
+                self.later.push_back(Later::Limit(limit, errno));
+            } else {
+                self.finish_limit(&limit, -errno.raw_os_error());
+            }
         }
         let slot = request.slot.take();
         let drains = request.drains;
@@ -369,11 +388,12 @@ impl<'a> Turn<'a> {
     fn post_cancelled(&mut self, request: &Request, silently: bool) {
         self.count(request.opcode, Served::Engine);
         if !silently {
-            let result = -Errno::CANCELED.raw_os_error();
-            self.post(Cqe::new(request.user_data, request.early_result.unwrap_or(result), 0));
+            self.post(Cqe::new(request.user_data, request.early_result.unwrap_or(CANCELED), 0));
         }
     }
 }
+
+const CANCELED: i32 = -Errno::CANCELED.raw_os_error();
 
 pub(crate) fn cqe_of(user_data: u64, completion: &Completion, extra: [u64; 2]) -> Cqe {
     Cqe { user_data, res: completion.result, flags: completion.flags, extra }
@@ -382,7 +402,8 @@ pub(crate) fn cqe_of(user_data: u64, completion: &Completion, extra: [u64; 2]) -
 /// How a chain goes on.
 enum Later {
     Run(Box<Request>),
-    Task(Box<Request>),
+    /// A LINK_TIMEOUT whose request was done before it was armed.
+    Limit(Box<Request>, Errno),
     Cancel(BrokenChain),
 }
 

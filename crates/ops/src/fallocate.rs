@@ -24,6 +24,6 @@ impl Op for Fallocate {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         with_unlimited_patience(context, || call::fallocate(context.fd, self.mode, self.offset, self.bytes))
-            .tolerated()
+            .tolerated_of(context.fd)
     }
 }

@@ -33,7 +33,7 @@ impl Op for Fsync {
         with_unlimited_patience(context, || {
             if self.data_only { call::fdatasync(context.fd) } else { call::fsync(context.fd) }
         })
-        .tolerated()
+        .tolerated_of(context.fd)
     }
 }
 
@@ -57,6 +57,6 @@ impl Op for SyncFileRange {
         with_unlimited_patience(context, || {
             call::sync_file_range(context.fd, self.offset, self.bytes.into(), self.flags)
         })
-        .tolerated()
+        .tolerated_of(context.fd)
     }
 }

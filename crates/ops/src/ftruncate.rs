@@ -33,6 +33,6 @@ impl Op for Ftruncate {
             // Beyond the limit on file sizes the call raises SIGXFSZ.
             if context.may_block() { truncate() } else { call::without_write_signals(0, truncate) }
         })
-        .tolerated()
+        .tolerated_of(context.fd)
     }
 }

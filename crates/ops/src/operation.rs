@@ -97,6 +97,8 @@ impl Traits {
 pub struct Prepare {
     /// The ring's setup flags.
     pub setup: SetupFlags,
+    /// The SQE follows a request in its chain that a LINK_TIMEOUT can limit.
+    pub limits_request: bool,
 }
 
 /// How long an attempt may take.
@@ -302,7 +304,22 @@ impl Outcome {
             outcome => outcome,
         }
     }
+
+    /// The same for an operation on a file: a descriptor that is not open fails the link.
+    #[must_use]
+    pub fn tolerated_of(self, fd: RawFd) -> Self {
+        match self {
+            Self::Done(Completion { result: BAD_DESCRIPTOR, .. })
+                if ringer_sys::call::file_kind(fd).is_err() =>
+            {
+                self
+            }
+            outcome => outcome.tolerated(),
+        }
+    }
 }
+
+const BAD_DESCRIPTOR: i32 = -Errno::BADF.raw_os_error();
 
 /// The content of a CQE but for `user_data`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

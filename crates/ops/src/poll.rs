@@ -5,8 +5,8 @@ use ringer_sys::Errno;
 
 use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
 
-/// Events that are reported whether asked for or not.
-const ALWAYS: u32 = 0x08 | 0x10;
+/// Events that are reported whether asked for or not: an error, a hang-up, and one of the peer's half.
+const ALWAYS: u32 = 0x08 | 0x10 | 0x2000;
 /// `EPOLLEXCLUSIVE`, the highest bit POLL_ADD accepts besides `EPOLLONESHOT` and `EPOLLET`.
 const EPOLLEXCLUSIVE: u32 = 1 << 28;
 const EPOLLONESHOT: u32 = 1 << 30;

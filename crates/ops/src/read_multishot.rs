@@ -6,7 +6,7 @@ use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
-use crate::rw::{KNOWN_RW_FLAGS, RWF_NOWAIT, check_priority, without_buffer};
+use crate::rw::{KNOWN_RW_FLAGS, RWF_NOWAIT, of_open_file};
 use crate::selection::BufferGroup;
 
 /// `RWF_HIPRI`: polled completion, which a stream does not have.
@@ -32,13 +32,12 @@ pub struct ReadMultishot {
 
 impl Op for ReadMultishot {
     const TRAITS: Traits =
-        Traits { needs_file: true, ioprio: true, iopoll: false, buffer_select: true, fixed_buffer: false };
+        Traits { needs_file: true, ioprio: false, iopoll: false, buffer_select: true, fixed_buffer: false };
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         if !sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
             return Err(Errno::INVAL);
         }
-        check_priority(sqe.ioprio())?;
         // The buffers are where they are, and as long as they are. Attributes are of files on devices only.
         if sqe.addr() != 0 || sqe.len() != 0 || sqe.pad2() != 0 {
             return Err(Errno::INVAL);
@@ -62,14 +61,14 @@ impl ReadMultishot {
             }
             self.pollable = true;
         }
+        let fd = context.fd;
+        let buffer = group(context)?.select(0).map_err(|errno| of_open_file(fd, errno))?;
         if self.flags & !KNOWN_RW_FLAGS != 0 {
             return Err(Errno::OPNOTSUPP);
         }
         if self.flags & RWF_HIPRI != 0 {
             return Err(Errno::INVAL);
         }
-        let fd = context.fd;
-        let buffer = group(context)?.select(0).map_err(|errno| without_buffer(fd, errno))?;
         match self.read(context.fd, buffer, RWF_NOWAIT) {
             Err(Errno::SPIPE) => {
                 // A stream has no positions: its offset is ignored.

@@ -121,7 +121,7 @@ impl Op for Transfer {
                 let limit = self.wanted();
                 let buffer = match group.select(limit) {
                     Ok(buffer) => buffer,
-                    Err(errno) => return Outcome::failed(without_buffer(context.fd, errno)),
+                    Err(errno) => return Outcome::failed(of_open_file(context.fd, errno)),
                 };
                 self.memory = Memory::Range([buffer.address.get(), u64::from(buffer.length)]);
                 if context.may_block() {
@@ -158,7 +158,11 @@ impl Transfer {
 
     fn attempt_until_settled(&mut self, context: &mut Issue<'_>) -> Outcome {
         if self.flags & !KNOWN_RW_FLAGS != 0 {
-            return Outcome::failed(Errno::OPNOTSUPP);
+            // A file that is not open for this comes first: an empty transfer finds that out.
+            let nothing = self.call_with(context.fd, &[], FILE_POSITION, 0);
+            return Outcome::failed(
+                nothing.err().filter(|errno| *errno == Errno::BADF).unwrap_or(Errno::OPNOTSUPP),
+            );
         }
         if let Err(errno) = self.check_polled(context) {
             return Outcome::failed(errno);
@@ -396,8 +400,8 @@ fn without_first(vectors: &[Vector], mut bytes: u64) -> Vec<Vector> {
     rest
 }
 
-/// The error of a request that found no provided buffer: a descriptor that is not open counts first.
-pub(crate) fn without_buffer(fd: i32, errno: Errno) -> Errno {
+/// An error that is noticed once the file was looked up: a descriptor that is not open counts first.
+pub(crate) fn of_open_file(fd: i32, errno: Errno) -> Errno {
     call::file_kind(fd).err().unwrap_or(errno)
 }
 

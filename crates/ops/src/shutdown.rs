@@ -28,6 +28,6 @@ impl Op for Shutdown {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         // It waits for nobody, not even for data that lingers.
-        Outcome::from_result(call::shutdown(context.fd, self.how)).tolerated()
+        Outcome::from_result(call::shutdown(context.fd, self.how)).tolerated_of(context.fd)
     }
 }

@@ -102,7 +102,7 @@ pub struct LinkTimeout {
 impl Op for LinkTimeout {
     const TRAITS: Traits = Traits::NONE;
 
-    fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
+    fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
         let flags = sqe.op_flags();
         // Linux accepts the multishot flag here, too; there is nothing to repeat.
         let known = uapi::IORING_TIMEOUT_ABS
@@ -123,11 +123,12 @@ impl Op for LinkTimeout {
         if (flags & CLOCK_FLAGS).count_ones() > 1 {
             return Err(Errno::INVAL);
         }
-        Ok(Self { expiry: read_expiry(sqe.addr(), flags)? })
+        let expiry = read_expiry(sqe.addr(), flags)?;
+        if context.limits_request { Ok(Self { expiry }) } else { Err(Errno::INVAL) }
     }
 
     fn issue(&mut self, _context: &mut Issue<'_>) -> Outcome {
-        // Reached only when it does not follow another request in a chain.
+        // Never reached: preparation makes sure that there is a request to limit.
         Outcome::failed(Errno::INVAL)
     }
 }

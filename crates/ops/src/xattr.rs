@@ -82,7 +82,7 @@ impl SetAttribute {
             None => call::fsetxattr(context.fd, name, value, size, self.flags),
             Some(path) => call::setxattr(path.address(), name, value, size, self.flags),
         })
-        .tolerated()
+        .tolerated_of(context.fd)
     }
 }
 
@@ -109,7 +109,7 @@ impl GetAttribute {
             None => call::fgetxattr(context.fd, name, self.buffer, size),
             Some(path) => call::getxattr(path.address(), name, self.buffer, size),
         })
-        .tolerated()
+        .tolerated_of(context.fd)
     }
 }
 

@@ -101,7 +101,7 @@ fn command_fields_are_refused_as_linux_refuses_them() {
     ] {
         assert_eq!(refusal(&bad), Some(Errno::INVAL), "{bad:?}");
     }
-    let context = Prepare { setup: SetupFlags::empty() };
+    let context = Prepare { setup: SetupFlags::empty(), limits_request: false };
     for ignored in [good.with_op_flags(1), good.with_len(1), good.with_buf_index(1), good.with_pad2(5)] {
         assert!(Operation::prepare(&ignored, &context).is_ok(), "{ignored:?}");
     }

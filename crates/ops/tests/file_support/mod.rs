@@ -117,7 +117,7 @@ pub fn sqe(opcode: Opcode) -> Sqe {
 }
 
 pub fn prepare(sqe: &Sqe) -> Result<Operation, Errno> {
-    Operation::prepare(sqe, &Prepare { setup: SetupFlags::empty() })
+    Operation::prepare(sqe, &Prepare { setup: SetupFlags::empty(), limits_request: false })
 }
 
 /// One attempt on a file.
