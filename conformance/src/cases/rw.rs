@@ -77,6 +77,17 @@ pub fn cases() -> Vec<Case> {
                 session.one_recorded(label, &ring, prep::read(file, addr, 0, 0));
             }
         }),
+        Case::new("read/position-after-a-fault", Opcode::Read, |session| {
+            let edge = session.edge(16);
+            for opcode in [Opcode::Read, Opcode::Write] {
+                let (ring, file) = (session.ring(8), session.file(TEXT));
+                for len in [8, 17, 40] {
+                    let sqe = prep::op(opcode, file).with_addr(edge.addr()).with_len(len).with_off(u64::MAX);
+                    session.one_recorded(format!("{opcode:?} {len}"), &ring, sqe);
+                    session.record(format!("{opcode:?} {len}: position"), session.position(file));
+                }
+            }
+        }),
         Case::new("read/pipes", Opcode::Read, |session| {
             let buffer = session.memory(64);
             for (label, flags) in [("blocking", PipeFlags::CLOEXEC), ("non-blocking", PipeFlags::NONBLOCK)] {

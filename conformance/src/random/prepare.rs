@@ -54,6 +54,8 @@ impl Preparation<'_> {
         match fault {
             Fault::BadAddress if !no_pointer => sqe.with_addr(self.session.bad_address()),
             Fault::Ioprio(value) => sqe.with_ioprio(value),
+            // That bit makes an index of a number which is another one in every process.
+            Fault::OpFlag(0x8000_0000) if matches!(opcode, Opcode::Splice | Opcode::Tee) => sqe,
             Fault::OpFlag(bit) if opcode != Opcode::Timeout || bit != 0x40 => {
                 sqe.with_op_flags(sqe.op_flags() ^ bit)
             }

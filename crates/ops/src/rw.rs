@@ -244,17 +244,17 @@ impl Transfer {
             }
             Err(Errno::OPNOTSUPP) if self.flags & RWF_NOWAIT != 0 && self.flags & !OLD_RW_FLAGS == 0 => {
                 // The file cannot be asked not to wait: the kernel's io_uring says that it would.
-                Step::Finish(self.finish(Err(Errno::AGAIN)))
+                Step::Finish(self.finish(context.fd, Err(Errno::AGAIN)))
             }
             // An epoll instance can be neither read nor written, but Linux finds that out only once it is ready.
             Err(Errno::INVAL) if call::is_epoll(context.fd) => {
                 let events = if self.is_write { POLLOUT } else { POLLIN };
                 match call::poll_now(context.fd, events as u16) {
                     Ok(0) => Step::Finish(self.wait()),
-                    _ => Step::Finish(self.finish(Err(Errno::INVAL))),
+                    _ => Step::Finish(self.finish(context.fd, Err(Errno::INVAL))),
                 }
             }
-            Err(errno) => Step::Finish(self.finish(Err(errno))),
+            Err(errno) => Step::Finish(self.finish(context.fd, Err(errno))),
         }
     }
 
@@ -313,7 +313,7 @@ impl Transfer {
     fn transferred(&mut self, bytes: u64, context: &Issue<'_>) -> Step {
         self.done += bytes;
         if bytes == 0 || self.done >= self.wanted().min(MOST_BYTES) {
-            return Step::Finish(self.finish(Ok(())));
+            return Step::Finish(self.finish(context.fd, Ok(())));
         }
         let kind = match self.kind {
             Some(kind) => kind,
@@ -322,17 +322,17 @@ impl Transfer {
         self.kind = Some(kind);
         match kind {
             FileKind::Seekable => Step::Again,
-            FileKind::Stream => Step::Finish(self.finish(Ok(()))),
+            FileKind::Stream => Step::Finish(self.finish(context.fd, Ok(()))),
         }
     }
 
     fn would_block(&mut self, context: &mut Issue<'_>) -> Step {
         if self.flags & RWF_NOWAIT != 0 {
-            return Step::Finish(self.finish(Err(Errno::AGAIN)));
+            return Step::Finish(self.finish(context.fd, Err(Errno::AGAIN)));
         }
         let kind = match self.kind.map_or_else(|| call::file_kind(context.fd), Ok) {
             Ok(kind) => kind,
-            Err(errno) => return Step::Finish(self.finish(Err(errno))),
+            Err(errno) => return Step::Finish(self.finish(context.fd, Err(errno))),
         };
         self.kind = Some(kind);
         match kind {
@@ -346,7 +346,7 @@ impl Transfer {
     fn cannot_ask(&mut self, context: &mut Issue<'_>) -> Step {
         let kind = match self.kind.map_or_else(|| call::file_kind(context.fd), Ok) {
             Ok(kind) => kind,
-            Err(errno) => return Step::Finish(self.finish(Err(errno))),
+            Err(errno) => return Step::Finish(self.finish(context.fd, Err(errno))),
         };
         let known = self.kind.replace(kind).is_some();
         match kind {
@@ -361,7 +361,7 @@ impl Transfer {
                     // Ready, but somebody else may be faster: only a worker may be caught by that.
                     Ok(_) if context.patience != Patience::Unlimited => Step::Finish(Outcome::Punt),
                     Ok(_) => self.plain_call(context),
-                    Err(errno) => Step::Finish(self.finish(Err(errno))),
+                    Err(errno) => Step::Finish(self.finish(context.fd, Err(errno))),
                 }
             }
         }
@@ -370,7 +370,7 @@ impl Transfer {
     fn plain_call(&mut self, context: &Issue<'_>) -> Step {
         match self.call(context.fd, 0) {
             Ok(bytes) => self.transferred(bytes as u64, context),
-            Err(errno) => Step::Finish(self.finish(Err(errno))),
+            Err(errno) => Step::Finish(self.finish(context.fd, Err(errno))),
         }
     }
 
@@ -378,10 +378,16 @@ impl Transfer {
         Outcome::WaitFor { events: if self.is_write { POLLOUT } else { POLLIN }, edge: false }
     }
 
-    /// The end of the transfer. An error after some bytes went over is not reported: the bytes are.
-    fn finish(&self, last: Result<(), Errno>) -> Outcome {
+    /// The end of the transfer. An error after some bytes went over is not reported: the bytes are. But in Linux they
+    /// do not move the file position then.
+    fn finish(&self, fd: i32, last: Result<(), Errno>) -> Outcome {
         match last {
             Err(errno) if self.done == 0 => Outcome::failed(errno),
+            Err(_) if self.offset == FILE_POSITION && self.kind == Some(FileKind::Seekable) => {
+                // Bytes were moved from here, so that there is a position to go back to.
+                let _ = call::move_position(fd, -(self.done as i64));
+                Outcome::Done(Completion::of_transfer(self.done as i32, self.wanted()))
+            }
             _ => Outcome::Done(Completion::of_transfer(self.done as i32, self.wanted())),
         }
     }

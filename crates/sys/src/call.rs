@@ -387,6 +387,19 @@ pub fn is_epoll(fd: RawFd) -> bool {
         .is_ok_and(|name| name.as_bytes() == b"anon_inode:[eventpoll]")
 }
 
+/// Moves the file position by so many bytes. `lseek.2`.
+///
+/// # Errors
+/// `EBADF`, `ESPIPE`; `EINVAL` when that would be before the beginning.
+pub fn move_position(fd: RawFd, bytes: i64) -> Result<u64, Errno> {
+    if fd < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: a closed descriptor gives EBADF; nothing is kept of it.
+    let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Current(bytes))
+}
+
 /// The kind of a descriptor's file. `fstat.2`.
 ///
 /// # Errors
