@@ -9,6 +9,7 @@ use ringer_ops::table::rows;
 use ringer_ops::{Row, Way};
 
 use crate::differential::known;
+use crate::random;
 
 /// The page's own text, before what is generated.
 const HEAD: &str = "\
@@ -78,11 +79,11 @@ fn flags<'a>(page: &mut String, title: &str, all: impl Iterator<Item = (&'a str,
     }
 }
 
-/// The whole page. `differences` is the text of `differences.toml`.
+/// The whole page. `differences` is the text of `differences.toml`, `random` that of `random-differences.toml`.
 ///
 /// # Errors
-/// A message when the list of differences is not as it should be.
-pub fn page(differences: &str) -> Result<String, String> {
+/// A message when a list of differences is not as it should be.
+pub fn page(differences: &str, random: &str) -> Result<String, String> {
     let mut page = HEAD.to_owned();
     let mut rows: Vec<_> = rows().iter().collect();
     rows.sort_by_key(|row| row.opcode.number());
@@ -135,6 +136,12 @@ pub fn page(differences: &str) -> Result<String, String> {
     }
     for (reason, cases) in by_reason {
         let _ = writeln!(page, "- {}: {}", cases.join(", "), reason);
+    }
+    page.push_str(
+        "\nRandom sequences of requests (`conformance/random-differences.toml`) meet these besides:\n\n",
+    );
+    for known in random::known::parse(random)? {
+        let _ = writeln!(page, "- {}: {}", known.subject(), known.reason);
     }
     page.push_str(OUT_OF_REACH);
     Ok(page)

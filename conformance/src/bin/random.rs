@@ -121,10 +121,14 @@ fn compare(plan: &Plan) -> Result<ExitCode, String> {
         let _ = writeln!(out, "{text}\n").and_then(|()| out.flush());
     };
     let report = run::run(&program, plan, DIFFERENCES, tell)?;
+    for (reason, indices) in &report.known {
+        let first: Vec<String> = indices.iter().take(4).map(u64::to_string).collect();
+        println!("known {} times (index {}): {reason}", indices.len(), first.join(", "));
+    }
     println!(
         "{} same, {} known differences, {} unsteady, {} skipped, {} differences; {:.0} s",
         report.same,
-        report.known,
+        report.known.values().map(Vec::len).sum::<usize>(),
         report.unsteady.len(),
         report.skipped,
         report.differences.len(),

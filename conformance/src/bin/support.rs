@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/SUPPORT.md");
-    let page = match ringer_conformance::support::page(include_str!("../../differences.toml")) {
+    let page = match ringer_conformance::support::page(
+        include_str!("../../differences.toml"),
+        include_str!("../../random-differences.toml"),
+    ) {
         Ok(page) => page,
         Err(message) => {
             eprintln!("support: {message}");

@@ -88,6 +88,39 @@ pub fn cases() -> Vec<Case> {
                 }
             }
         }),
+        Case::new("read/nothing-of-each-kind", Opcode::Read, |session| {
+            let buffer = session.memory(8);
+            for opcode in [Opcode::Read, Opcode::Write] {
+                // A ring answers nothing to that.
+                let kinds =
+                    crate::differential::kinds::KINDS.iter().filter(|(label, _)| *label != "the ring");
+                for (label, kind) in kinds {
+                    for offset in [0, u64::MAX] {
+                        session.fresh();
+                        let ring = session.ring(8);
+                        let fd = kind(session, &ring);
+                        let sqe = prep::op(opcode, fd).with_addr(buffer.addr()).with_off(offset);
+                        ring.push(sqe.with_user_data(1));
+                        session.outcome("submit", ring.submit());
+                        session.cqes(format!("{opcode:?} {label} at {offset:#x}"), &ring.collect(1));
+                    }
+                }
+            }
+        }),
+        Case::new("read/flags-of-regular-files", Opcode::Read, |session| {
+            const RWF_ATOMIC: u32 = 0x40;
+            const RWF_DONTCACHE: u32 = 0x80;
+            let ring = session.ring(8);
+            let (buffer, (read, write), (left, _right)) = (session.memory(8), session.pipe(), session.pair());
+            for flags in [RWF_ATOMIC, RWF_DONTCACHE] {
+                for (label, fd) in [("pipe", read), ("socket", left), ("eventfd", session.eventfd(0))] {
+                    let sqe = prep::read(fd, buffer.addr(), 8, u64::MAX).with_op_flags(flags);
+                    session.one_recorded(format!("{label}, {flags:#x}"), &ring, sqe);
+                }
+                let sqe = prep::write(write, buffer.addr(), 8, u64::MAX).with_op_flags(flags);
+                session.one_recorded(format!("write, {flags:#x}"), &ring, sqe);
+            }
+        }),
         Case::new("read/pipes", Opcode::Read, |session| {
             let buffer = session.memory(64);
             for (label, flags) in [("blocking", PipeFlags::CLOEXEC), ("non-blocking", PipeFlags::NONBLOCK)] {

@@ -135,6 +135,13 @@ pub fn cases() -> Vec<Case> {
                 session.one_recorded(label, &ring, splice(input, NO_OFFSET, write, NO_OFFSET, 8, 0));
             }
         }),
+        Case::new("splice/nothing-to-splice", Opcode::Splice, |session| {
+            let ring = session.ring(8);
+            let (read, write) = session.pipe();
+            let quiet = session.eventfd(0);
+            session.one_recorded("from an eventfd", &ring, splice(quiet, NO_OFFSET, write, NO_OFFSET, 8, 0));
+            session.one_recorded("to an eventfd", &ring, splice(read, NO_OFFSET, quiet, NO_OFFSET, 8, 0));
+        }),
         Case::new("splice/fixed-input", Opcode::Splice, |session| {
             let ring = session.ring(8);
             let (read, write) = session.pipe();

@@ -20,6 +20,13 @@ pub struct Known {
     pub reason: String,
 }
 
+impl Known {
+    /// What it is about, for a reader.
+    pub fn subject(&self) -> String {
+        if self.label.is_empty() { "any request".to_owned() } else { format!("`{}`", self.label) }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct File {
     #[serde(default)]
@@ -38,21 +45,18 @@ pub fn parse(text: &str) -> Result<Vec<Known>, String> {
     }
 }
 
-/// Whether everything that differs is known. Only the first difference of a request chain needs to be: what follows
-/// from it is not told apart, so the first one decides.
-pub fn covers(list: &[Known], kernel: &Played, ringer: &Played) -> bool {
+/// The known difference that explains why these differ. Only the first difference of a request chain needs to be known:
+/// what follows from it is not told apart, so the first one decides.
+pub fn explanation<'a>(list: &'a [Known], kernel: &Played, ringer: &Played) -> Option<&'a Known> {
     let (left, right) = (kernel.record.observations(), ringer.record.observations());
-    let first = left.iter().zip(right).find(|(one, other)| one != other);
+    let (one, other) = left.iter().zip(right).find(|(one, other)| one != other)?;
     let differs =
         |part: &str| left.iter().zip(right).any(|(one, other)| one != other && one.label.contains(part));
-    first.is_some_and(|(one, other)| {
-        one.label == other.label
-            && list.iter().any(|known| {
-                one.label.contains(&known.label)
-                    && one.value.contains(&known.kernel)
-                    && other.value.contains(&known.ringer)
-                    && known.with.as_deref().is_none_or(differs)
-            })
+    list.iter().filter(|_| one.label == other.label).find(|known| {
+        one.label.contains(&known.label)
+            && one.value.contains(&known.kernel)
+            && other.value.contains(&known.ringer)
+            && known.with.as_deref().is_none_or(differs)
     })
 }
 

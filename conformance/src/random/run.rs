@@ -1,5 +1,6 @@
 //! A run: many sequences on both backends, what differs judged, shrunk and told.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,8 +53,8 @@ pub struct Plan {
 pub struct Report {
     /// Sequences with the same record.
     pub same: u64,
-    /// Sequences that differ in what is known.
-    pub known: u64,
+    /// Sequences that differ in what is known, by the reason.
+    pub known: BTreeMap<String, Vec<u64>>,
     /// Sequences that the kernel does not answer alike every time, or that differed once only.
     pub unsteady: Vec<u64>,
     /// Sequences not played, as the kernel refuses io_uring here or enough differences were found.
@@ -147,15 +148,14 @@ impl Run<'_> {
                 self.report().same += 1;
                 continue;
             }
-            let is_known = match (kernel.get(&index), ringer.get(&index)) {
-                (Some(kernel), Some(ringer)) => known::covers(&self.known, kernel, ringer),
-                _ => false,
+            let known = match (kernel.get(&index), ringer.get(&index)) {
+                (Some(kernel), Some(ringer)) => known::explanation(&self.known, kernel, ringer),
+                _ => None,
             };
-            if is_known {
-                self.report().known += 1;
-                continue;
+            match known {
+                Some(known) => self.count_known(known, index),
+                None => self.suspects().push(index),
             }
-            self.suspects().push(index);
         }
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Run<'_> {
             }
             match self.judge(index, lane)? {
                 Verdict::Unsteady => self.report().unsteady.push(index),
-                Verdict::Known => self.report().known += 1,
+                Verdict::Known(known) => self.count_known(known, index),
                 Verdict::Differs => {
                     let text = self.explain(index, lane)?;
                     tell(&text);
@@ -192,18 +192,26 @@ impl Run<'_> {
         Ok(self.players.play(backend, &task, lane)?.remove(&index))
     }
 
+    fn count_known(&self, known: &Known, index: u64) {
+        self.report().known.entry(known.reason.clone()).or_default().push(index);
+    }
+
     /// Whether a difference is one.
-    fn judge(&self, index: u64, lane: &str) -> std::io::Result<Verdict> {
+    fn judge(&self, index: u64, lane: &str) -> std::io::Result<Verdict<'_>> {
         self.judge_masked(index, &Mask::all(), lane)
     }
 
-    fn judge_masked(&self, index: u64, mask: &Mask, lane: &str) -> std::io::Result<Verdict> {
+    fn judge_masked(&self, index: u64, mask: &Mask, lane: &str) -> std::io::Result<Verdict<'_>> {
         let Some(kernel) = self.alone("kernel", index, mask, lane)? else { return Ok(Verdict::Unsteady) };
         for _ in 0..AGAIN {
             match self.alone("ringer", index, mask, lane)? {
                 Some(ringer) if ringer == kernel => return Ok(Verdict::Unsteady),
-                Some(ringer) if known::covers(&self.known, &kernel, &ringer) => return Ok(Verdict::Known),
-                _ => {}
+                Some(ringer) => {
+                    if let Some(known) = known::explanation(&self.known, &kernel, &ringer) {
+                        return Ok(Verdict::Known(known));
+                    }
+                }
+                None => {}
             }
         }
         for _ in 1..ORACLES {
@@ -235,9 +243,9 @@ impl Run<'_> {
     }
 }
 
-enum Verdict {
+enum Verdict<'a> {
     Unsteady,
-    Known,
+    Known(&'a Known),
     Differs,
 }
 

@@ -14,6 +14,8 @@ pub(crate) const RWF_NOWAIT: u32 = 0x8;
 const RWF_HIPRI: u32 = 0x1;
 /// The flags that every file knows: `RWF_HIPRI` to `RWF_APPEND`.
 const OLD_RW_FLAGS: u32 = 0x1f;
+/// `RWF_ATOMIC` and `RWF_DONTCACHE`: a stream knows neither.
+const OF_REGULAR_FILES: u32 = 0xc0;
 /// `RWF_APPEND`, `RWF_DSYNC` and so on that a request may ask for: what Linux 6.18 knows.
 pub(crate) const KNOWN_RW_FLAGS: u32 = 0x1ff;
 /// "At the file position and move it."
@@ -217,6 +219,9 @@ impl Transfer {
                 Err(errno) => return Step::Finish(Outcome::failed(errno)),
             }
         }
+        if self.offset == FILE_POSITION && self.kind.is_none() && self.wanted() == 0 {
+            self.kind = call::file_kind(context.fd).ok();
+        }
         let wait_allowed = match self.kind {
             Some(FileKind::Stream) => false,
             Some(FileKind::Seekable) => {
@@ -279,6 +284,16 @@ impl Transfer {
     }
 
     fn call(&self, fd: i32, extra_flags: u32) -> Result<usize, Errno> {
+        if self.kind == Some(FileKind::Stream) && self.wanted() == 0 {
+            // Some have something to say of that (an eventfd refuses it, a datagram socket sends an empty datagram), but
+            // `preadv2.2` and `pwritev2.2` do not ask them.
+            let nowhere = UserAddress::of(self);
+            match self.is_write {
+                false => return call::read(fd, nowhere, 0),
+                true if call::is_socket(fd) => return call::write(fd, nowhere, 0),
+                true => {}
+            }
+        }
         let offset =
             if self.offset == FILE_POSITION { FILE_POSITION } else { self.offset.wrapping_add(self.done) };
         let flags = self.flags | extra_flags;
@@ -350,6 +365,10 @@ impl Transfer {
         };
         let known = self.kind.replace(kind).is_some();
         match kind {
+            // It was not the question that it refused, but what else was asked for.
+            FileKind::Stream if self.flags & OF_REGULAR_FILES != 0 => {
+                Step::Finish(self.finish(context.fd, Err(Errno::OPNOTSUPP)))
+            }
             // Now that the kind is known, the next attempt waits where it may.
             FileKind::Seekable if context.patience == Patience::Unlimited && !known => Step::Again,
             FileKind::Seekable if context.patience == Patience::None => Step::Finish(Outcome::Punt),

@@ -217,8 +217,8 @@ impl Move {
         if !for_input && call::poll_now(output, POLLOUT as u16)? != 0 {
             return Ok(None);
         }
-        if for_input && ends[0] == End::Stream && call::is_epoll(input) {
-            // It has nothing to give, however long it is waited for.
+        // Nothing is spliced from or to an eventfd and its like, however long they are waited for.
+        if ends.into_iter().zip(files).any(|(end, file)| end == End::Stream && call::is_anonymous(file)) {
             return Err(Errno::INVAL);
         }
         // Between two pipes the flag of either counts, else that of the file waited for.

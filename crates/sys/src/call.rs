@@ -383,8 +383,18 @@ pub fn is_socket(fd: RawFd) -> bool {
 
 /// Whether a descriptor is an epoll instance. False where that cannot be seen.
 pub fn is_epoll(fd: RawFd) -> bool {
-    rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new())
-        .is_ok_and(|name| name.as_bytes() == b"anon_inode:[eventpoll]")
+    name_of(fd).as_deref() == Some(b"anon_inode:[eventpoll]")
+}
+
+/// Whether a descriptor is of a file without a name: an eventfd, a timerfd, an epoll instance. False where that cannot be
+/// seen.
+pub fn is_anonymous(fd: RawFd) -> bool {
+    name_of(fd).is_some_and(|name| name.starts_with(b"anon_inode:"))
+}
+
+/// What `/proc` calls the file. `proc_pid_fd.5`.
+fn name_of(fd: RawFd) -> Option<Vec<u8>> {
+    rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new()).ok().map(std::ffi::CString::into_bytes)
 }
 
 /// Moves the file position by so many bytes. `lseek.2`.
