@@ -137,6 +137,33 @@ pub fn cases() -> Vec<Case> {
             session.quiet("and data", &ring);
             session.bytes("memory", &memory.bytes());
         }),
+        Case::new("read-multishot/on-a-worker", Opcode::ReadMultishot, |session| {
+            const ASYNC: SqeFlags = SqeFlags::BUFFER_SELECT.union(SqeFlags::ASYNC);
+            for (label, group) in [("buffers", 1), ("no buffers", 5)] {
+                for (data, early) in [("early", true), ("late", false)] {
+                    let ring = session.ring(8);
+                    let ((read, write), (left, right)) = (session.pipe(), session.pair());
+                    let receive = prep::op(Opcode::Recv, left).with_ioprio(2).with_buf_index(group);
+                    for (kind, sqe, from) in
+                        [("pipe", read_multishot(read, group), write), ("socket", receive, right)]
+                    {
+                        four(session, &ring, 1);
+                        if early {
+                            session.write_fd(from, b"early");
+                        }
+                        ring.push(sqe.with_user_data(1).with_flags(ASYNC));
+                        session.outcome(format!("{label}, {data} {kind}: submit"), ring.submit());
+                        session.quiet(format!("{label}, {data} {kind}: first"), &ring);
+                        if !early {
+                            session.write_fd(from, b"late");
+                            session.quiet(format!("{label}, {data} {kind}: then"), &ring);
+                        }
+                        session.close_kept(from);
+                        session.quiet(format!("{label}, {data} {kind}: end"), &ring);
+                    }
+                }
+            }
+        }),
         Case::new("read-multishot/arguments", Opcode::ReadMultishot, |session| {
             for (label, change) in [
                 ("good", (|_, sqe| sqe) as fn(&Session, Sqe) -> Sqe),

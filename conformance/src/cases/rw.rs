@@ -112,6 +112,14 @@ pub fn cases() -> Vec<Case> {
             const RWF_DONTCACHE: u32 = 0x80;
             let ring = session.ring(8);
             let (buffer, (read, write), (left, _right)) = (session.memory(8), session.pipe(), session.pair());
+            const RWF_SYNC: u32 = 0x4;
+            const RWF_APPEND: u32 = 0x10;
+            for flags in [RWF_SYNC, RWF_APPEND] {
+                let sqe = prep::write(session.eventfd(0), buffer.addr(), 8, u64::MAX).with_op_flags(flags);
+                session.one_recorded(format!("to an eventfd, {flags:#x}"), &ring, sqe);
+                let sqe = prep::write(write, buffer.addr(), 8, u64::MAX).with_op_flags(flags);
+                session.one_recorded(format!("to a pipe, {flags:#x}"), &ring, sqe);
+            }
             for flags in [RWF_ATOMIC, RWF_DONTCACHE] {
                 for (label, fd) in [("pipe", read), ("socket", left), ("eventfd", session.eventfd(0))] {
                     let sqe = prep::read(fd, buffer.addr(), 8, u64::MAX).with_op_flags(flags);

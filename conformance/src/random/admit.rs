@@ -16,6 +16,14 @@ const MOST_PUSHED: usize = 10;
 pub fn admit(mut steps: Vec<(usize, Step)>) -> Vec<(usize, Step)> {
     let mut rules = Rules::default();
     steps.retain(|(_, step)| rules.admit(step));
+    // Where the kernel says that something runs already, which is a failure, it may simply be cancelled here.
+    for (_, step) in &mut steps {
+        if let Step::Push(request) = step
+            && request.opcode == Opcode::AsyncCancel
+        {
+            request.flags.remove(SqeFlags::CQE_SKIP_SUCCESS);
+        }
+    }
     // A link that leads nowhere has the kernel run the whole chain on a worker, which has ways of its own: no
     // LINK_TIMEOUT is armed there, EPOLL_WAIT does not wait.
     let mut goes_on = false;

@@ -14,7 +14,7 @@ pub struct Known {
     pub kernel: String,
     /// What Ringer's value contains.
     pub ringer: String,
-    /// What the label of another observation that differs contains, when there must be one.
+    /// What the label of another observation contains, when there must be one.
     pub with: Option<String>,
     /// Why they differ.
     pub reason: String,
@@ -50,13 +50,12 @@ pub fn parse(text: &str) -> Result<Vec<Known>, String> {
 pub fn explanation<'a>(list: &'a [Known], kernel: &Played, ringer: &Played) -> Option<&'a Known> {
     let (left, right) = (kernel.record.observations(), ringer.record.observations());
     let (one, other) = left.iter().zip(right).find(|(one, other)| one != other)?;
-    let differs =
-        |part: &str| left.iter().zip(right).any(|(one, other)| one != other && one.label.contains(part));
+    let has = |part: &str| left.iter().any(|one| one.label.contains(part));
     list.iter().filter(|_| one.label == other.label).find(|known| {
         one.label.contains(&known.label)
             && one.value.contains(&known.kernel)
             && other.value.contains(&known.ringer)
-            && known.with.as_deref().is_none_or(differs)
+            && known.with.as_deref().is_none_or(has)
     })
 }
 

@@ -32,7 +32,8 @@ impl Preparation<'_> {
         let mut flags = request.flags | sqe.flags();
         let index = request.lane * SLOTS + request.object.index();
         let fd = self.lanes.0[request.lane].descriptor(request.object);
-        if request.fixed && sqe.fd() == fd && request.opcode != Opcode::Close {
+        let is_index = matches!(request.opcode, Opcode::Close | Opcode::FixedFdInstall);
+        if request.fixed && sqe.fd() == fd && !is_index {
             sqe = sqe.with_fd(index as i32);
             flags |= SqeFlags::FIXED_FILE;
         }

@@ -177,6 +177,9 @@ impl<'a> Turn<'a> {
                 None => Err(Errno::INVAL),
             };
             return match resolved {
+                Ok(()) if request.operation.waits_to_start() => {
+                    self.go_on(request, Outcome::WaitFor { events: POLLIN, edge: false })
+                }
                 Ok(()) => self.punt(request),
                 Err(errno) => self.complete(request, Completion::error(errno)),
             };
@@ -393,6 +396,8 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// `POLLIN` of `poll.2`.
+const POLLIN: u32 = 0x1;
 const CANCELED: i32 = -Errno::CANCELED.raw_os_error();
 
 pub(crate) fn cqe_of(user_data: u64, completion: &Completion, extra: [u64; 2]) -> Cqe {

@@ -65,6 +65,10 @@ impl Op for Accept {
         })
     }
 
+    fn waits_to_start(&self) -> bool {
+        self.multishot
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if std::mem::take(&mut self.wait_first) {
             return self.not_ready();

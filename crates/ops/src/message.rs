@@ -113,6 +113,10 @@ impl Op for Recvmsg {
         self.receiving.progress.refuse(errno)
     }
 
+    fn waits_to_start(&self) -> bool {
+        self.receiving.multishot
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(wait) = self.receiving.first_wait() {
             return wait;

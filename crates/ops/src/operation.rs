@@ -32,6 +32,12 @@ pub trait Op: Sized + Send {
         Ok(())
     }
 
+    /// Whether a request that is to start on a worker (`IOSQE_ASYNC`) waits until its file is readable instead, before
+    /// its first attempt. Multishot requests do.
+    fn waits_to_start(&self) -> bool {
+        false
+    }
+
     /// The file that the last [`Outcome::WaitFor`] is about, when it is not [`Issue::fd`]: a
     /// descriptor that the operation owns until its next attempt.
     fn waits_for(&self) -> Option<RawFd> {

@@ -45,6 +45,10 @@ impl Op for ReadMultishot {
         Ok(Self { offset: sqe.off(), flags: sqe.op_flags(), pollable: false, waits: false })
     }
 
+    fn waits_to_start(&self) -> bool {
+        true
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.attempt(context).unwrap_or_else(Outcome::failed)
     }

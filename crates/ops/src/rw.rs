@@ -387,6 +387,10 @@ impl Transfer {
     }
 
     fn plain_call(&mut self, context: &Issue<'_>) -> Step {
+        if self.kind == Some(FileKind::Stream) {
+            // Its flags are for regular files: the kernel ignores them where `pwritev2.2` refuses them.
+            self.flags &= !OLD_RW_FLAGS;
+        }
         match self.call(context.fd, 0) {
             Ok(bytes) => self.transferred(bytes as u64, context),
             Err(errno) => Step::Finish(self.finish(context.fd, Err(errno))),

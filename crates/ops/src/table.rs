@@ -127,6 +127,11 @@ macro_rules! operations {
                 match self { $(Self::$opcode(operation) => operation.device_transfer(),)* }
             }
 
+            /// See [`Op::waits_to_start`].
+            pub fn waits_to_start(&self) -> bool {
+                match self { $(Self::$opcode(operation) => operation.waits_to_start(),)* }
+            }
+
             /// See [`Op::waits_for`].
             pub fn waits_for(&self) -> Option<std::os::fd::RawFd> {
                 match self { $(Self::$opcode(operation) => operation.waits_for(),)* }
