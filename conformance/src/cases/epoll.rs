@@ -1,6 +1,6 @@
 //! EPOLL_CTL and EPOLL_WAIT.
 
-use ringer_abi::{Opcode, Sqe};
+use ringer_abi::{Opcode, Sqe, SqeFlags};
 
 use crate::differential::exemplar::{Exemplar, FdRole, Field, Good};
 use crate::differential::{Case, Session, kinds, prep};
@@ -115,8 +115,12 @@ pub fn cases() -> Vec<Case> {
             ring.push(wait(epoll, events.addr(), 4).with_user_data(1));
             session.outcome("submit", ring.submit());
             session.quiet("nothing ready", &ring);
+            let on_a_worker = wait(epoll, events.addr(), 4).with_flags(SqeFlags::ASYNC);
+            ring.push(on_a_worker.with_user_data(2));
+            session.outcome("submit for a worker", ring.submit());
+            session.quiet("nothing ready, on a worker", &ring);
             session.write_fd(write, b"x");
-            session.cqes("ready", &ring.collect(1));
+            session.cqes("ready", &ring.collect(2));
             session.record("data", events.get::<u64>(4));
         }),
     ]);

@@ -105,6 +105,41 @@ pub fn cases() -> Vec<Case> {
             seen.sort_by_key(|cqe| (cqe.user_data, cqe.flags));
             session.cqes("all", &seen);
         }));
+        cases.push(case(opcode, name, "never-sent", |opcode, session| {
+            const LINK: SqeFlags = SqeFlags::IO_LINK;
+            const SKIP: SqeFlags = SqeFlags::CQE_SKIP_SUCCESS;
+            let (left, _right) = session.tcp_pair();
+            let send = good(session, opcode, left);
+            let reports = send.with_ioprio(uapi::IORING_SEND_ZC_REPORT_USAGE as u16);
+            let fails = prep::nop().with_op_flags(1).with_len(-5_i32 as u32).with_user_data(1);
+            let refused = prep::nop().with_opcode(200);
+            let nop = prep::nop().with_user_data(3);
+            for (label, sqes) in [
+                ("behind a failure", [fails.with_flags(LINK), send.with_user_data(2).with_flags(LINK), nop]),
+                ("with a report", [fails.with_flags(LINK), reports.with_user_data(2).with_flags(LINK), nop]),
+                ("silently", [fails.with_flags(LINK | SKIP), send.with_user_data(2).with_flags(LINK), nop]),
+                (
+                    "before a refusal",
+                    [send.with_user_data(2).with_flags(LINK), refused.with_user_data(1), nop],
+                ),
+                (
+                    "amid a refusal",
+                    [
+                        nop.with_flags(LINK),
+                        send.with_user_data(2).with_flags(LINK),
+                        refused.with_user_data(1),
+                    ],
+                ),
+            ] {
+                let ring = session.ring(8);
+                ring.push_all(&sqes);
+                session.outcome(format!("{label}: submit"), ring.submit());
+                let _ = ring.submit();
+                let mut seen = ring.collect_until(Duration::from_millis(50), |_| false);
+                seen.sort_by_key(|cqe| (cqe.user_data, cqe.flags));
+                session.cqes(label, &seen);
+            }
+        }));
         cases.push(case(opcode, name, "peer-gone", |opcode, session| {
             let ring = session.ring(8);
             let (left, right) = session.tcp_pair();

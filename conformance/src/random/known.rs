@@ -20,13 +20,6 @@ pub struct Known {
     pub reason: String,
 }
 
-impl Known {
-    /// What it is about, for a reader.
-    pub fn subject(&self) -> String {
-        if self.label.is_empty() { "any request".to_owned() } else { format!("`{}`", self.label) }
-    }
-}
-
 #[derive(Debug, Default, Deserialize)]
 struct File {
     #[serde(default)]

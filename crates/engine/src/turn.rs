@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
-use ringer_ops::{Completion, Operation, Outcome, row};
+use ringer_ops::{Attempt, Completion, Operation, Outcome, row};
 use ringer_sys::Errno;
 use ringer_sys::aio::Transfer;
 use ringer_sys::credentials::Credentials;
@@ -367,7 +367,7 @@ impl<'a> Turn<'a> {
         let mut next = Some(head);
         while let Some(mut request) = next {
             next = request.next.take();
-            self.post_cancelled(&request, silently);
+            self.post_cancelled(&mut request, silently, false);
         }
     }
 
@@ -375,23 +375,38 @@ impl<'a> Turn<'a> {
     /// skips its completion.
     pub(crate) fn refuse_chain(&mut self, mut head: Box<Request>) {
         let mut rest = head.next.take();
-        self.post_cancelled(&head, false);
+        self.post_cancelled(&mut head, false, true);
         // The head's LINK_TIMEOUT speaks for itself.
         if rest.as_ref().is_some_and(|next| matches!(next.operation, Operation::LinkTimeout(_)))
             && let Some(mut limit) = rest.take()
         {
             rest = limit.next.take();
-            self.post_cancelled(&limit, limit.flags.contains(SqeFlags::CQE_SKIP_SUCCESS));
+            let silently = limit.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
+            self.post_cancelled(&mut limit, silently, false);
         }
         if let Some(rest) = rest {
             self.cancel_chain(rest, head.flags.contains(SqeFlags::CQE_SKIP_SUCCESS));
         }
     }
 
-    fn post_cancelled(&mut self, request: &Request, silently: bool) {
+    /// Posts the end of a request that never ran. A zero-copy send has its notification all the same, in Linux, where
+    /// only the head of a refused chain says so beforehand.
+    fn post_cancelled(&mut self, request: &mut Request, silently: bool, announces: bool) {
         self.count(request.opcode, Served::Engine);
+        let notification = match (request.early_result, request.operation.refuse(Errno::CANCELED)) {
+            (None, Outcome::More(_)) => match request.operation.refuse(Errno::CANCELED) {
+                Outcome::Done(notification) => Some(notification),
+                _ => None,
+            },
+            _ => None,
+        };
         if !silently {
-            self.post(Cqe::new(request.user_data, request.early_result.unwrap_or(CANCELED), 0));
+            let announces = announces && notification.is_some();
+            let flags = if announces { CqeFlags::MORE.bits() } else { 0 };
+            self.post(Cqe::new(request.user_data, request.early_result.unwrap_or(CANCELED), flags));
+        }
+        if let Some(notification) = notification {
+            self.post(cqe_of(request.user_data, &notification, [0; 2]));
         }
     }
 }

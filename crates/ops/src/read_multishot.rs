@@ -6,7 +6,7 @@ use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
-use crate::rw::{KNOWN_RW_FLAGS, RWF_NOWAIT, of_open_file};
+use crate::rw::{KNOWN_RW_FLAGS, RWF_NOWAIT, check_attributes, of_open_file};
 use crate::selection::BufferGroup;
 
 /// `RWF_HIPRI`: polled completion, which a stream does not have.
@@ -38,8 +38,9 @@ impl Op for ReadMultishot {
         if !sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
             return Err(Errno::INVAL);
         }
-        // The buffers are where they are, and as long as they are. Attributes are of files on devices only.
-        if sqe.addr() != 0 || sqe.len() != 0 || sqe.pad2() != 0 {
+        check_attributes(sqe)?;
+        // The buffers are where they are, and as long as they are.
+        if sqe.addr() != 0 || sqe.len() != 0 {
             return Err(Errno::INVAL);
         }
         Ok(Self { offset: sqe.off(), flags: sqe.op_flags(), pollable: false, waits: false })

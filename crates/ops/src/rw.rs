@@ -471,7 +471,7 @@ pub(crate) fn check_priority(priority: u16) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EINVAL`; `EFAULT` for a bad address.
-fn check_attributes(sqe: &Sqe) -> Result<(), Errno> {
+pub(crate) fn check_attributes(sqe: &Sqe) -> Result<(), Errno> {
     /// `struct io_uring_attr_pi`, in bytes.
     const PROTECTION_BYTES: usize = 32;
     match sqe.pad2() {
