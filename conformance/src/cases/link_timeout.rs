@@ -252,6 +252,7 @@ fn fields() -> Vec<Case> {
                 variant(session, &format!("len {len}"), |_, sqe| sqe.with_len(len));
             }
             variant(session, "off", |_, sqe| sqe.with_off(1));
+            variant(session, "upper half of off", |_, sqe| sqe.with_off(1 << 63));
             variant(session, "ioprio", |_, sqe| sqe.with_ioprio(1));
             variant(session, "buf_index", |_, sqe| sqe.with_buf_index(1));
             variant(session, "file_index", |_, sqe| sqe.with_file_index(1));

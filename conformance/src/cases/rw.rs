@@ -114,7 +114,8 @@ pub fn cases() -> Vec<Case> {
             let (buffer, (read, write), (left, _right)) = (session.memory(8), session.pipe(), session.pair());
             const RWF_SYNC: u32 = 0x4;
             const RWF_APPEND: u32 = 0x10;
-            for flags in [RWF_SYNC, RWF_APPEND] {
+            const RWF_NOSIGNAL: u32 = 0x100;
+            for flags in [RWF_SYNC, RWF_APPEND, RWF_NOSIGNAL] {
                 let sqe = prep::write(session.eventfd(0), buffer.addr(), 8, u64::MAX).with_op_flags(flags);
                 session.one_recorded(format!("to an eventfd, {flags:#x}"), &ring, sqe);
                 let sqe = prep::write(write, buffer.addr(), 8, u64::MAX).with_op_flags(flags);

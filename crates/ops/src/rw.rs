@@ -389,7 +389,7 @@ impl Transfer {
     fn plain_call(&mut self, context: &Issue<'_>) -> Step {
         if self.kind == Some(FileKind::Stream) {
             // Its flags are for regular files: the kernel ignores them where `pwritev2.2` refuses them.
-            self.flags &= !OLD_RW_FLAGS;
+            self.flags = 0;
         }
         match self.call(context.fd, 0) {
             Ok(bytes) => self.transferred(bytes as u64, context),

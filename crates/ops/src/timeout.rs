@@ -115,7 +115,8 @@ impl Op for LinkTimeout {
         if sqe.buf_index() != 0
             || sqe.len() != 1
             || sqe.file_index() != 0
-            || sqe.off() != 0
+            // Linux looks at the lower half.
+            || sqe.off() as u32 != 0
             || flags & !known != 0
         {
             return Err(Errno::INVAL);
