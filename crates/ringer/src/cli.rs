@@ -36,6 +36,9 @@ pub enum Command {
     /// The program that `bench` measures
     #[command(hide = true)]
     BenchClient(bench::ClientArgs),
+    /// The program that `bench --scale` measures
+    #[command(hide = true)]
+    BenchScale(bench::ScaleArgs),
     /// The load of the servers that `bench` measures
     #[command(hide = true)]
     BenchLoad(bench::LoadArgs),

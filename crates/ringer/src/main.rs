@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::DemoClient(args) => demo::client(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchClient(args) => bench::client(&args),
+        Command::BenchScale(args) => bench::scale_client(&args),
         Command::BenchLoad(args) => bench::load(&args),
         Command::Man => print(|out| clap_mangen::Man::new(Cli::command()).render(out)),
         Command::Completions { shell } => print(|out| {

@@ -64,6 +64,21 @@ fn where_the_kernel_refuses_io_uring_its_column_is_left_out() {
 }
 
 #[test]
+fn many_of_something_are_measured_too() {
+    let outcome = run(&mut ringer(["bench", "--scale", "--quick"])).expect_success();
+    assert_eq!(outcome.err, "");
+    for (many, count) in [("rings", 100), ("polls", 1000), ("timeouts", 10_000), ("overflow", 167_772)] {
+        for contender in ["ringer", "embedded"] {
+            let start = format!("| {many} | {contender} | ");
+            let row = outcome.out.lines().find_map(|line| line.strip_prefix(&start));
+            let number = row.and_then(|row| row.split(' ').next()).and_then(|number| number.parse().ok());
+            // A submission is never begun in vain.
+            assert!(number.is_some_and(|number: u64| number >= count), "{start}: {}", outcome.out);
+        }
+    }
+}
+
+#[test]
 fn work_that_waits_has_latencies_and_plots() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let [json, plots, docs] = ["bench.json", "plots", "docs"].map(|name| directory.path().join(name));

@@ -46,6 +46,7 @@ cases! {
     restricts_over_fork
     keeps_record_locks
     changes_user
+    sleeps_while_idle
 }
 
 #[test]

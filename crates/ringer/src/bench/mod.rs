@@ -9,6 +9,7 @@
 //! | `statistics.rs`, `report.rs` | makes sense of the samples |
 //! | `table.rs`, `plots.rs`, `docs.rs` | shows them |
 //! | `fio.rs` | fio's own rates |
+//! | `scale.rs` | very many of something |
 
 mod client;
 mod contender;
@@ -20,6 +21,7 @@ mod plots;
 mod process;
 mod report;
 mod runner;
+mod scale;
 mod statistics;
 mod table;
 mod workload;
@@ -33,6 +35,7 @@ use self::machine::Usage;
 use self::process::Interrupt;
 use self::report::{Machine, Report};
 use self::runner::Runner;
+pub use self::scale::{ScaleArgs, client as scale_client};
 use self::workload::Workload;
 
 /// Exit status after Ctrl-C, as shells have it.
@@ -73,6 +76,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     write_docs: Option<PathBuf>,
 
+    /// Instead, measure very many rings, polls, timeouts and unreaped completions; with --quick a hundredth of them
+    #[arg(long, conflicts_with_all = ["only", "rounds", "milliseconds", "json", "plots", "write_docs", "list"])]
+    scale: bool,
+
     /// Print the workloads and the contenders of each
     #[arg(long)]
     list: bool,
@@ -99,6 +106,10 @@ fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     let interrupt = Interrupt::install().map_err(|error| format!("cannot watch for signals: {error}"))?;
+    if args.scale {
+        let kernel_missing = ringer_sys::probe::kernel_io_uring().is_err();
+        return scale::run(args.quick, kernel_missing, &interrupt).map(|()| ExitCode::SUCCESS);
+    }
     // Before the files are made: the longest wait is better not for nothing.
     crate::library::find().map_err(|failure| failure.to_string())?;
     let directory = tempfile::Builder::new().prefix(".ringer-bench-").tempdir_in(&args.directory);

@@ -2,6 +2,7 @@
 // went as it would with io_uring in the kernel. Kernel io_uring is blocked with EPERM while they run, so that any
 // other result of io_uring_setup comes from the engine.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -633,6 +634,55 @@ static int changes_user(void)
 	return 0;
 }
 
+// How often the other threads of this process gave up their CPU.
+static long switches_of_others(void)
+{
+	long sum = 0;
+	DIR *tasks = opendir("/proc/self/task");
+	CHECK(tasks != NULL);
+	for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+		char path[300], line[200];
+		if (task->d_name[0] == '.' || atoi(task->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof path, "/proc/self/task/%s/status", task->d_name);
+		FILE *status = fopen(path, "r");
+		while (status != NULL && fgets(line, sizeof line, status) != NULL)
+			if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+				sum += atol(line + 24);
+		if (status != NULL)
+			fclose(status);
+	}
+	closedir(tasks);
+	return sum;
+}
+
+// Neither rings without work nor a read that waits wake anybody.
+static int sleeps_while_idle(void)
+{
+	struct queue rings = queue(), waits = queue();
+	int ends[2];
+	char bytes[8];
+	CHECK(pipe(ends) == 0);
+	add(&waits, 22, ends[0], bytes, 8);
+	CHECK(inline_call(ENTER, waits.fd, 1, 0, 0, 0, 0) == 1);
+	for (int round = 0; round < 100; round++) {
+		add(&rings, 0, -1, NULL, 0);
+		CHECK(inline_call(ENTER, rings.fd, 1, 1, 1, 0, 0) == 1 && reap(&rings) == 0);
+	}
+	usleep(300 * 1000);
+	long before = switches_of_others();
+	usleep(1000 * 1000);
+	long more = switches_of_others() - before;
+	printf("%ld\n", more);
+	// A thread that was started for this may end.
+	CHECK(more <= 1);
+	CHECK(write(ends[1], "12345678", 8) == 8);
+	for (int round = 0; round < 1000 && *waits.cq_head == __atomic_load_n(waits.cq_tail, __ATOMIC_ACQUIRE); round++)
+		usleep(1000);
+	CHECK(reap(&waits) == 8);
+	return 0;
+}
+
 static int refused(void)
 {
 	struct params params;
@@ -666,7 +716,7 @@ int main(int count, char **arguments)
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
-		{ "changes_user", changes_user },
+		{ "changes_user", changes_user }, { "sleeps_while_idle", sleeps_while_idle },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);

@@ -12,6 +12,7 @@ mod plain;
 mod pool;
 mod requests;
 mod ring;
+mod scale;
 mod transfers;
 mod wake;
 
@@ -31,6 +32,7 @@ use super::workload::{Registered, Work, by_name};
 
 pub use self::echo::{LoadArgs, load};
 pub use self::measure::{Latency, Sample};
+pub use self::scale::{ScaleSample, sample as scale_sample};
 
 /// Arguments of `ringer bench-client`.
 #[derive(Debug, clap::Args)]

@@ -83,6 +83,19 @@ impl<C: Calls> Ring<C> {
         Ok(())
     }
 
+    /// Submits what was pushed, and asks for nothing.
+    pub fn submit(&mut self) -> Result<(), ClientError> {
+        self.client.sq_publish();
+        while self.pushed > 0 {
+            match C::enter(self.fd, self.pushed, 0, 0) {
+                Ok(taken) => self.pushed -= taken as u32,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(of("io_uring_enter")(error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Hands what was pushed to the polling thread, which is woken if it sleeps.
     #[inline]
     pub fn hand_over(&mut self) -> Result<(), ClientError> {
