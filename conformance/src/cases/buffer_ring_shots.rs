@@ -1,6 +1,6 @@
 //! Incremental rings of buffers, and multishot requests on rings of buffers.
 
-use ringer_abi::Opcode;
+use ringer_abi::{Opcode, SqeFlags};
 
 use super::buffer_ring_use::{Buffers, INCREMENTAL, MULTISHOT, head, unregister};
 use crate::differential::{Case, prep};
@@ -14,6 +14,51 @@ pub fn cases() -> Vec<Case> {
 
 fn incremental() -> Vec<Case> {
     vec![
+        Case::new("recv/multishot-that-does-not-wait", Opcode::Recv, |session| {
+            const MSG_DONTWAIT: u32 = 0x40;
+            for flags in [0, INCREMENTAL] {
+                for bytes in [2, 16, 20] {
+                    let ring = session.ring(8);
+                    let (left, right) = session.pair();
+                    let buffers = Buffers::new(session, &ring, 1, 4, 16, flags);
+                    session.write_fd(right, &b"abcdefghijklmnopqrstuvwxyz"[..bytes]);
+                    let sqe = prep::op(Opcode::Recv, left).with_buf_index(1).with_ioprio(MULTISHOT);
+                    let sqe = sqe.with_flags(SqeFlags::BUFFER_SELECT).with_op_flags(MSG_DONTWAIT);
+                    ring.push(sqe.with_user_data(1));
+                    session.outcome(format!("{flags}, {bytes}: submit"), ring.submit());
+                    session.quiet(format!("{flags}, {bytes}"), &ring);
+                    session.bytes(format!("{flags}, {bytes}: memory"), &buffers.memory.bytes());
+                }
+            }
+        }),
+        Case::new("recv/waits-on-a-worker-with-a-buffer", Opcode::Recv, |session| {
+            for flags in [0, INCREMENTAL] {
+                for opcode in [Opcode::Recv, Opcode::Read] {
+                    let ring = session.ring(8);
+                    let (left, right) = session.pair();
+                    let buffers = Buffers::new(session, &ring, 1, 4, 16, flags);
+                    let sqe = prep::op(opcode, left).with_buf_index(1).with_user_data(1);
+                    let sqe = sqe.with_flags(SqeFlags::BUFFER_SELECT | SqeFlags::ASYNC);
+                    for (label, cancelled) in [("cancelled", true), ("served", false)] {
+                        ring.push(sqe);
+                        session.outcome(format!("{opcode:?}, {flags}, {label}: submit"), ring.submit());
+                        session.quiet(format!("{opcode:?}, {flags}, {label}: waits"), &ring);
+                        if cancelled {
+                            ring.push(prep::cancel(1, 0).with_user_data(2));
+                            let _ = ring.submit();
+                        } else {
+                            session.write_fd(right, b"late");
+                        }
+                        let mut seen = ring.collect_until(std::time::Duration::from_millis(60), |_| false);
+                        // Whether the wait could be ended is the worker's affair.
+                        seen.retain(|cqe| cqe.user_data == 1);
+                        seen.iter_mut().for_each(|cqe| cqe.res = cqe.res.max(-125));
+                        session.cqes(format!("{opcode:?}, {flags}, {label}"), &seen);
+                    }
+                    session.bytes(format!("{opcode:?}, {flags}: memory"), &buffers.memory.bytes());
+                }
+            }
+        }),
         Case::new("buffer-ring-use/incremental-recv", Opcode::Recv, |session| {
             let ring = session.ring(8);
             let (left, right) = session.pair();

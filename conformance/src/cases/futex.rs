@@ -303,6 +303,21 @@ fn cancelling() -> Vec<Case> {
                 .with_user_data(2);
             session.batch_of("by opcode", &ring, &[by_opcode], 2);
         }),
+        Case::new("futex-wait/cancelled-in-a-chain", Opcode::FutexWait, |session| {
+            let word = session.words(&[0]);
+            let entries = words(session, &[(word.addr(), 0)]);
+            for (label, sqe) in [("one", wait_any(word.addr(), 0)), ("several", waitv(entries.addr(), 1))] {
+                for flags in [SqeFlags::IO_LINK, SqeFlags::IO_LINK | SqeFlags::CQE_SKIP_SUCCESS] {
+                    let ring = session.ring(8);
+                    ring.push(sqe.with_user_data(1).with_flags(flags));
+                    ring.push(prep::nop().with_user_data(2));
+                    session.outcome(format!("{label}, {flags:?}: submit"), ring.submit());
+                    ring.push(prep::cancel(1, 0).with_user_data(3));
+                    session.outcome(format!("{label}, {flags:?}: cancel"), ring.submit());
+                    session.quiet(format!("{label}, {flags:?}"), &ring);
+                }
+            }
+        }),
         Case::new("futex-wait/sync-cancelled", Opcode::FutexWait, |session| {
             let ring = session.ring(8);
             let word = session.memory(4).addr();

@@ -135,6 +135,21 @@ pub fn cases() -> Vec<Case> {
                 session.one_recorded(label, &ring, splice(input, NO_OFFSET, write, NO_OFFSET, 8, 0));
             }
         }),
+        Case::new("splice/wrong-ways", Opcode::Splice, |session| {
+            let ring = session.ring(8);
+            let ((read, write), (other_read, other_write)) = (session.pipe(), session.pipe());
+            session.write_fd(write, b"abc");
+            for (label, input, output) in [
+                ("right", read, other_write),
+                ("from a write end", write, other_write),
+                ("to a read end", read, other_read),
+            ] {
+                for (from, to) in [(NO_OFFSET, NO_OFFSET), (7, NO_OFFSET), (NO_OFFSET, 7)] {
+                    let sqe = splice(input, from, output, to, 1, 0);
+                    session.one_recorded(format!("{label}, {from:x}, {to:x}"), &ring, sqe);
+                }
+            }
+        }),
         Case::new("splice/nothing-to-splice", Opcode::Splice, |session| {
             let ring = session.ring(8);
             let (read, write) = session.pipe();

@@ -54,6 +54,16 @@ pub fn cases() -> Vec<Case> {
                 let _ = child.wait();
             }
         }),
+        Case::new("waitid/no-child-and-info", Opcode::Waitid, |session| {
+            let ring = session.ring(8);
+            let info = session.memory(128);
+            info.fill(&[7; 128]);
+            session.one_recorded("good", &ring, waitid(P_PID, 1 << 30, WEXITED, info.addr()));
+            session.bytes("info", &info.bytes());
+            let bad = session.bad_address();
+            session.one_recorded("bad", &ring, waitid(P_PID, 1 << 30, WEXITED, bad));
+            session.one_recorded("bad options", &ring, waitid(P_PID, 1 << 30, 1 << 20, bad));
+        }),
         Case::new("waitid/child-that-ended", Opcode::Waitid, |session| {
             let ring = session.ring(8);
             let info = session.memory(128);

@@ -122,6 +122,15 @@ pub fn cases() -> Vec<Case> {
                     "before a refusal",
                     [send.with_user_data(2).with_flags(LINK), refused.with_user_data(1), nop],
                 ),
+                ("refused", [send.with_addr(1).with_ioprio(1 << 9).with_user_data(2), nop, nop]),
+                (
+                    "refused in a chain",
+                    [
+                        nop.with_flags(LINK),
+                        send.with_addr(1).with_ioprio(1 << 9).with_user_data(2).with_flags(LINK),
+                        prep::nop().with_user_data(1),
+                    ],
+                ),
                 (
                     "amid a refusal",
                     [

@@ -7,7 +7,7 @@
 
 use ringer_abi::{Opcode, SqeFlags};
 
-use super::sequence::{Fault, LANES, Object, Request, Step};
+use super::sequence::{LANES, Object, Request, Step};
 
 /// The most requests of one submission: with their completions they fit the rings.
 const MOST_PUSHED: usize = 10;
@@ -113,10 +113,6 @@ impl Rules {
         if request.opcode == Opcode::AsyncCancel && (self.drains || request.flags.intersects(WORKER)) {
             return false;
         }
-        // A zero-copy send is refused for these only after it has begun, which the count of the submission shows.
-        if request.opcode == Opcode::SendZc && matches!(request.fault, Some(Fault::Ioprio(_))) {
-            return false;
-        }
         let alone = looks_back(request.opcode) || counts(request);
         if alone && self.pushed > 0 {
             return false;
@@ -124,8 +120,8 @@ impl Rules {
         // A drained request holds back later ones for a while that the interface leaves open. What waits there, or what
         // counts as two requests as a zero-copy send does, holds back everything for good, the end's cancellation, too.
         let drains = request.flags.contains(SqeFlags::IO_DRAIN);
-        let lingers = request.opcode == Opcode::SendZc
-            || matches!(request.opcode, Opcode::Timeout | Opcode::LinkTimeout)
+        let lingers = matches!(request.opcode, Opcode::SendZc | Opcode::SendmsgZc)
+            || matches!(request.opcode, Opcode::Timeout | Opcode::LinkTimeout | Opcode::FutexWait)
             || waits_on(request).is_some();
         if (drains && (self.lingers || lingers)) || (lingers && self.drains) {
             return false;
@@ -175,12 +171,15 @@ fn uses_lane(opcode: Opcode) -> bool {
             | Opcode::Socket
             | Opcode::MsgRing
             | Opcode::Madvise
+            | Opcode::FutexWait
+            | Opcode::FutexWake
+            | Opcode::Waitid
     )
 }
 
 /// Whether a request names earlier ones: alone in its submission, it finds them waiting or done.
 pub fn looks_back(opcode: Opcode) -> bool {
-    matches!(opcode, Opcode::AsyncCancel | Opcode::PollRemove | Opcode::TimeoutRemove)
+    matches!(opcode, Opcode::AsyncCancel | Opcode::PollRemove | Opcode::TimeoutRemove | Opcode::FutexWake)
 }
 
 /// Whether a request may count the completions of others.
@@ -204,6 +203,6 @@ fn waits_on(request: &Request) -> Option<Wait> {
             | Opcode::EpollWait
     );
     let polls = request.opcode == Opcode::PollAdd && request.object != Object::File;
-    let stays = request.opcode == Opcode::ReadMultishot || polls;
+    let stays = request.is_multishot() || polls;
     (polls || reads && request.object.can_wait()).then_some(Wait { object: request.object, stays })
 }

@@ -62,6 +62,12 @@ const WEIGHTS: &[(Opcode, u32)] = &[
     (Opcode::Linkat, 1),
     (Opcode::Pipe, 1),
     (Opcode::FixedFdInstall, 2),
+    (Opcode::Openat2, 2),
+    (Opcode::SendmsgZc, 1),
+    (Opcode::FutexWait, 2),
+    (Opcode::FutexWake, 2),
+    (Opcode::Waitid, 1),
+    (Opcode::UringCmd, 2),
 ];
 
 /// One in so many requests has a fault.
@@ -154,7 +160,7 @@ fn request(rng: &mut Rng, wish: &Wish) -> Request {
         object,
         flags,
         fixed: rng.u32(..4) == 0,
-        select: opcode == Opcode::ReadMultishot || (takes_buffer(opcode) && rng.u32(..6) == 0),
+        select: opcode == Opcode::ReadMultishot || (takes_buffer(opcode) && rng.u32(..4) == 0),
         draws: std::array::from_fn(|_| rng.u32(..)),
         fault: (rng.u32(..FAULTY) == 0).then(|| fault(rng)),
         back: rng.usize(1..8),
@@ -186,8 +192,13 @@ fn objects(opcode: Opcode) -> &'static [Object] {
             &[File, File, File, PipeWrite, PipeWrite, Left, Right, Event]
         }
         Opcode::PollAdd => &[PipeRead, PipeRead, PipeWrite, Left, Right, Event, Epoll, File],
-        Opcode::Send | Opcode::Sendmsg | Opcode::SendZc | Opcode::Recv | Opcode::Recvmsg => &[Left, Right],
-        Opcode::Shutdown => &[Left, Right],
+        Opcode::Send
+        | Opcode::Sendmsg
+        | Opcode::SendZc
+        | Opcode::SendmsgZc
+        | Opcode::Recv
+        | Opcode::Recvmsg => &[Left, Right],
+        Opcode::Shutdown | Opcode::UringCmd => &[Left, Right],
         Opcode::Bind | Opcode::Listen => &[Tcp],
         Opcode::Splice => &[File, PipeRead, PipeRead, Left],
         Opcode::Tee => &[PipeRead],
@@ -195,6 +206,7 @@ fn objects(opcode: Opcode) -> &'static [Object] {
         Opcode::EpollWait => &[Epoll],
         Opcode::Close => &[Spare, Closed],
         Opcode::Openat
+        | Opcode::Openat2
         | Opcode::Statx
         | Opcode::Renameat
         | Opcode::Unlinkat

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use ringer_abi::RegisterOpcode;
 
-use super::sequence::{LANES, Object};
+use super::sequence::{INCREMENTAL_GROUPS, LANES, Object, RING_GROUPS};
+use crate::differential::buffer_ring::{self, BufferRing};
 use crate::differential::memory::Memory;
 use crate::differential::{Ring, Session};
 
@@ -24,6 +25,11 @@ const ROOM: usize = 1024;
 pub const PROVIDED: usize = 2048;
 /// The size of a provided buffer.
 pub const PROVIDED_SIZE: usize = 32;
+/// The buffers of the buffer rings: several of that size, and a larger one.
+const IN_RING: usize = PROVIDED + 8 * PROVIDED_SIZE;
+const IN_RING_COUNT: usize = 4;
+const INCREMENTAL: usize = IN_RING + IN_RING_COUNT * PROVIDED_SIZE;
+const INCREMENTAL_SIZE: usize = 128;
 const BLOCK: usize = 4096;
 
 /// One set of objects.
@@ -34,6 +40,8 @@ pub struct Lane {
     pub block: Memory,
     /// The number 1, to write to the eventfd.
     pub one: Memory,
+    /// A futex.
+    pub word: Memory,
     directory: PathBuf,
     /// The path of the file.
     pub file: PathBuf,
@@ -77,7 +85,7 @@ impl Lane {
         let block = session.memory(BLOCK);
         let first = if number == 1 { b'a' } else { b'A' };
         block.fill(&std::array::from_fn::<u8, ROOM, _>(|byte| first + (byte % 26) as u8));
-        Self { descriptors, block, one: session.words(&[1]), directory, file }
+        Self { descriptors, block, one: session.words(&[1]), word: session.words(&[0]), directory, file }
     }
 
     /// The descriptor of an object.
@@ -88,6 +96,20 @@ impl Lane {
     /// Room for what the step with this number reads.
     pub fn room(&self, number: usize) -> u64 {
         self.block.addr() + (ROOM + number % 16 * 64) as u64
+    }
+
+    /// Gives the lane its two buffer rings.
+    fn fill_rings(&self, number: u16, session: &Session, ring: &Ring) {
+        let classic = BufferRing::new(session, ring, RING_GROUPS + number, 0);
+        for id in 0..IN_RING_COUNT {
+            let address = self.block.addr() + (IN_RING + id * PROVIDED_SIZE) as u64;
+            classic.add(address, PROVIDED_SIZE as u32, id as u16);
+        }
+        classic.publish();
+        let incremental =
+            BufferRing::new(session, ring, INCREMENTAL_GROUPS + number, buffer_ring::INCREMENTAL);
+        incremental.add(self.block.addr() + INCREMENTAL as u64, INCREMENTAL_SIZE as u32, 0);
+        incremental.publish();
     }
 
     /// Records what became of the objects.
@@ -111,10 +133,12 @@ impl Lane {
                 rustix::io::ioctl_fionbio(fd, true)?;
                 rustix::io::read(fd, &mut bytes)
             });
-            session.bytes(format!("left in {object:?} {number}"), &bytes[..read.unwrap_or(0)]);
+            // A large length has more sent than the block, which is not the same in every process.
+            let read = read.unwrap_or(0).min(BLOCK - ROOM);
+            session.bytes(format!("left in {object:?} {number}"), &bytes[..read]);
         }
         let block = self.block.bytes();
-        session.bytes(format!("memory {number}"), &block[ROOM..PROVIDED + 8 * PROVIDED_SIZE]);
+        session.bytes(format!("memory {number}"), &block[ROOM..INCREMENTAL + INCREMENTAL_SIZE]);
         let mut names: Vec<String> = std::fs::read_dir(&self.directory)
             .map(|entries| {
                 entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
@@ -155,6 +179,9 @@ impl Lanes {
         let vectors = session.vectors(&blocks);
         ring.register(RegisterOpcode::Buffers.number(), vectors.addr(), LANES as u32)
             .expect("the buffers are good");
+        for (number, lane) in lanes.0.iter().enumerate() {
+            lane.fill_rings(number as u16, session, ring);
+        }
         lanes
     }
 

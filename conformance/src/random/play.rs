@@ -119,6 +119,8 @@ impl Stage<'_> {
             self.reap();
             let open = self.requests.borrow().values().filter(|pushed| !pushed.ended).count();
             if open == 0 {
+                // A notification may follow what did not announce one.
+                self.reap();
                 return;
             }
             let seen = self.ring.collect_until(self.patience, |seen| !seen.is_empty());
@@ -181,7 +183,11 @@ impl Stage<'_> {
         for name in open.into_iter().filter(|name| *name < MESSAGE) {
             let (ended, goes_on) = {
                 let requests = self.requests.borrow();
-                let goes_on = |pushed: &Pushed| pushed.sqe.flags().contains(SqeFlags::IO_HARDLINK);
+                // The end of a wait for a futex is no failure.
+                let goes_on = |pushed: &Pushed| {
+                    pushed.sqe.flags().contains(SqeFlags::IO_HARDLINK)
+                        || pushed.sqe.opcode() == Opcode::FutexWait.number()
+                };
                 requests.get(&name).map_or((true, false), |pushed| (pushed.ended, goes_on(pushed)))
             };
             if ended {

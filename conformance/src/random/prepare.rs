@@ -9,6 +9,8 @@ use crate::differential::{Session, prep};
 /// `IORING_FILE_INDEX_ALLOC`: any free slot.
 const ANY_SLOT: u32 = u32::MAX;
 const AT_POSITION: u64 = u64::MAX;
+/// `FUTEX2_SIZE_U32`.
+const FUTEX_U32: i32 = 2;
 const AT_FDCWD: i32 = -100;
 /// A message of MSG_RING has this added to the number of its step as `user_data`.
 pub const MESSAGE: u64 = 1000;
@@ -38,7 +40,7 @@ impl Preparation<'_> {
             flags |= SqeFlags::FIXED_FILE;
         }
         if request.select {
-            sqe = sqe.with_buf_index(request.lane as u16);
+            sqe = sqe.with_buf_index(request.group());
             flags |= SqeFlags::BUFFER_SELECT;
         }
         let sqe = sqe.with_flags(flags);
@@ -128,6 +130,32 @@ impl Preparation<'_> {
                 let slot = self.direct(request, third);
                 op(fd).with_addr(name).with_op_flags(flags).with_len(0o600).with_file_index(slot)
             }
+            Opcode::Openat2 => {
+                let flags = [0, 2, 0o102, 0o302, 0o1102][second as usize % 5];
+                let mode = if flags & 0o100 == 0 { 0 } else { 0o600 };
+                // None, no symbolic links, beneath, in root.
+                let resolve = [0, 0, 4, 8, 16][fourth as usize % 5];
+                let how = self.session.words(&[flags, mode, resolve]);
+                op(fd)
+                    .with_addr(self.name(first))
+                    .with_off(how.addr())
+                    .with_len(24)
+                    .with_file_index(self.direct(request, third))
+            }
+            Opcode::FutexWait => op(FUTEX_U32)
+                .with_addr(lane.word.addr())
+                .with_off(u64::from(first % 4 == 0))
+                .with_addr3(u64::from([u32::MAX, 1, 2][second as usize % 3])),
+            Opcode::FutexWake => op(FUTEX_U32)
+                .with_addr(lane.word.addr())
+                .with_off(u64::from(first % 3))
+                .with_addr3(u64::from([u32::MAX, 1, 2][second as usize % 3])),
+            // There is no such child.
+            Opcode::Waitid => {
+                op(1 << 30).with_len(first % 4).with_file_index([4, 4, 5, 0][second as usize % 4])
+            }
+            // SIOCINQ, SIOCOUTQ, and one that is not known.
+            Opcode::UringCmd => op(fd).with_off([0, 0, 1, 77][first as usize % 4]),
             Opcode::Close => match first % 3 {
                 // Nothing else may be closed: the sequence still uses it.
                 0 if matches!(request.object, Object::Spare | Object::Closed) => op(fd),
@@ -149,9 +177,15 @@ impl Preparation<'_> {
             Opcode::Send | Opcode::SendZc => op(fd).with_addr(lane.block.addr()).with_len(first % 24 + 1),
             Opcode::Recv => {
                 let flags = [0, 0, 0, 0x2, 0x40, 0x100][second as usize % 6];
-                op(fd).with_addr(lane.room(self.number)).with_len(first % 32 + 1).with_op_flags(flags)
+                // How much is received at once is the buffer's affair where there may be several.
+                let len = if request.receives() == 0 { first % 32 + 1 } else { 0 };
+                op(fd)
+                    .with_addr(lane.room(self.number))
+                    .with_len(len)
+                    .with_op_flags(flags)
+                    .with_ioprio(request.receives())
             }
-            Opcode::Sendmsg | Opcode::Recvmsg => self.message(request, lane),
+            Opcode::Sendmsg | Opcode::SendmsgZc | Opcode::Recvmsg => self.message(request, lane),
             Opcode::Shutdown => op(fd).with_len(first % 4),
             Opcode::Socket => {
                 let slot = if third % 3 == 0 { ANY_SLOT } else { 0 };
@@ -271,7 +305,8 @@ impl Preparation<'_> {
 
     fn message(&self, request: &Request, lane: &Lane) -> Sqe {
         let [first, second, third, _] = request.draws;
-        let addr = if request.opcode == Opcode::Sendmsg { lane.block.addr() } else { lane.room(self.number) };
+        let sends = matches!(request.opcode, Opcode::Sendmsg | Opcode::SendmsgZc);
+        let addr = if sends { lane.block.addr() } else { lane.room(self.number) };
         let vectors =
             self.session.vectors(&[(addr, u64::from(first % 16 + 1)), (addr + 16, u64::from(second % 16))]);
         let count = if request.select { 1 } else { u64::from(third % 3) };
@@ -372,7 +407,7 @@ impl Preparation<'_> {
 /// Whether the result of a request is a descriptor that it made.
 pub fn makes_descriptor(sqe: &Sqe) -> bool {
     match Opcode::from_number(sqe.opcode()) {
-        Some(Opcode::Openat | Opcode::Socket) => sqe.file_index() == 0,
+        Some(Opcode::Openat | Opcode::Openat2 | Opcode::Socket) => sqe.file_index() == 0,
         Some(Opcode::FixedFdInstall) => true,
         _ => false,
     }

@@ -55,6 +55,35 @@ pub struct Request {
     pub back: usize,
 }
 
+impl Request {
+    /// `ioprio` of a RECV: whether it has several results, and takes several buffers at a time.
+    pub fn receives(&self) -> u16 {
+        const MULTISHOT: u16 = 2;
+        const BUNDLE: u16 = 16;
+        match self.opcode {
+            Opcode::Recv if self.select => {
+                [0, 0, MULTISHOT, BUNDLE, MULTISHOT | BUNDLE][self.draws[2] as usize % 5]
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether it goes on after a result.
+    pub fn is_multishot(&self) -> bool {
+        self.opcode == Opcode::ReadMultishot || self.receives() & 2 != 0
+    }
+
+    /// The group of its provided buffers: one of the lane's three.
+    pub fn group(&self) -> u16 {
+        self.lane as u16 + [0, 0, RING_GROUPS, INCREMENTAL_GROUPS][self.draws[3] as usize % 4]
+    }
+}
+
+/// The lanes' groups that are buffer rings.
+pub const RING_GROUPS: u16 = 10;
+/// And those whose buffers are used up bit by bit.
+pub const INCREMENTAL_GROUPS: u16 = 20;
+
 /// The objects of a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Object {

@@ -50,6 +50,10 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     submitted
 }
 
+/// These may be refused although they are prepared.
+const SEND_ZC: u8 = Opcode::SendZc.number();
+const SENDMSG_ZC: u8 = Opcode::SendmsgZc.number();
+
 struct Batch<'a> {
     turn: Turn<'a>,
     /// The chain that is being assembled.
@@ -75,7 +79,12 @@ impl Batch<'_> {
             Err(errno) => Err(errno),
         };
         let (request, goes_on) = match prepared {
-            Ok((operation, personality)) => (Request { personality, ..Request::new(sqe, operation) }, true),
+            Ok((operation, personality)) => {
+                let refusal = operation.refusal().map(|errno| -errno.raw_os_error());
+                let request = Request { personality, early_result: refusal, ..Request::new(sqe, operation) };
+                let goes_on = refusal.is_none() || request.is_linked();
+                (request, goes_on)
+            }
             Err(errno) => {
                 let mut request = Request::refused(sqe);
                 request.early_result = Some(-errno.raw_os_error());
@@ -135,6 +144,7 @@ impl Batch<'_> {
         const OTHERS: SqeFlags =
             SqeFlags::IO_LINK.union(SqeFlags::IO_HARDLINK).union(SqeFlags::IO_DRAIN).union(SqeFlags::ASYNC);
         !sqe.flags().intersects(OTHERS)
+            && !matches!(sqe.opcode(), SEND_ZC | SENDMSG_ZC)
             && self.chain.is_empty()
             && !self.drain_next
             && !self.turn.ring.drains.load(Ordering::Relaxed)

@@ -159,7 +159,7 @@ impl<'a> Turn<'a> {
 
     /// One step of one request. Returns the request that follows in its chain, to be run next.
     fn step(&mut self, mut request: Request) -> Option<Request> {
-        if let Some(result) = request.early_result {
+        if let Some(result) = request.early_result.filter(|_| request.operation.refusal().is_none()) {
             return self.complete(request, Completion::new(result));
         }
         if request.is_cancelled {
@@ -393,8 +393,8 @@ impl<'a> Turn<'a> {
     /// only the head of a refused chain says so beforehand.
     fn post_cancelled(&mut self, request: &mut Request, silently: bool, announces: bool) {
         self.count(request.opcode, Served::Engine);
-        let notification = match (request.early_result, request.operation.refuse(Errno::CANCELED)) {
-            (None, Outcome::More(_)) => match request.operation.refuse(Errno::CANCELED) {
+        let notification = match request.operation.refuse(Errno::CANCELED) {
+            Outcome::More(_) => match request.operation.refuse(Errno::CANCELED) {
                 Outcome::Done(notification) => Some(notification),
                 _ => None,
             },

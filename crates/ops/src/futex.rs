@@ -5,7 +5,7 @@ use ringer_sys::futex::{self, ANY, FutexWord, MOST_WORDS, SIZE_32};
 use ringer_sys::{Errno, UserAddress};
 
 use crate::check::unused;
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
 
 /// `FUTEX2_NUMA`: a second word behind the first one names a node.
 const NUMA: u32 = 4;
@@ -60,6 +60,10 @@ pub struct FutexWait {
 impl Op for FutexWait {
     const TRAITS: Traits = Traits::NONE;
 
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        refused(errno)
+    }
+
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let fields = Fields::of(sqe)?;
         let word = FutexWord::new(fields.address, fields.value.into(), fields.flags);
@@ -105,6 +109,10 @@ pub struct FutexWaitv {
 impl Op for FutexWaitv {
     const TRAITS: Traits = Traits::NONE;
 
+    fn refuse(&mut self, errno: Errno) -> Outcome {
+        refused(errno)
+    }
+
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         unused([sqe.fd() as u64, sqe.buf_index().into(), sqe.file_index().into(), sqe.off()])?;
         unused([sqe.op_flags().into(), sqe.addr3()])?;
@@ -125,6 +133,11 @@ impl Op for FutexWaitv {
             _ => Outcome::Engine,
         }
     }
+}
+
+/// In Linux, a wait that is cancelled is no failure: its chain goes on, and `CQE_SKIP_SUCCESS` hides it.
+fn refused(errno: Errno) -> Outcome {
+    Outcome::Done(Completion { fails_link: errno != Errno::CANCELED, ..Completion::error(errno) })
 }
 
 /// Reads a `struct futex_waitv`: value, address, flags and padding.

@@ -32,6 +32,12 @@ pub trait Op: Sized + Send {
         Ok(())
     }
 
+    /// The error of a preparation that failed after a second CQE was promised. It is refused like any other then, but says
+    /// so itself.
+    fn refused(&self) -> Option<Errno> {
+        None
+    }
+
     /// Whether a request that is to start on a worker (`IOSQE_ASYNC`) waits until its file is readable instead, before
     /// its first attempt. Multishot requests do.
     fn waits_to_start(&self) -> bool {

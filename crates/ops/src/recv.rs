@@ -63,7 +63,8 @@ impl Receiving {
     /// What has to be waited for before an attempt makes sense.
     pub(crate) fn first_wait(&mut self) -> Option<Outcome> {
         if std::mem::take(&mut self.is_drained) {
-            return Some(self.wait());
+            let waits = !self.progress.is_impatient();
+            return Some(if waits { self.wait() } else { Outcome::failed(Errno::AGAIN) });
         }
         self.progress.first_wait(self.events())
     }
@@ -105,7 +106,13 @@ impl Receiving {
                 self.begin_buffer(context, bytes);
                 self.wait()
             }
-            Step::NotReady => self.wait(),
+            Step::NotReady => {
+                // On a worker of the kernel, a buffer of a ring stays with the request that waits.
+                if context.may_block() && context.provided.as_ref().is_some_and(|group| group.is_ring()) {
+                    self.begin_buffer(context, asked);
+                }
+                self.wait()
+            }
             Step::End(completion) => match result {
                 Ok(bytes) => self.finish(context, completion, bytes as u64, asked, bytes as u64),
                 Err(_) => Outcome::Done(completion),
@@ -273,7 +280,7 @@ impl Recv {
     /// more is there, as many as that needs are added to the same result.
     /// `done` bytes of this result are there already, and `limit` are looked for; 0: no limit.
     fn receive_bundle(&mut self, context: &mut Issue<'_>, mut done: u64, limit: u32) -> Outcome {
-        let fd = context.fd;
+        let (fd, may_block) = (context.fd, context.may_block());
         let Some(group) = &mut context.provided else { return Outcome::failed(Errno::NOBUFS) };
         let whole = self.receiving.progress.wants_all();
         let call_flags = self.receiving.progress.call_flags();
@@ -281,6 +288,10 @@ impl Recv {
         loop {
             let bundle = match group.select_bundle(limit, MOST_OF_A_BUNDLE) {
                 Ok(bundle) => bundle,
+                // Of a group that is no ring and empty; on a worker, Linux says it as of any other.
+                Err(Errno::NOENT) if done == 0 && may_block => {
+                    return Outcome::failed(without_buffer(fd, Errno::NOBUFS));
+                }
                 Err(errno) if done == 0 => return Outcome::failed(without_buffer(fd, errno)),
                 Err(_) => {
                     let completion = Completion { fails_link: true, ..Completion::new(done as i32) };

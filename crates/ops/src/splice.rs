@@ -14,6 +14,9 @@ const KNOWN_FLAGS: u32 = 0xf;
 const SPLICE_F_NONBLOCK: u32 = 0x2;
 const FD_IN_FIXED: u32 = uapi::SPLICE_F_FD_IN_FIXED;
 const O_NONBLOCK: usize = 0o4000;
+const O_ACCMODE: usize = 0o3;
+const O_RDONLY: usize = 0o0;
+const O_WRONLY: usize = 0o1;
 const F_GETFL: u32 = 3;
 const POLLIN: u32 = 0x1;
 const POLLOUT: u32 = 0x4;
@@ -152,6 +155,13 @@ impl Move {
             None => [End::of(input)?, End::of(output)?],
         };
         self.ends = Some(ends);
+        let has_place = |(end, offset)| end == End::Pipe && offset != NO_OFFSET;
+        if self.offsets.is_some_and(|offsets| ends.into_iter().zip(offsets).any(has_place)) {
+            // `splice.2` refuses an offset of a pipe before it looks at how the files are open, the kernel's io_uring after.
+            let access = |fd| call::fcntl(fd, F_GETFL, 0).map(|flags| flags & O_ACCMODE);
+            let is_allowed = access(input)? != O_WRONLY && access(output)? != O_RDONLY;
+            return Err(if is_allowed { Errno::SPIPE } else { Errno::BADF });
+        }
         let is_possible = match self.offsets {
             Some(offsets) => {
                 let in_stream = |(end, offset)| end == End::Stream && offset != NO_OFFSET;

@@ -127,6 +127,11 @@ macro_rules! operations {
                 match self { $(Self::$opcode(operation) => operation.device_transfer(),)* }
             }
 
+            /// See [`Op::refused`].
+            pub fn refusal(&self) -> Option<Errno> {
+                match self { $(Self::$opcode(operation) => Op::refused(operation),)* }
+            }
+
             /// See [`Op::waits_to_start`].
             pub fn waits_to_start(&self) -> bool {
                 match self { $(Self::$opcode(operation) => operation.waits_to_start(),)* }

@@ -57,6 +57,13 @@ impl Op for ZeroCopySend {
         })
     }
 
+    fn refused(&self) -> Option<Errno> {
+        match self.state {
+            State::Refused(errno) => Some(errno),
+            _ => None,
+        }
+    }
+
     fn refuse(&mut self, errno: Errno) -> Outcome {
         match self.state {
             State::Notifying(completion) => Outcome::Done(completion),
