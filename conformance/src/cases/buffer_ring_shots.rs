@@ -1,6 +1,6 @@
 //! Incremental rings of buffers, and multishot requests on rings of buffers.
 
-use ringer_abi::{Opcode, SqeFlags};
+use ringer_abi::{Opcode, SqeFlags, uapi};
 
 use super::buffer_ring_use::{Buffers, INCREMENTAL, MULTISHOT, head, unregister};
 use crate::differential::{Case, prep};
@@ -28,6 +28,40 @@ fn incremental() -> Vec<Case> {
                     session.outcome(format!("{flags}, {bytes}: submit"), ring.submit());
                     session.quiet(format!("{flags}, {bytes}"), &ring);
                     session.bytes(format!("{flags}, {bytes}: memory"), &buffers.memory.bytes());
+                }
+            }
+        }),
+        Case::new("recv/on-a-worker-with-a-buffer", Opcode::Recv, |session| {
+            const MSG_DONTWAIT: u32 = 0x40;
+            const BUNDLE: u16 = uapi::IORING_RECVSEND_BUNDLE as u16;
+            for flags in [0, INCREMENTAL] {
+                for (label, ioprio, op_flags) in [
+                    ("plain", 0, 0),
+                    ("impatient", 0, MSG_DONTWAIT),
+                    ("impatient bundle", BUNDLE, MSG_DONTWAIT),
+                ] {
+                    for (what, text) in [("nothing", ""), ("three", "abc"), ("end", "")] {
+                        let ring = session.ring(8);
+                        let (left, right) = session.pair();
+                        let buffers = Buffers::new(session, &ring, 1, 4, 16, flags);
+                        if text.is_empty() && what != "nothing" {
+                            session.close_kept(right);
+                        } else if !text.is_empty() {
+                            session.write_fd(right, text.as_bytes());
+                        } else if op_flags == 0 {
+                            continue;
+                        }
+                        let sqe = prep::op(Opcode::Recv, left).with_buf_index(1).with_ioprio(ioprio);
+                        let sqe = sqe.with_op_flags(op_flags).with_user_data(1);
+                        ring.push(sqe.with_flags(SqeFlags::BUFFER_SELECT | SqeFlags::ASYNC));
+                        session.outcome(format!("{flags}, {label}, {what}: submit"), ring.submit());
+                        session.quiet(format!("{flags}, {label}, {what}"), &ring);
+                        let next = sqe.with_ioprio(0).with_op_flags(MSG_DONTWAIT);
+                        ring.push(next.with_flags(SqeFlags::BUFFER_SELECT).with_user_data(2));
+                        session.outcome(format!("{flags}, {label}, {what}: next"), ring.submit());
+                        session.quiet(format!("{flags}, {label}, {what}, next"), &ring);
+                        session.bytes(format!("{flags}, {label}, {what}: memory"), &buffers.memory.bytes());
+                    }
                 }
             }
         }),

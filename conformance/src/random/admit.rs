@@ -113,7 +113,7 @@ impl Rules {
         if request.opcode == Opcode::AsyncCancel && (self.drains || request.flags.intersects(WORKER)) {
             return false;
         }
-        let alone = looks_back(request.opcode) || counts(request);
+        let alone = looks_back(request.opcode) || counts(request) || request.may_allocate();
         if alone && self.pushed > 0 {
             return false;
         }

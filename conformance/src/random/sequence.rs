@@ -68,6 +68,15 @@ impl Request {
         }
     }
 
+    /// Whether it may take any free slot of the registered files: which one depends on what others did.
+    pub fn may_allocate(&self) -> bool {
+        match self.opcode {
+            Opcode::Socket => self.draws[2].is_multiple_of(3),
+            Opcode::Pipe => self.draws[0].is_multiple_of(2),
+            _ => false,
+        }
+    }
+
     /// Whether it goes on after a result.
     pub fn is_multishot(&self) -> bool {
         self.opcode == Opcode::ReadMultishot || self.receives() & 2 != 0

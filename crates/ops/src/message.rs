@@ -23,7 +23,7 @@ impl Sendmsg {
     /// `EINVAL`, `EFAULT`, `EMSGSIZE` for too many segments.
     pub(crate) fn prepare_sending(sqe: &Sqe, known: u32) -> Result<Sending, Errno> {
         let flags = u32::from(sqe.ioprio());
-        if sqe.off() != 0 || sqe.file_index() != 0 || flags & !known != 0 || sqe.len() > INT_MAX {
+        if sqe.off() != 0 || sqe.file_index() != 0 || flags & !known != 0 {
             return Err(Errno::INVAL);
         }
         let header = MessageHeader::read(sqe.addr())?;
@@ -47,6 +47,9 @@ impl Op for Sendmsg {
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let known = uapi::IORING_RECVSEND_POLL_FIRST | uapi::IORING_SEND_VECTORIZED;
+        if sqe.len() > INT_MAX {
+            return Err(Errno::INVAL);
+        }
         Ok(Self { sending: Self::prepare_sending(sqe, known)? })
     }
 

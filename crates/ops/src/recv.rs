@@ -99,6 +99,10 @@ impl Receiving {
         message_flags: u32,
     ) -> Outcome {
         let asked = segments.length();
+        // On a worker of the kernel, a buffer of a ring is the request's from the beginning, whatever comes of the attempt.
+        if context.may_block() && context.provided.as_ref().is_some_and(|group| group.is_ring()) {
+            self.begin_buffer(context, asked);
+        }
         let is_cut = message_flags & (MSG_TRUNC | MSG_CTRUNC) != 0;
         match self.progress.step(context.fd, result, asked, whole, is_cut) {
             Step::Part(bytes) => {
@@ -106,13 +110,7 @@ impl Receiving {
                 self.begin_buffer(context, bytes);
                 self.wait()
             }
-            Step::NotReady => {
-                // On a worker of the kernel, a buffer of a ring stays with the request that waits.
-                if context.may_block() && context.provided.as_ref().is_some_and(|group| group.is_ring()) {
-                    self.begin_buffer(context, asked);
-                }
-                self.wait()
-            }
+            Step::NotReady => self.wait(),
             Step::End(completion) => match result {
                 Ok(bytes) => self.finish(context, completion, bytes as u64, asked, bytes as u64),
                 Err(_) => Outcome::Done(completion),
@@ -284,6 +282,8 @@ impl Recv {
         let Some(group) = &mut context.provided else { return Outcome::failed(Errno::NOBUFS) };
         let whole = self.receiving.progress.wants_all();
         let call_flags = self.receiving.progress.call_flags();
+        // As in `judge`: on a worker, all of it.
+        let is_taken = may_block && group.is_ring();
         let mut limit = smaller_limit(limit, self.receiving.left);
         loop {
             let bundle = match group.select_bundle(limit, MOST_OF_A_BUNDLE) {
@@ -310,11 +310,16 @@ impl Recv {
                 Err(Errno::AGAIN) if done == 0 && !self.receiving.progress.is_impatient() => {
                     return self.receiving.wait();
                 }
-                Err(errno) if done == 0 => return Outcome::failed(errno),
+                Err(errno) if done == 0 => {
+                    if is_taken {
+                        group.take(asked);
+                    }
+                    return Outcome::failed(errno);
+                }
                 Err(_) => 0,
             };
-            if bytes > 0 {
-                group.take(bytes);
+            if is_taken || bytes > 0 {
+                group.take(if is_taken { asked } else { bytes });
             }
             done += bytes;
             let waiting = self.receiving.more_to_read(fd, bytes, asked);

@@ -71,9 +71,9 @@ impl Waitid {
         let found = call::waitid(self.kind, id, place, self.options | extra_options, UserAddress::new(0));
         match found {
             Ok(_) => {}
-            Err(Errno::INVAL) => return Err(Errno::INVAL),
             // Linux writes all the same, and a bad address counts more.
-            Err(errno) => return self.tell(&[0; 32]).and(Err(errno)),
+            Err(Errno::CHILD) => return self.tell(&[0; 32]).and(Err(Errno::CHILD)),
+            Err(errno) => return Err(errno),
         }
         if info[PID_AT] != 0 || may_block || asks_not_to_wait {
             return self.tell(&info).map(|()| Outcome::done(0));
