@@ -105,6 +105,18 @@ pub fn cases() -> Vec<Case> {
             seen.sort_by_key(|cqe| (cqe.user_data, cqe.flags));
             session.cqes("all", &seen);
         }));
+        cases.push(case(opcode, name, "not-open", |opcode, session| {
+            let ring = session.ring(8);
+            for flags in [
+                SqeFlags::empty(),
+                SqeFlags::ASYNC,
+                SqeFlags::FIXED_FILE,
+                SqeFlags::FIXED_FILE | SqeFlags::ASYNC,
+            ] {
+                let sqe = good(session, opcode, session.closed_fd()).with_flags(flags);
+                both(session, &format!("{flags:?}"), &ring, sqe);
+            }
+        }));
         cases.push(case(opcode, name, "never-sent", |opcode, session| {
             const LINK: SqeFlags = SqeFlags::IO_LINK;
             const SKIP: SqeFlags = SqeFlags::CQE_SKIP_SUCCESS;

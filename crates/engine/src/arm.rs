@@ -178,7 +178,7 @@ impl Turn<'_> {
     /// Queues the request for a worker.
     pub(crate) fn punt(&mut self, mut request: Request) -> Option<Request> {
         if let Err(errno) = self.detach(&mut request) {
-            return self.complete(request, Completion::error(errno));
+            return self.refuse(request, errno);
         }
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use ringer_abi::{EnterFlags, GetEventsArg, SetupFlags, uapi};
 use ringer_sys::{Errno, UserAddress};
-use rustix::thread::gettid;
 
 use crate::ring::Ring;
 use crate::system::{Caller, System};
@@ -89,7 +88,7 @@ fn check_submitter(ring: &Ring) -> Result<(), Errno> {
     if !ring.setup.contains(SetupFlags::SINGLE_ISSUER) {
         return Ok(());
     }
-    let this = gettid().as_raw_nonzero().get() as u32;
+    let this = ringer_sys::thread::id();
     // Relaxed: the value is compared with this thread's own only.
     match ring.submitter.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => Ok(()),
@@ -106,7 +105,7 @@ fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Er
     let wanted = enter.min_complete.min(ring.shared.shape().cq_entries);
     ring.run_deferred();
     ring.flush_backlog();
-    if wanted == 0 && enter.to_submit == 0 {
+    if wanted == 0 {
         // Only what has become ready is asked for: no wait, so that the mask does not matter.
         return wait::wait(ring, 0, &argument.limits, None);
     }

@@ -98,7 +98,7 @@ impl Drop for Hold {
 /// A single-issuer ring that is enabled belongs to the thread that made it.
 fn first_submitter(setup: SetupFlags) -> u32 {
     if setup.contains(SetupFlags::SINGLE_ISSUER) && !setup.contains(SetupFlags::R_DISABLED) {
-        rustix::thread::gettid().as_raw_nonzero().get() as u32
+        ringer_sys::thread::id()
     } else {
         0
     }

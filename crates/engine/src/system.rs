@@ -461,6 +461,7 @@ impl System {
     /// registered resources, and begins with nothing pending. A ring whose tables another thread was
     /// changing just then stays as it was, and waits for requests that the child does not have.
     pub fn after_fork_in_child(&self) {
+        ringer_sys::thread::forget_all();
         // A lock that another thread held stays held: what it guards is left behind.
         let Ok(mut threads) = self.threads.try_write() else { return };
         std::mem::forget(std::mem::take(&mut *threads));

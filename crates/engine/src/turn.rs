@@ -181,10 +181,16 @@ impl<'a> Turn<'a> {
                     self.go_on(request, Outcome::WaitFor { events: POLLIN, edge: false })
                 }
                 Ok(()) => self.punt(request),
-                Err(errno) => self.complete(request, Completion::error(errno)),
+                Err(errno) => self.refuse(request, errno),
             };
         }
         let outcome = self.attempt_request(&mut request);
+        self.go_on(request, outcome)
+    }
+
+    /// Ends a request that cannot be attempted. Returns the one that follows in its chain.
+    pub(crate) fn refuse(&mut self, mut request: Request, errno: Errno) -> Option<Request> {
+        let outcome = request.operation.refuse(errno);
         self.go_on(request, outcome)
     }
 

@@ -73,7 +73,6 @@ extern "C" fn about_to_fork() {
 
 extern "C" fn forked() {
     mark();
-    ringer_sys::thread::forget_all();
     disposition::forget_changes();
     handlers::forget_changes();
     System::global().after_fork_in_child();

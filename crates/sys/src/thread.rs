@@ -1,6 +1,7 @@
 //! Threads of the engine, and locks between them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use linux_raw_sys::general as nr;
@@ -18,9 +19,33 @@ pub fn alive() -> usize {
     ALIVE.load(Ordering::Relaxed)
 }
 
-/// A child of `fork` has no threads of the engine.
+/// A child of `fork` has no threads of the engine, and the thread that it has got another number.
 pub fn forget_all() {
     ALIVE.store(0, Ordering::Relaxed);
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often this process came out of a fork as the child.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// This thread's number, and the forks when it was asked for. 0: not yet.
+    static OWN_ID: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// The calling thread's number, asked for once in each process. `gettid.2`.
+#[inline]
+pub fn id() -> u32 {
+    // Relaxed: the child has one thread when it counts, and starts the others.
+    let forks = FORKS.load(Ordering::Relaxed);
+    match OWN_ID.get() {
+        (id, then) if id != 0 && then == forks => id,
+        _ => {
+            let id = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+            OWN_ID.set((id, forks));
+            id
+        }
+    }
 }
 
 /// Starts a thread of the engine. It blocks all signals but those that an instruction raises and those of the C

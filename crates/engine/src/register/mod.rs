@@ -24,7 +24,6 @@ use ringer_abi::{RegisterOpcode, SetupFlags};
 use ringer_ops::timeout::Clock;
 use ringer_sys::credentials::Credentials;
 use ringer_sys::{Errno, UserAddress};
-use rustix::thread::gettid;
 
 use crate::ring::Ring;
 
@@ -134,7 +133,7 @@ fn check_owner(ring: &Ring) -> Result<(), Errno> {
         return Ok(());
     }
     let owner = ring.submitter.load(Ordering::Relaxed);
-    if owner != 0 && owner != gettid().as_raw_nonzero().get() as u32 { Err(Errno::EXIST) } else { Ok(()) }
+    if owner != 0 && owner != ringer_sys::thread::id() { Err(Errno::EXIST) } else { Ok(()) }
 }
 
 /// `IORING_REGISTER_ENABLE_RINGS`.
@@ -144,7 +143,7 @@ fn enable(ring: &Ring) -> Result<i32, Errno> {
     }
     ring.restrictions.enforce();
     if ring.setup.contains(SetupFlags::SINGLE_ISSUER) {
-        let this = gettid().as_raw_nonzero().get() as u32;
+        let this = ringer_sys::thread::id();
         ring.submitter.store(this, Ordering::Relaxed);
     }
     if let Some(thread) = ring.poll_thread.get() {
