@@ -35,10 +35,12 @@ fn incremental() -> Vec<Case> {
             const MSG_DONTWAIT: u32 = 0x40;
             const BUNDLE: u16 = uapi::IORING_RECVSEND_BUNDLE as u16;
             for flags in [0, INCREMENTAL] {
-                for (label, ioprio, op_flags) in [
-                    ("plain", 0, 0),
-                    ("impatient", 0, MSG_DONTWAIT),
-                    ("impatient bundle", BUNDLE, MSG_DONTWAIT),
+                for (label, ioprio, op_flags, len) in [
+                    ("plain", 0, 0, 0),
+                    ("a part", 0, 0, 5),
+                    ("impatient", 0, MSG_DONTWAIT, 0),
+                    ("impatient part", 0, MSG_DONTWAIT, 5),
+                    ("impatient bundle", BUNDLE, MSG_DONTWAIT, 0),
                 ] {
                     for (what, text) in [("nothing", ""), ("three", "abc"), ("end", "")] {
                         let ring = session.ring(8);
@@ -52,7 +54,7 @@ fn incremental() -> Vec<Case> {
                             continue;
                         }
                         let sqe = prep::op(Opcode::Recv, left).with_buf_index(1).with_ioprio(ioprio);
-                        let sqe = sqe.with_op_flags(op_flags).with_user_data(1);
+                        let sqe = sqe.with_op_flags(op_flags).with_len(len).with_user_data(1);
                         ring.push(sqe.with_flags(SqeFlags::BUFFER_SELECT | SqeFlags::ASYNC));
                         session.outcome(format!("{flags}, {label}, {what}: submit"), ring.submit());
                         session.quiet(format!("{flags}, {label}, {what}"), &ring);

@@ -100,8 +100,12 @@ impl Receiving {
     ) -> Outcome {
         let asked = segments.length();
         // On a worker of the kernel, a buffer of a ring is the request's from the beginning, whatever comes of the attempt.
-        if context.may_block() && context.provided.as_ref().is_some_and(|group| group.is_ring()) {
-            self.begin_buffer(context, asked);
+        if context.may_block()
+            && !self.has_buffer
+            && let Some(group) = context.provided.as_mut().filter(|group| group.is_ring())
+        {
+            group.take(asked);
+            self.has_buffer = true;
         }
         let is_cut = message_flags & (MSG_TRUNC | MSG_CTRUNC) != 0;
         match self.progress.step(context.fd, result, asked, whole, is_cut) {
