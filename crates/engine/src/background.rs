@@ -22,6 +22,8 @@ use crate::wait;
 /// How long a thread of the program may stay away before the background thread takes over: from the first of these, up to the
 /// second when the program came back before that was over.
 const GRACE: [Duration; 2] = [Duration::from_micros(100), Duration::from_micros(400)];
+/// A thread that waits inside the ring may leave soon. So often it is looked for, at growing distances, before it has to tell.
+const LOOKS: u32 = 4;
 /// With nothing to do, the thread ends after this time.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -118,11 +120,13 @@ struct Noticed {
     since: Instant,
     grace: Duration,
     visits: u32,
+    /// How often a thread was found inside, always the same one as far as can be seen.
+    looks: u32,
 }
 
 impl Noticed {
     fn new(ring: Arc<Ring>) -> Self {
-        Self { since: Instant::now(), grace: GRACE[0], visits: ring.reactor.visits(), ring }
+        Self { since: Instant::now(), grace: GRACE[0], visits: ring.reactor.visits(), looks: 0, ring }
     }
 
     fn time_left(&self) -> Duration {
@@ -135,7 +139,9 @@ impl Noticed {
             return false;
         }
         let visits = self.ring.reactor.visits();
-        if visits == self.visits {
+        self.looks = if visits == self.visits { self.looks + 1 } else { 0 };
+        let is_inside = self.ring.reactor.drivers() > 0;
+        if visits == self.visits && (!is_inside || self.looks > LOOKS) {
             return true;
         }
         let grace = (2 * self.grace).min(GRACE[1]);

@@ -185,8 +185,9 @@ impl Receiving {
     fn more_to_read(&mut self, fd: RawFd, bytes: u64, asked: u64) -> u32 {
         if bytes == 0 && asked > 0 {
             u32::from(is_at_end_of_tcp(fd))
-        } else if (bytes >= asked || self.progress.flags() & MSG_PEEK != 0) && self.kind(fd).tells {
-            waiting_bytes(fd)
+        } else if bytes >= asked || self.progress.flags() & MSG_PEEK != 0 {
+            // Which kind it is matters only if there is something.
+            Some(waiting_bytes(fd)).filter(|waiting| *waiting > 0 && self.kind(fd).tells).unwrap_or(0)
         } else {
             0
         }
