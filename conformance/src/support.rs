@@ -151,6 +151,15 @@ pub fn page(differences: &str, random: &str) -> Result<String, String> {
 
 /// What no case shows.
 const OUT_OF_REACH: &str = "
+Linux gives some requests to a worker without being asked (FSYNC, FALLOCATE, FTRUNCATE, STATX, extended attributes, names, opens that create,
+SPLICE, TEE, writes to ext4), and with them what follows in their chain. Here most of these run at once, and what follows does not run on a worker.
+Where that shows, random sequences are not drawn:
+
+- Linux does not arm the LINK_TIMEOUT of such a request; here it is armed. A write that is done at once here is done before a LINK_TIMEOUT without
+  any time.
+- Behind such a request, Linux takes a buffer of a buffer ring before it waits, all that was asked for of an incremental one; a multishot receive waits for
+  data before it looks for a buffer; EPOLL_WAIT answers EAGAIN instead of waiting. Here these behave as at the head of a chain.
+
 What a system call of the process cannot do is out of reach:
 
 - A request that a worker has begun cannot be interrupted: cancelling it answers `EALREADY`.

@@ -69,16 +69,21 @@ fn incremental() -> Vec<Case> {
         }),
         Case::new("recv/waits-on-a-worker-with-a-buffer", Opcode::Recv, |session| {
             for flags in [0, INCREMENTAL] {
-                for opcode in [Opcode::Recv, Opcode::Read] {
+                for (opcode, ioprio) in [
+                    (Opcode::Recv, 0),
+                    (Opcode::Recv, uapi::IORING_RECVSEND_BUNDLE as u16),
+                    (Opcode::Read, 0),
+                ] {
                     let ring = session.ring(8);
                     let (left, right) = session.pair();
                     let buffers = Buffers::new(session, &ring, 1, 4, 16, flags);
-                    let sqe = prep::op(opcode, left).with_buf_index(1).with_user_data(1);
+                    let sqe = prep::op(opcode, left).with_buf_index(1).with_ioprio(ioprio).with_user_data(1);
                     let sqe = sqe.with_flags(SqeFlags::BUFFER_SELECT | SqeFlags::ASYNC);
                     for (label, cancelled) in [("cancelled", true), ("served", false)] {
                         ring.push(sqe);
-                        session.outcome(format!("{opcode:?}, {flags}, {label}: submit"), ring.submit());
-                        session.quiet(format!("{opcode:?}, {flags}, {label}: waits"), &ring);
+                        session
+                            .outcome(format!("{opcode:?} {ioprio}, {flags}, {label}: submit"), ring.submit());
+                        session.quiet(format!("{opcode:?} {ioprio}, {flags}, {label}: waits"), &ring);
                         if cancelled {
                             ring.push(prep::cancel(1, 0).with_user_data(2));
                             let _ = ring.submit();
@@ -89,9 +94,9 @@ fn incremental() -> Vec<Case> {
                         // Whether the wait could be ended is the worker's affair.
                         seen.retain(|cqe| cqe.user_data == 1);
                         seen.iter_mut().for_each(|cqe| cqe.res = cqe.res.max(-125));
-                        session.cqes(format!("{opcode:?}, {flags}, {label}"), &seen);
+                        session.cqes(format!("{opcode:?} {ioprio}, {flags}, {label}"), &seen);
                     }
-                    session.bytes(format!("{opcode:?}, {flags}: memory"), &buffers.memory.bytes());
+                    session.bytes(format!("{opcode:?} {ioprio}, {flags}: memory"), &buffers.memory.bytes());
                 }
             }
         }),

@@ -48,6 +48,8 @@ struct Rules {
     linked: bool,
     /// Whether this chain has a member that may wait.
     chain_waits: bool,
+    /// Whether the kernel may give a member of this chain to a worker, and with it what follows.
+    chain_works: bool,
     /// The chain of this submission that works on a lane.
     users: [Option<usize>; LANES],
     /// The object of a lane that a request may be waiting on.
@@ -101,7 +103,11 @@ impl Rules {
         }
         if !self.linked {
             self.chain += 1;
-            self.chain_waits = false;
+            (self.chain_waits, self.chain_works) = (false, false);
+        }
+        // On a worker of the kernel, waiting and taking buffers have ways of their own, and no LINK_TIMEOUT is armed.
+        if self.chain_works && is_different_on_a_worker(request) {
+            return false;
         }
         // Reading and writing an epoll instance is a known difference of the cases.
         if request.object == Object::Epoll && !matches!(request.opcode, Opcode::EpollWait | Opcode::PollAdd) {
@@ -151,11 +157,45 @@ impl Rules {
         self.drains |= drains;
         self.lingers |= lingers;
         self.last = Some(request.opcode);
+        self.chain_works |= may_be_for_a_worker(request);
         self.pushed += 1;
         self.linked = request.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK);
         self.closed = alone;
         true
     }
+}
+
+/// Whether it matters where a request runs.
+fn is_different_on_a_worker(request: &Request) -> bool {
+    request.select || matches!(request.opcode, Opcode::LinkTimeout | Opcode::EpollWait)
+}
+
+/// Whether the kernel may give a request to a worker.
+fn may_be_for_a_worker(request: &Request) -> bool {
+    let on_the_spot = match request.opcode {
+        Opcode::Nop
+        | Opcode::PollAdd
+        | Opcode::PollRemove
+        | Opcode::Timeout
+        | Opcode::TimeoutRemove
+        | Opcode::LinkTimeout
+        | Opcode::Send
+        | Opcode::Sendmsg
+        | Opcode::Recv
+        | Opcode::Recvmsg
+        | Opcode::ReadMultishot
+        | Opcode::ProvideBuffers
+        | Opcode::RemoveBuffers
+        | Opcode::Socket
+        | Opcode::MsgRing
+        | Opcode::FutexWait
+        | Opcode::FutexWake => true,
+        Opcode::Read | Opcode::Readv | Opcode::Write | Opcode::Writev => {
+            !matches!(request.object, Object::File | Object::Spare | Object::Directory)
+        }
+        _ => false,
+    };
+    request.flags.contains(SqeFlags::ASYNC) || !on_the_spot
 }
 
 /// Whether a request works on the objects of its lane.
@@ -203,6 +243,6 @@ fn waits_on(request: &Request) -> Option<Wait> {
             | Opcode::EpollWait
     );
     let polls = request.opcode == Opcode::PollAdd && request.object != Object::File;
-    let stays = request.is_multishot() || polls;
+    let stays = request.goes_on_waiting() || polls;
     (polls || reads && request.object.can_wait()).then_some(Wait { object: request.object, stays })
 }

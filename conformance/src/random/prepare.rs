@@ -9,6 +9,8 @@ use crate::differential::{Session, prep};
 /// `IORING_FILE_INDEX_ALLOC`: any free slot.
 const ANY_SLOT: u32 = u32::MAX;
 const AT_POSITION: u64 = u64::MAX;
+/// What `time` makes a time of that is beyond the end of the sequence.
+const LATE: u32 = 1;
 /// `FUTEX2_SIZE_U32`.
 const FUTEX_U32: i32 = 2;
 const AT_FDCWD: i32 = -100;
@@ -118,7 +120,8 @@ impl Preparation<'_> {
             }
             Opcode::TimeoutRemove => {
                 let update = first % 3 == 0;
-                let (time, flags) = if update { (self.time(second), 2) } else { (0, 0) };
+                // Late: a timeout that repeats does so for ever once it was updated.
+                let (time, flags) = if update { (self.time(LATE), 2) } else { (0, 0) };
                 op(-1).with_addr(self.target(request)).with_off(time).with_op_flags(flags)
             }
             Opcode::LinkTimeout => op(-1).with_addr(self.time(first)).with_len(1),
@@ -176,7 +179,7 @@ impl Preparation<'_> {
             }
             Opcode::Send | Opcode::SendZc => op(fd).with_addr(lane.block.addr()).with_len(first % 24 + 1),
             Opcode::Recv => {
-                let flags = [0, 0, 0, 0x2, 0x40, 0x100][second as usize % 6];
+                let flags = request.receive_flags();
                 // How much is received at once is the buffer's affair where there may be several.
                 let len = if request.receives() == 0 { first % 32 + 1 } else { 0 };
                 op(fd)

@@ -28,6 +28,8 @@ const PATIENT: Duration = Duration::from_millis(15);
 const ORACLES: usize = 3;
 /// Drawn steps of a sequence are fewer.
 const MOST_STEPS: usize = 28;
+/// How many sequences are judged at a time, at first.
+const JUDGES: usize = 4;
 /// A difference that does not come again in as many plays was the machine's.
 const AGAIN: usize = 3;
 
@@ -160,23 +162,45 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Judges what differed, one after the other: while several jobs run, what only takes longer looks like a difference.
-    fn judge_all(&self, tell: &impl Fn(&str)) -> std::io::Result<()> {
-        let lane = "judge";
+    /// Judges what differed: a few at a time, and what still differs once more, one after the other. While several run, what
+    /// only takes longer looks like a difference.
+    fn judge_all(&self, tell: &(impl Fn(&str) + Sync)) -> std::io::Result<()> {
         let suspects = std::mem::take(&mut *self.suspects());
-        for index in suspects {
-            if self.report().differences.len() >= self.plan.most {
-                self.report().skipped += 1;
-                continue;
-            }
-            match self.judge(index, lane)? {
-                Verdict::Unsteady => self.report().unsteady.push(index),
-                Verdict::Known(known) => self.count_known(known, index),
-                Verdict::Differs => {
-                    let text = self.explain(index, lane)?;
-                    tell(&text);
-                    self.report().differences.push(text);
+        let next = AtomicU64::new(0);
+        let work = &|lane: &str| -> std::io::Result<()> {
+            // Relaxed: a counter that orders nothing.
+            while let Some(index) = suspects.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                match self.judge(*index, lane)? {
+                    Verdict::Unsteady => self.report().unsteady.push(*index),
+                    Verdict::Known(known) => self.count_known(known, *index),
+                    Verdict::Differs => self.suspects().push(*index),
                 }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let judges: Vec<_> =
+                (0..JUDGES).map(|judge| scope.spawn(move || work(&format!("judge{judge}")))).collect();
+            judges.into_iter().try_for_each(|judge| judge.join().expect("a judge does not panic"))
+        })?;
+        let mut left = std::mem::take(&mut *self.suspects());
+        left.sort_unstable();
+        left.into_iter().try_for_each(|index| self.judge_alone(index, tell))
+    }
+
+    fn judge_alone(&self, index: u64, tell: &impl Fn(&str)) -> std::io::Result<()> {
+        let lane = "judge";
+        if self.report().differences.len() >= self.plan.most {
+            self.report().skipped += 1;
+            return Ok(());
+        }
+        match self.judge(index, lane)? {
+            Verdict::Unsteady => self.report().unsteady.push(index),
+            Verdict::Known(known) => self.count_known(known, index),
+            Verdict::Differs => {
+                let text = self.explain(index, lane)?;
+                tell(&text);
+                self.report().differences.push(text);
             }
         }
         Ok(())

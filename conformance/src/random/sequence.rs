@@ -82,12 +82,23 @@ impl Request {
         self.opcode == Opcode::ReadMultishot || self.receives() & 2 != 0
     }
 
+    /// The flags of a RECV: none, `MSG_PEEK`, `MSG_DONTWAIT`, `MSG_WAITALL`.
+    pub fn receive_flags(&self) -> u32 {
+        [0, 0, 0, 0x2, 0x40, MSG_WAITALL][self.draws[1] as usize % 6]
+    }
+
+    /// Whether it may wait for more after the program gave it something.
+    pub fn goes_on_waiting(&self) -> bool {
+        self.is_multishot() || self.opcode == Opcode::Recv && self.receive_flags() == MSG_WAITALL
+    }
+
     /// The group of its provided buffers: one of the lane's three.
     pub fn group(&self) -> u16 {
         self.lane as u16 + [0, 0, RING_GROUPS, INCREMENTAL_GROUPS][self.draws[3] as usize % 4]
     }
 }
 
+const MSG_WAITALL: u32 = 0x100;
 /// The lanes' groups that are buffer rings.
 pub const RING_GROUPS: u16 = 10;
 /// And those whose buffers are used up bit by bit.

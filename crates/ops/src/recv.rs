@@ -313,6 +313,11 @@ impl Recv {
                 }
                 Ok(bytes) => bytes as u64,
                 Err(Errno::AGAIN) if done == 0 && !self.receiving.progress.is_impatient() => {
+                    if is_taken {
+                        (self.segments, self.is_final) = (Segments::of(bundle.segments), true);
+                        self.receiving.has_buffer = true;
+                        group.take(asked);
+                    }
                     return self.receiving.wait();
                 }
                 Err(errno) if done == 0 => {
