@@ -261,32 +261,7 @@ fn fields() -> Vec<Case> {
             variant(session, "pad2", |_, sqe| sqe.with_pad2(1));
             variant(session, "fd", |_, sqe| sqe.with_fd(0));
         }),
-        Case::new("link-timeout/order", Opcode::LinkTimeout, |session| {
-            const LINK: SqeFlags = SqeFlags::IO_LINK;
-            for setup in [SetupFlags::empty(), SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN] {
-                let long = limit(session, 60_000);
-                let ring = session.ring_with(8, setup);
-                let sqes = [nop(1).with_flags(LINK), long.with_user_data(2).with_flags(LINK), nop(3), nop(4)];
-                session.batch_in_order(format!("{setup:?} done at once"), &ring, &sqes, 4);
-                for (label, limit) in [("long", long), ("short", limit(session, 20))] {
-                    let (poll, write) = pending(session);
-                    let sqes = [
-                        poll.with_user_data(1).with_flags(LINK),
-                        limit.with_user_data(2).with_flags(LINK),
-                        nop(3),
-                        nop(4),
-                    ];
-                    ring.push_all(&sqes);
-                    session.outcome(format!("{setup:?} {label}: submit"), ring.submit());
-                    session.cqes_in_order(format!("{setup:?} {label}: at once"), &ring.collect(1));
-                    if label == "long" {
-                        session.write_fd(write, b"x");
-                    }
-                    session.cqes_in_order(format!("{setup:?} {label}"), &ring.collect(3));
-                }
-            }
-        }),
-        Case::new("link-timeout/alone", Opcode::LinkTimeout, |session| {
+        Case::new("link-timeout/alone-and-bad", Opcode::LinkTimeout, |session| {
             let ring = session.ring(8);
             let good = limit(session, 1000);
             session.one_recorded("good", &ring, good);
