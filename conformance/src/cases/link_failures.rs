@@ -48,6 +48,9 @@ const FAILING: &[(&str, Opcode, Failing)] = &[
     }),
     ("shutdown-no-socket", Opcode::Shutdown, |session| on_pipe(session, Opcode::Shutdown)),
     ("listen", Opcode::Listen, |session| on_pipe(session, Opcode::Listen)),
+    ("socket-without-slot", Opcode::Socket, |_| {
+        prep::op(Opcode::Socket, 1).with_off(1).with_file_index(1000)
+    }),
     ("socket", Opcode::Socket, |_| prep::op(Opcode::Socket, 77)),
     ("connect", Opcode::Connect, |session| {
         on_pipe(session, Opcode::Connect).with_addr(session.sockaddr(9).addr()).with_off(16)
@@ -87,6 +90,7 @@ const FAILING: &[(&str, Opcode, Failing)] = &[
     ("socket-command", Opcode::UringCmd, |session| {
         prep::op(Opcode::UringCmd, session.tcp_socket()).with_off(77)
     }),
+    ("socket-command-closed", Opcode::UringCmd, |session| on_closed(session, Opcode::UringCmd).with_off(77)),
     ("fsync-closed", Opcode::Fsync, |session| on_closed(session, Opcode::Fsync)),
     ("sync-file-range-closed", Opcode::SyncFileRange, |session| on_closed(session, Opcode::SyncFileRange)),
     ("fallocate-closed", Opcode::Fallocate, |session| on_closed(session, Opcode::Fallocate).with_addr(8)),

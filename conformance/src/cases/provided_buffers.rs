@@ -181,6 +181,10 @@ pub fn cases() -> Vec<Case> {
                 ("best effort", |_, sqe| sqe.with_ioprio(0x4000)),
                 ("unknown op_flags", |_, sqe| sqe.with_op_flags(0x800_0000)),
                 ("unknown op_flags and no group", |_, sqe| sqe.with_op_flags(0x800_0000).with_buf_index(5)),
+                ("flags of regular files", |_, sqe| sqe.with_op_flags(0x80)),
+                ("unknown op_flags of a write end", |session, sqe| {
+                    sqe.with_op_flags(0x800_0000).with_fd(session.pipe().1)
+                }),
                 ("of the file position", |_, sqe| sqe.with_off(u64::MAX)),
                 ("skip", |_, sqe| sqe.with_flags(SELECT | SqeFlags::CQE_SKIP_SUCCESS)),
             ] {

@@ -7,7 +7,7 @@
 
 use ringer_abi::{Opcode, SqeFlags};
 
-use super::sequence::{LANES, Object, Request, Step};
+use super::sequence::{Fault, LANES, Object, Request, Step};
 
 /// The most requests of one submission: with their completions they fit the rings.
 const MOST_PUSHED: usize = 10;
@@ -167,7 +167,10 @@ impl Rules {
 
 /// Whether it matters where a request runs.
 fn is_different_on_a_worker(request: &Request) -> bool {
-    request.select || matches!(request.opcode, Opcode::LinkTimeout | Opcode::EpollWait)
+    // `ioprio` may say `IORING_RECVSEND_POLL_FIRST`.
+    request.select
+        || matches!(request.opcode, Opcode::LinkTimeout | Opcode::EpollWait)
+        || matches!(request.fault, Some(Fault::Ioprio(_)))
 }
 
 /// Whether the kernel may give a request to a worker.
@@ -191,7 +194,7 @@ fn may_be_for_a_worker(request: &Request) -> bool {
         | Opcode::FutexWait
         | Opcode::FutexWake => true,
         Opcode::Read | Opcode::Readv | Opcode::Write | Opcode::Writev => {
-            !matches!(request.object, Object::File | Object::Spare | Object::Directory)
+            !matches!(request.object, Object::File | Object::Spare | Object::Directory | Object::Event)
         }
         _ => false,
     };

@@ -29,7 +29,7 @@ const ORACLES: usize = 3;
 /// Drawn steps of a sequence are fewer.
 const MOST_STEPS: usize = 28;
 /// How many sequences are judged at a time, at first.
-const JUDGES: usize = 4;
+const JUDGES: usize = 8;
 /// A difference that does not come again in as many plays was the machine's.
 const AGAIN: usize = 3;
 

@@ -46,6 +46,8 @@ pub(crate) struct Request {
     pub(crate) drains: bool,
     /// Its SQE was refused while it was part of a chain: this is its result, and the chain's failure.
     pub(crate) early_result: Option<i32>,
+    /// It was looked at: `IOSQE_ASYNC` says nothing any more.
+    pub(crate) is_started: bool,
     /// It was cancelled, and tells so as the next thing it does.
     pub(crate) is_cancelled: bool,
     pub(crate) served: Served,
@@ -153,6 +155,7 @@ impl Request {
             captured: false,
             drains: false,
             early_result: None,
+            is_started: false,
             is_cancelled: false,
             served: Served::Inline,
         }

@@ -165,9 +165,10 @@ impl<'a> Turn<'a> {
         if request.is_cancelled {
             return self.complete_cancelled(request);
         }
-        if self.place == Place::Submitter
+        let is_first = !std::mem::replace(&mut request.is_started, true);
+        if is_first
+            && self.place != Place::Worker
             && request.flags.contains(SqeFlags::ASYNC)
-            && request.slot.is_none()
             && !is_engine_operation(&request)
             || !self.may_run_as(&request)
         {

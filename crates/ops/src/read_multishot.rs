@@ -6,7 +6,9 @@ use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
-use crate::rw::{KNOWN_RW_FLAGS, RWF_NOWAIT, check_attributes, of_open_file};
+use crate::rw::{
+    KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, of_file_open_for, of_open_file,
+};
 use crate::selection::BufferGroup;
 
 /// `RWF_HIPRI`: polled completion, which a stream does not have.
@@ -68,8 +70,9 @@ impl ReadMultishot {
         }
         let fd = context.fd;
         let buffer = group(context)?.select(0).map_err(|errno| of_open_file(fd, errno))?;
-        if self.flags & !KNOWN_RW_FLAGS != 0 {
-            return Err(Errno::OPNOTSUPP);
+        // What can be waited for is a stream.
+        if self.flags & (!KNOWN_RW_FLAGS | OF_REGULAR_FILES) != 0 {
+            return Err(of_file_open_for(context.fd, false, Errno::OPNOTSUPP));
         }
         if self.flags & RWF_HIPRI != 0 {
             return Err(Errno::INVAL);

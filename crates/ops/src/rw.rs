@@ -15,7 +15,7 @@ const RWF_HIPRI: u32 = 0x1;
 /// The flags that every file knows: `RWF_HIPRI` to `RWF_APPEND`.
 const OLD_RW_FLAGS: u32 = 0x1f;
 /// `RWF_ATOMIC` and `RWF_DONTCACHE`: a stream knows neither.
-const OF_REGULAR_FILES: u32 = 0xc0;
+pub(crate) const OF_REGULAR_FILES: u32 = 0xc0;
 /// `RWF_APPEND`, `RWF_DSYNC` and so on that a request may ask for: what Linux 6.18 knows.
 pub(crate) const KNOWN_RW_FLAGS: u32 = 0x1ff;
 /// "At the file position and move it."
@@ -160,11 +160,7 @@ impl Transfer {
 
     fn attempt_until_settled(&mut self, context: &mut Issue<'_>) -> Outcome {
         if self.flags & !KNOWN_RW_FLAGS != 0 {
-            // A file that is not open for this comes first: an empty transfer finds that out.
-            let nothing = self.call_with(context.fd, &[], FILE_POSITION, 0);
-            return Outcome::failed(
-                nothing.err().filter(|errno| *errno == Errno::BADF).unwrap_or(Errno::OPNOTSUPP),
-            );
+            return Outcome::failed(of_file_open_for(context.fd, self.is_write, Errno::OPNOTSUPP));
         }
         if let Err(errno) = self.check_polled(context) {
             return Outcome::failed(errno);
@@ -427,6 +423,17 @@ fn without_first(vectors: &[Vector], mut bytes: u64) -> Vec<Vector> {
         }
     }
     rest
+}
+
+/// An error that is noticed once it is known how the file is open: an empty transfer finds that out.
+pub(crate) fn of_file_open_for(fd: i32, is_write: bool, errno: Errno) -> Errno {
+    let nothing = UserAddress::of([0_u64; 2].as_ptr());
+    let result = if is_write {
+        call::pwritev2(fd, nothing, 0, FILE_POSITION, 0, 0)
+    } else {
+        call::preadv2(fd, nothing, 0, FILE_POSITION, 0, 0)
+    };
+    result.err().filter(|found| *found == Errno::BADF).unwrap_or(errno)
 }
 
 /// An error that is noticed once the file was looked up: a descriptor that is not open counts first.

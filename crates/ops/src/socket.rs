@@ -47,6 +47,8 @@ impl Op for Socket {
             None => Ok(file.into_raw_fd()),
             Some(slot) => context.resources.install_file(file, slot),
         };
-        Outcome::Done(installed.map_or_else(Completion::error, Completion::new))
+        // In Linux, a socket for which there is no slot is no failure of the request: its chain goes on.
+        let refused = |errno| Completion { fails_link: false, ..Completion::error(errno) };
+        Outcome::Done(installed.map_or_else(refused, Completion::new))
     }
 }

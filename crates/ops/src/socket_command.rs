@@ -69,7 +69,7 @@ impl Op for SocketCommand {
             OUTPUT_QUEUE => queued(fd, SIOCOUTQ),
             GET_OPTION if self.level == SOL_SOCKET => self.get_option(fd),
             SET_OPTION => call::setsockopt(fd, self.level, self.name, self.value, self.value_size),
-            _ => Err(Errno::OPNOTSUPP),
+            _ => check_is_socket(fd).and(Err(Errno::OPNOTSUPP)),
         };
         Outcome::from_result(result.map_err(|errno| match errno {
             Errno::NOTSOCK => Errno::OPNOTSUPP,
