@@ -114,7 +114,7 @@ pub fn cases() -> Vec<Case> {
                 SqeFlags::FIXED_FILE | SqeFlags::ASYNC,
             ] {
                 let sqe = good(session, opcode, session.closed_fd()).with_flags(flags);
-                both(session, &format!("{flags:?}"), &ring, sqe);
+                both(session, format!("{flags:?}"), &ring, sqe);
             }
         }));
         cases.push(case(opcode, name, "never-sent", |opcode, session| {
