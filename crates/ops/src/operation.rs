@@ -331,7 +331,8 @@ impl Outcome {
     }
 }
 
-const BAD_DESCRIPTOR: i32 = -Errno::BADF.raw_os_error();
+/// `EBADF` as a result.
+pub(crate) const BAD_DESCRIPTOR: i32 = -Errno::BADF.raw_os_error();
 
 /// The content of a CQE but for `user_data`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -5,7 +5,9 @@ use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::operation::{Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits};
+use crate::operation::{
+    BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits,
+};
 use crate::selection::BufferGroup;
 
 /// `RWF_NOWAIT` of `preadv2.2`.
@@ -25,8 +27,6 @@ const O_DIRECT: u32 = 0o40000;
 const MOST_VECTORS: u32 = 1024;
 /// Linux transfers at most this many bytes at once.
 const MOST_BYTES: u64 = 0x7fff_f000;
-
-const BAD_DESCRIPTOR: i32 = -Errno::BADF.raw_os_error();
 
 const POLLIN: u32 = 0x1;
 const POLLOUT: u32 = 0x4;
@@ -401,14 +401,14 @@ impl Transfer {
     /// do not move the file position then.
     fn finish(&self, fd: i32, last: Result<(), Errno>) -> Outcome {
         match last {
-            Err(errno) if self.done == 0 => Outcome::failed(errno),
+            Err(errno) if self.done == 0 => return Outcome::failed(errno),
             Err(_) if self.offset == FILE_POSITION && self.kind == Some(FileKind::Seekable) => {
                 // Bytes were moved from here, so that there is a position to go back to.
                 let _ = call::move_position(fd, -(self.done as i64));
-                Outcome::Done(Completion::of_transfer(self.done as i32, self.wanted()))
             }
-            _ => Outcome::Done(Completion::of_transfer(self.done as i32, self.wanted())),
+            _ => {}
         }
+        Outcome::Done(Completion::of_transfer(self.done as i32, self.wanted()))
     }
 }
 
@@ -427,12 +427,8 @@ fn without_first(vectors: &[Vector], mut bytes: u64) -> Vec<Vector> {
 
 /// An error that is noticed once it is known how the file is open: an empty transfer finds that out.
 pub(crate) fn of_file_open_for(fd: i32, is_write: bool, errno: Errno) -> Errno {
-    let nothing = UserAddress::of([0_u64; 2].as_ptr());
-    let result = if is_write {
-        call::pwritev2(fd, nothing, 0, FILE_POSITION, 0, 0)
-    } else {
-        call::preadv2(fd, nothing, 0, FILE_POSITION, 0, 0)
-    };
+    let transfer = if is_write { call::pwritev2 } else { call::preadv2 };
+    let result = transfer(fd, UserAddress::new(0), 0, FILE_POSITION, 0, 0);
     result.err().filter(|found| *found == Errno::BADF).unwrap_or(errno)
 }
 

@@ -7,12 +7,10 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
 use crate::net::{Address, INT_MAX, MSG_NOSIGNAL, POLLOUT, check_range, read_address, without_buffer};
-
-use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{BAD_DESCRIPTOR, Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::segments::Segments;
 use crate::selection::MOST_OF_A_BUNDLE;
 
-const BAD_DESCRIPTOR: i32 = -Errno::BADF.raw_os_error();
 const NO_SOCKET: i32 = -Errno::NOTSOCK.raw_os_error();
 
 /// Bytes on their way to a socket.
