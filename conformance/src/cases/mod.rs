@@ -4,6 +4,7 @@ use ringer_abi::Opcode;
 
 use crate::differential::Case;
 
+mod adjacent;
 mod buffer_ring_shots;
 mod buffer_ring_use;
 mod buffer_rings;
@@ -27,6 +28,7 @@ mod messages;
 mod msg_ring;
 mod nop;
 mod nop_completions;
+mod on_a_worker;
 mod open_close;
 mod overflow;
 mod paths;
@@ -123,6 +125,7 @@ pub fn all() -> Vec<Case> {
         nop::cases,
         nop_completions::cases,
         rw::cases,
+        adjacent::cases,
         rw_vectored::cases,
         rw_fixed::cases,
         file_ranges::cases,
@@ -131,6 +134,7 @@ pub fn all() -> Vec<Case> {
         link_failures::cases,
         link_timeout::cases,
         cancel::cases,
+        on_a_worker::cases,
         open_close::cases,
         statx::cases,
         files_update::cases,

@@ -234,6 +234,13 @@ fn receiving() -> Vec<Case> {
                 prep::recv(session.tcp_socket(), buffer.addr(), 16, 0),
             );
         }),
+        Case::new("recv/before-urgent-data", Opcode::Recv, |session| {
+            const MSG_OOB: u32 = 1;
+            let (ring, buffer) = (session.ring(8), session.memory_of(b"urgent at last!!"));
+            let (left, right) = session.pair();
+            session.one_recorded("send", &ring, prep::send(right, buffer.addr(), 16, MSG_OOB));
+            session.one_recorded("up to it", &ring, prep::recv(left, buffer.addr(), 16, 0));
+        }),
         Case::new("recv/more-in-the-socket", Opcode::Recv, |session| {
             let (ring, buffer) = (session.ring(8), session.memory(16));
             let (left, right) = session.tcp_pair();

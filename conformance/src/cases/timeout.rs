@@ -249,6 +249,27 @@ fn counts() -> Vec<Case> {
             session.batch_of("nop", &ring, &[prep::nop().with_user_data(1)], 1);
             session.batch_of("another", &ring, &[prep::nop().with_user_data(2)], 2);
         }),
+        Case::new("timeout/count-while-another-ends-silently", Opcode::Timeout, |session| {
+            for (label, count) in [("before", 3), ("none", 0), ("after", 3)] {
+                let ring = session.ring(8);
+                let (forever, moment) = (session.timespec(FOREVER, 0), session.timespec(0, 1_000_000));
+                if label == "before" {
+                    ring.push(prep::timeout(forever.addr(), count, 0).with_user_data(8));
+                }
+                let silent = prep::timeout(moment.addr(), 1, ETIME_SUCCESS).with_user_data(9);
+                ring.push(silent.with_flags(SqeFlags::CQE_SKIP_SUCCESS));
+                session.outcome(format!("{label}: arm"), ring.submit());
+                session.quiet(format!("{label}: expired"), &ring);
+                if label == "after" {
+                    ring.push(prep::timeout(forever.addr(), count, 0).with_user_data(8));
+                }
+                for data in 1..5 {
+                    ring.push(prep::nop().with_user_data(data));
+                    let _ = ring.submit();
+                    session.quiet(format!("{label}: nop {data}"), &ring);
+                }
+            }
+        }),
         Case::new("timeout/count-of-a-link-timeout", Opcode::Timeout, |session| {
             let ring = session.ring(8);
             let (forever, moment) = (session.timespec(FOREVER, 0), session.timespec(0, 1_000_000));

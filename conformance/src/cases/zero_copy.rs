@@ -68,6 +68,19 @@ pub fn cases() -> Vec<Case> {
                 both(session, label, &ring, sqe);
             }
         }));
+        cases.push(case(opcode, name, "registered-buffer-and-files", |opcode, session| {
+            const FIXED: u16 = uapi::IORING_RECVSEND_FIXED_BUF as u16;
+            for (label, kind) in crate::differential::kinds::KINDS {
+                let ring = session.ring(8);
+                let fd = kind(session, &ring);
+                let sqe = good(session, opcode, fd).with_ioprio(FIXED);
+                both(session, *label, &ring, sqe);
+                session.fresh();
+            }
+            let ring = session.ring(8);
+            let sqe = good(session, opcode, session.closed_fd()).with_ioprio(FIXED);
+            both(session, "closed", &ring, sqe);
+        }));
         cases.push(case(opcode, name, "bad-pointers", |opcode, session| {
             let ring = session.ring(8);
             let (left, _right) = session.tcp_pair();

@@ -61,6 +61,8 @@ impl Preparation<'_> {
             Fault::Ioprio(value) => sqe.with_ioprio(value),
             // That bit makes an index of a number which is another one in every process.
             Fault::OpFlag(0x8000_0000) if matches!(opcode, Opcode::Splice | Opcode::Tee) => sqe,
+            // `MSG_OOB`: the difference that `recv/before-urgent-data` shows.
+            Fault::OpFlag(1) if matches!(opcode, Opcode::Send | Opcode::Sendmsg) => sqe,
             Fault::OpFlag(bit) if opcode != Opcode::Timeout || bit != 0x40 => {
                 sqe.with_op_flags(sqe.op_flags() ^ bit)
             }

@@ -157,7 +157,7 @@ impl Turn<'_> {
                 return Err(Again::Next(match (errno, always_ready) {
                     // A file that cannot be waited for is for a worker; a poll has nothing to do there.
                     (Errno::PERM, Some(completion)) => self.complete(request, completion).map(Box::new),
-                    (Errno::PERM, None) if request.operation.waits_to_start() => {
+                    (Errno::PERM, None) if request.operation.waits_to_start().is_some() => {
                         self.complete(request, Completion::error(Errno::BADFD)).map(Box::new)
                     }
                     (Errno::PERM, None) if self.place != Place::Worker => self.punt(request).map(Box::new),

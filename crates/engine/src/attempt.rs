@@ -1,12 +1,14 @@
 //! One attempt: what it needs is looked up, the operation is issued, its provided buffer settled.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use ringer_abi::{Opcode, Sqe, SqeFlags};
-use ringer_ops::{Attempt, Completion, Issue, Operation, Outcome, Patience, Prepare, Row, row};
-use ringer_sys::{Errno, descriptor};
+use ringer_ops::{Attempt, Buffer, Completion, Issue, Operation, Outcome, Patience, Prepare, Row, row};
+use ringer_sys::{Errno, call, descriptor};
 
 use crate::Served;
+use crate::buffers::RegisteredBuffer;
 use crate::provided::Selection;
 use crate::request::{Facts, FileRef, Held, Request};
 use crate::system::System;
@@ -76,7 +78,7 @@ impl Turn<'_> {
 
     /// Posts the result of a request that never became one.
     #[inline]
-    fn complete_at_once(&mut self, sqe: &Sqe, completion: &Completion, extra: [u64; 2]) {
+    pub(crate) fn complete_at_once(&mut self, sqe: &Sqe, completion: &Completion, extra: [u64; 2]) {
         self.count(sqe.opcode(), Served::Inline);
         if !sqe.flags().contains(SqeFlags::CQE_SKIP_SUCCESS) || completion.fails_link {
             self.post(cqe_of(sqe.user_data(), completion, extra));
@@ -92,7 +94,7 @@ impl Turn<'_> {
 
     /// How long an attempt may take.
     #[inline]
-    fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> Patience {
         match self.place {
             Place::Worker => Patience::Unlimited,
             Place::Submitter | Place::Reactor => self.ring.latency.patience(),
@@ -121,7 +123,7 @@ impl Turn<'_> {
         issue.provided = selection.as_mut().map(|selection| selection as _);
         match &held.file {
             FileRef::Registered(file) => issue.status_flags = Some(file.status_flags()),
-            FileRef::Program(fd) => issue.is_direct = self.ring.beliefs.is_direct(*fd),
+            FileRef::Program(fd) => issue.is_direct = self.ring.direct_files.recall(*fd),
             FileRef::Owned { .. } | FileRef::None => {}
         }
         let believed = issue.is_direct;
@@ -129,7 +131,7 @@ impl Turn<'_> {
         let mut outcome = operation.issue(&mut issue);
         held.extra = issue.extra;
         if let (FileRef::Program(fd), None, Some(is_direct)) = (&held.file, believed, issue.is_direct) {
-            self.ring.beliefs.note(*fd, is_direct);
+            self.ring.direct_files.note(*fd, is_direct);
         }
         drop(selection);
         if let Some(started) = started {
@@ -155,10 +157,18 @@ impl Turn<'_> {
             };
         }
         if row.traits.fixed_buffer && held.buffer.is_none() {
-            let buffer = self.ring.buffers.lock().get(facts.buffer_index).ok_or(Errno::FAULT)?;
-            let range = buffer.range(facts.range.0, facts.range.1)?;
-            held.buffer = Some((buffer, range));
+            held.buffer = Some(self.registered_buffer(facts).map_err(|errno| match held.file {
+                // A descriptor that is not open counts first.
+                FileRef::Program(fd) => call::check_open(fd).err().unwrap_or(errno),
+                _ => errno,
+            })?);
         }
         Ok(())
+    }
+
+    fn registered_buffer(&self, facts: &Facts) -> Result<(Arc<RegisteredBuffer>, Buffer), Errno> {
+        let buffer = self.ring.buffers.lock().get(facts.buffer_index).ok_or(Errno::FAULT)?;
+        let range = buffer.range(facts.range.0, facts.range.1)?;
+        Ok((buffer, range))
     }
 }

@@ -45,7 +45,8 @@ struct Shared {
 /// Called by a thread that leaves a ring: makes sure that somebody drives what is armed there.
 #[inline]
 pub(crate) fn notice(ring: &Arc<Ring>) {
-    if ring.reactor.may_have_work() {
+    // A program that always waits for what it asked for leaves nothing behind, and never meets the background thread.
+    if ring.reactor.may_have_work() && has_work(ring) {
         notice_work(ring);
     }
 }

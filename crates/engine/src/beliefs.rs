@@ -11,7 +11,7 @@ const SLOTS: usize = 64;
 /// How often a belief is used before it is asked anew.
 const USES: u64 = 64;
 
-/// Whether files are open for direct I/O, as far as it was seen.
+/// The answers to one question about files, as far as they were seen.
 #[derive(Debug)]
 pub(crate) struct Beliefs {
     /// The number plus one, the uses that are left, and the answer.
@@ -37,9 +37,9 @@ impl Beliefs {
         &self.slots[fd as usize % SLOTS]
     }
 
-    /// Whether the file is believed to be open for direct I/O. `None`: it must be asked.
+    /// The answer that is believed of the file. `None`: it must be asked.
     #[inline]
-    pub(crate) fn is_direct(&self, fd: RawFd) -> Option<bool> {
+    pub(crate) fn recall(&self, fd: RawFd) -> Option<bool> {
         // Relaxed, here and below: a use that is counted twice or not at all does no harm.
         let slot = self.slot(fd);
         let belief = slot.load(Ordering::Relaxed);
@@ -51,8 +51,8 @@ impl Beliefs {
     }
 
     /// Notes an answer.
-    pub(crate) fn note(&self, fd: RawFd, is_direct: bool) {
-        let belief = number(fd) | (USES * ONE_USE) | u64::from(is_direct);
+    pub(crate) fn note(&self, fd: RawFd, answer: bool) {
+        let belief = number(fd) | (USES * ONE_USE) | u64::from(answer);
         self.slot(fd).store(belief, Ordering::Relaxed);
     }
 }
@@ -64,14 +64,14 @@ mod tests {
     #[test]
     fn a_belief_is_for_one_number_and_wears_off() {
         let beliefs = Beliefs::default();
-        assert_eq!(beliefs.is_direct(0), None);
+        assert_eq!(beliefs.recall(0), None);
         beliefs.note(0, true);
-        assert_eq!(beliefs.is_direct(SLOTS as RawFd), None, "another number in the same slot");
+        assert_eq!(beliefs.recall(SLOTS as RawFd), None, "another number in the same slot");
         for _ in 0..USES {
-            assert_eq!(beliefs.is_direct(0), Some(true));
+            assert_eq!(beliefs.recall(0), Some(true));
         }
-        assert_eq!(beliefs.is_direct(0), None);
+        assert_eq!(beliefs.recall(0), None);
         beliefs.note(64, false);
-        assert_eq!((beliefs.is_direct(64), beliefs.is_direct(0)), (Some(false), None));
+        assert_eq!((beliefs.recall(64), beliefs.recall(0)), (Some(false), None));
     }
 }

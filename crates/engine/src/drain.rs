@@ -13,12 +13,12 @@ impl Turn<'_> {
     pub(crate) fn start_or_drain(&mut self, mut head: Request, drain: bool) -> Option<Request> {
         let mut inflight = self.ring.inflight.lock();
         let must_wait = inflight.draining || !inflight.drained.is_empty() || (drain && inflight.len() > 0);
+        give_to_worker(&mut head, inflight.drain_was_last);
+        inflight.drain_was_last = drain || must_wait;
         if !must_wait {
-            if drain {
-                inflight.draining = true;
-                head.drains = true;
-                self.note_drains(&inflight);
-            }
+            inflight.draining = drain;
+            head.drains = drain;
+            self.note_drains(&inflight);
             return Some(head);
         }
         drop(inflight);
@@ -67,7 +67,8 @@ impl Turn<'_> {
     fn note_drains(&self, inflight: &Inflight) {
         // Relaxed: set by the submission that brings the drain, under the submission lock. Cleared by whoever ends it; a
         // submission that does not see that yet looks at the queue, and finds it empty.
-        self.ring.drains.store(inflight.draining || !inflight.drained.is_empty(), Ordering::Relaxed);
+        let drains = inflight.draining || !inflight.drained.is_empty() || inflight.drain_was_last;
+        self.ring.drains.store(drains, Ordering::Relaxed);
     }
 
     fn release_drained(&mut self) {
@@ -87,6 +88,24 @@ impl Turn<'_> {
             self.ready.push_back(head);
         }
         self.note_drains(inflight);
+    }
+}
+
+/// What drains goes to a worker in Linux, as does everything up to the first chain that found nothing to wait for: they run
+/// as if they had `IOSQE_ASYNC`. `all`: the whole chain; else its head, and what follows the drain in it.
+fn give_to_worker(head: &mut Request, all: bool) {
+    if !all && !wants_drain(head) {
+        return;
+    }
+    head.flags |= SqeFlags::ASYNC;
+    let mut given = all || head.flags.contains(SqeFlags::IO_DRAIN);
+    let mut next = head.next.as_deref_mut();
+    while let Some(request) = next {
+        given |= request.flags.contains(SqeFlags::IO_DRAIN);
+        if given {
+            request.flags |= SqeFlags::ASYNC;
+        }
+        next = request.next.as_deref_mut();
     }
 }
 

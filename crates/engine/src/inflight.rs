@@ -76,8 +76,12 @@ pub(crate) struct Inflight {
     next_order: u64,
     pub(crate) timers: TimerQueue,
     pub(crate) drained: VecDeque<Drained>,
-    /// Timeouts that complete when so many CQEs were posted.
+    /// The latest chain had `IOSQE_IO_DRAIN`, or waited behind one.
+    pub(crate) drain_was_last: bool,
+    /// Timeouts that complete when so many CQEs were posted, the first to do so first.
     pub(crate) counted: Vec<(u32, RequestId)>,
+    /// How many CQEs were posted when `counted` was last looked at.
+    pub(crate) counted_from: u32,
     /// A request with `IOSQE_IO_DRAIN` runs: what follows waits for it.
     pub(crate) draining: bool,
     /// Requests whose stage is `Armed` or `Device`.

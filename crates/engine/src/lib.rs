@@ -11,6 +11,7 @@ mod background;
 mod beliefs;
 mod buffers;
 mod cancel;
+mod coalesce;
 mod complete;
 mod counters;
 mod device;

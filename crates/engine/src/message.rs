@@ -60,14 +60,11 @@ pub(crate) fn send_without_ring(argument: UserAddress, count: u32) -> Result<i32
 }
 
 fn target(fd: i32) -> Result<Arc<Ring>, Errno> {
-    const F_GETFL: u32 = 3;
-    const O_PATH: usize = 0o10000000;
     if let Some(target) = System::global().ring_of(fd) {
         return Ok(target);
     }
-    // Another kind of file, or none at all: a descriptor that is only a path counts as not open.
-    let flags = ringer_sys::call::fcntl(fd, F_GETFL, 0)?;
-    Err(if flags & O_PATH != 0 { Errno::BADF } else { Errno::BADFD })
+    // Another kind of file, or none at all.
+    ringer_sys::call::check_open(fd).and(Err(Errno::BADFD))
 }
 
 fn send_file(from: &Arc<Ring>, index: u32, target: &Arc<Ring>, to: Option<FileSlot>) -> Result<i32, Errno> {

@@ -85,6 +85,10 @@ impl Turn<'_> {
         }
         if let (Some(events), Operation::PollAdd(poll)) = (remove.update_events, &mut request.operation) {
             poll.update(events, remove.multishot || poll.multishot);
+            // It is armed anew even for the same events: the present state is reported once more.
+            if let Some(watch) = &mut request.watch {
+                watch.edge = false;
+            }
         }
         inflight.pass_on(id, &request);
         drop(inflight);

@@ -56,7 +56,10 @@ pub(crate) struct Ring {
     pub(crate) reactor: Reactor,
     pub(crate) device: Device,
     pub(crate) latency: LatencyGuard,
-    pub(crate) beliefs: Beliefs,
+    /// Files that are open for direct I/O.
+    pub(crate) direct_files: Beliefs,
+    /// Files whose adjacent transfers may be one.
+    pub(crate) plain_files: Beliefs,
     pub(crate) poll_thread: OnceLock<Arc<PollThread>>,
     /// A duplicate of the ring's descriptor: an eventfd whose readiness is shown to the program.
     pub(crate) readiness: Readiness,
@@ -127,7 +130,8 @@ impl Ring {
             reactor: Reactor::default(),
             device: Device::default(),
             latency: LatencyGuard::default(),
-            beliefs: Beliefs::default(),
+            direct_files: Beliefs::default(),
+            plain_files: Beliefs::default(),
             poll_thread: OnceLock::new(),
             readiness: Readiness::new(descriptor),
         }

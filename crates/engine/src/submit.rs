@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
 use ringer_ops::{Operation, Prepare, Row, row};
 use ringer_ring::Taken;
@@ -12,7 +13,7 @@ use ringer_sys::credentials::Credentials;
 use crate::request::Request;
 use crate::ring::Ring;
 use crate::turn::{Place, Turn};
-use crate::{drain, wait};
+use crate::{coalesce, drain, wait};
 
 /// Consumes up to `most` SQEs. Returns how many were consumed; a bad one ends the batch unless the
 /// ring was made with `IORING_SETUP_SUBMIT_ALL`.
@@ -31,6 +32,10 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     while submitted < available {
         let Some(Taken::Sqe { sqe }) = ring.shared.sq_take() else { break };
         submitted += 1;
+        if submitted < available && batch.may_coalesce(&sqe) {
+            submitted += batch.take_run(&sqe, available - submitted);
+            continue;
+        }
         let goes_on = batch.accept(&sqe);
         if !goes_on && !ring.setup.contains(SetupFlags::SUBMIT_ALL) {
             break;
@@ -49,6 +54,9 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     }
     submitted
 }
+
+/// The transfers of one run at most.
+pub(crate) const MOST_OF_A_RUN: usize = 32;
 
 /// These may be refused although they are prepared.
 const SEND_ZC: u8 = Opcode::SendZc.number();
@@ -103,6 +111,36 @@ impl Batch<'_> {
             self.start_chain();
         }
         goes_on
+    }
+
+    /// Whether this SQE, and others that follow, may be served together.
+    #[inline]
+    fn may_coalesce(&self, sqe: &Sqe) -> bool {
+        coalesce::may_be_in_run(sqe)
+            && !self.turn.ring.setup.contains(SetupFlags::IOPOLL)
+            && self.stands_alone(sqe)
+    }
+
+    /// Serves a transfer, and those after it that are adjacent. Returns how many more than the first were taken.
+    fn take_run(&mut self, first: &Sqe, most: u32) -> u32 {
+        let ring = self.turn.ring;
+        let mut run = ArrayVec::<Sqe, MOST_OF_A_RUN>::from_iter([*first]);
+        while run.len() <= most as usize
+            && !run.is_full()
+            && let Some(sqe) = ring.shared.sq_peek()
+            && coalesce::follows(&run[run.len() - 1], &sqe)
+        {
+            ring.shared.sq_take_peeked();
+            run.push(sqe);
+        }
+        let is_allowed = |sqe| matches!(self.check(sqe), Ok((_, None)));
+        let done =
+            if run.len() > 1 && run.iter().all(is_allowed) { self.turn.transfer_together(&run) } else { 0 };
+        for sqe in &run[done..] {
+            // None of them can be refused by more than its own CQE.
+            self.accept(sqe);
+        }
+        (run.len() - 1) as u32
     }
 
     /// What is checked of every SQE before its operation looks at it. Returns its row, and who it is to be done as.

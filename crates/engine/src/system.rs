@@ -172,14 +172,10 @@ impl System {
     /// # Errors
     /// `EBADF` for a descriptor that is not open, `EOPNOTSUPP` for one that is no ring.
     fn ring(&self, fd: RawFd) -> Result<Arc<Ring>, Errno> {
-        const F_GETFL: u32 = 3;
-        const O_PATH: usize = 0o10000000;
         if let Some(handle) = self.read().get(&fd) {
             return Ok(handle.ring.ring());
         }
-        let status = ringer_sys::call::fcntl(fd, F_GETFL, 0)?;
-        // A descriptor that is only a path counts as not open here.
-        Err(if status & O_PATH != 0 { Errno::BADF } else { Errno::OPNOTSUPP })
+        ringer_sys::call::check_open(fd).and(Err(Errno::OPNOTSUPP))
     }
 
     /// The ring of a descriptor, if it is one.

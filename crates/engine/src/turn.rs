@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
 use ringer_ops::{Attempt, Completion, Operation, Outcome, row};
-use ringer_sys::Errno;
 use ringer_sys::aio::Transfer;
 use ringer_sys::credentials::Credentials;
+use ringer_sys::{Errno, call};
 
 use crate::Served;
 use crate::arm::Again;
@@ -178,10 +178,10 @@ impl<'a> Turn<'a> {
                 None => Err(Errno::INVAL),
             };
             return match resolved {
-                Ok(()) if request.operation.waits_to_start() => {
-                    self.go_on(request, Outcome::WaitFor { events: POLLIN, edge: false })
-                }
-                Ok(()) => self.punt(request),
+                Ok(()) => match start_of_async(&mut request) {
+                    Some(events) => self.go_on(request, Outcome::WaitFor { events, edge: false }),
+                    None => self.punt(request),
+                },
                 Err(errno) => self.refuse(request, errno),
             };
         }
@@ -259,7 +259,7 @@ impl<'a> Turn<'a> {
     /// Posts a CQE in this turn.
     #[inline]
     pub(crate) fn post(&mut self, cqe: Cqe) {
-        self.counted += 1;
+        self.counted = self.counted.wrapping_add(1);
         self.post_uncounted(cqe);
     }
 
@@ -275,12 +275,14 @@ impl<'a> Turn<'a> {
 
     /// Puts the CQEs of this turn so far into the CQ.
     pub(crate) fn publish(&mut self) {
-        while !self.unpublished.is_empty() {
-            let waiters =
-                self.ring.post(&self.unpublished, self.is_task_work || self.place != Place::Submitter);
-            self.waiters = self.waiters.max(waiters);
-            self.unpublished.clear();
-            self.posted = true;
+        while !self.unpublished.is_empty() || self.counted != 0 {
+            if !self.unpublished.is_empty() {
+                let waiters =
+                    self.ring.post(&self.unpublished, self.is_task_work || self.place != Place::Submitter);
+                self.waiters = self.waiters.max(waiters);
+                self.unpublished.clear();
+                self.posted = true;
+            }
             let posted = self.ring.count_posted(std::mem::take(&mut self.counted));
             // Relaxed: set under the inflight lock by the submission that came before these completions, or a race.
             if self.ring.completions.is_counted.load(Ordering::Relaxed) {
@@ -306,14 +308,15 @@ impl<'a> Turn<'a> {
         self.park(&mut request);
         self.count(request.opcode, request.served);
         let skip = request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
+        // A timeout that is cancelled counts as any request does.
+        let expires = matches!(request.operation, Operation::Timeout(_)) && completion.result != CANCELED;
         if !skip || completion.fails_link {
             let cqe = cqe_of(request.user_data, &completion, request.held.extra);
-            // A timeout that is cancelled counts as any request does.
-            if matches!(request.operation, Operation::Timeout(_)) && cqe.res != CANCELED {
-                self.post_expiry(cqe)
-            } else {
-                self.post(cqe)
-            }
+            if expires { self.post_expiry(cqe) } else { self.post(cqe) }
+        } else if expires {
+            // In Linux the count is that of all CQEs, less one for every timeout that expired.
+            self.ring.completions.count_timeout();
+            self.counted = self.counted.wrapping_sub(1);
         }
         if request.held.is_tagged() {
             self.publish();
@@ -418,8 +421,6 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// `POLLIN` of `poll.2`.
-const POLLIN: u32 = 0x1;
 const CANCELED: i32 = -Errno::CANCELED.raw_os_error();
 
 pub(crate) fn cqe_of(user_data: u64, completion: &Completion, extra: [u64; 2]) -> Cqe {
@@ -450,6 +451,13 @@ pub(crate) fn take_limit(request: &mut Request) -> Option<Box<Request>> {
     let mut limit = request.next.take()?;
     request.next = limit.next.take();
     Some(limit)
+}
+
+/// See [`ringer_ops::Op::waits_to_start`]. Files that cannot be asked not to wait are for a worker in any case.
+fn start_of_async(request: &mut Request) -> Option<u32> {
+    let file = request.held.file.raw();
+    let events = request.operation.waits_to_start()?;
+    (!call::is_epoll(file)).then_some(events)
 }
 
 /// Operations that the engine carries out itself, and that no worker could.

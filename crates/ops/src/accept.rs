@@ -65,8 +65,8 @@ impl Op for Accept {
         })
     }
 
-    fn waits_to_start(&self) -> bool {
-        self.multishot
+    fn waits_to_start(&mut self) -> Option<u32> {
+        self.multishot.then_some(POLLIN)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

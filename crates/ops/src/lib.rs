@@ -41,6 +41,7 @@ pub mod recv;
 pub mod recv_zc;
 pub mod rename;
 pub mod rw;
+pub mod rw_fixed;
 mod selection;
 pub mod send;
 pub mod shutdown;

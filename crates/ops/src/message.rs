@@ -116,8 +116,8 @@ impl Op for Recvmsg {
         self.receiving.progress.refuse(errno)
     }
 
-    fn waits_to_start(&self) -> bool {
-        self.receiving.multishot
+    fn waits_to_start(&mut self) -> Option<u32> {
+        self.receiving.waits_to_start()
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

@@ -161,6 +161,12 @@ impl Progress {
         self.flags |= MSG_WAITALL;
     }
 
+    /// From now on it waits, and has done so before the first attempt.
+    pub(crate) const fn be_patient(&mut self) {
+        self.flags &= !MSG_DONTWAIT;
+        self.poll_first = false;
+    }
+
     /// The next result begins.
     pub(crate) const fn start_over(&mut self) {
         self.done = 0;

@@ -38,10 +38,10 @@ pub trait Op: Sized + Send {
         None
     }
 
-    /// Whether a request that is to start on a worker (`IOSQE_ASYNC`) waits until its file is readable instead, before
-    /// its first attempt. Multishot requests do.
-    fn waits_to_start(&self) -> bool {
-        false
+    /// The `poll.2` events that a request which is to start on a worker (`IOSQE_ASYNC`) waits for instead, before its first
+    /// attempt. `None`: it starts there. Multishot requests wait.
+    fn waits_to_start(&mut self) -> Option<u32> {
+        None
     }
 
     /// The file that the last [`Outcome::WaitFor`] is about, when it is not [`Issue::fd`]: a

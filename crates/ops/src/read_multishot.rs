@@ -48,8 +48,8 @@ impl Op for ReadMultishot {
         Ok(Self { offset: sqe.off(), flags: sqe.op_flags(), pollable: false, waits: false })
     }
 
-    fn waits_to_start(&self) -> bool {
-        true
+    fn waits_to_start(&mut self) -> Option<u32> {
+        Some(POLLIN)
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {

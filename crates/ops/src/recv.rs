@@ -60,6 +60,15 @@ impl Receiving {
         })
     }
 
+    /// What a request with `IOSQE_ASYNC` waits for before it starts: see [`Op::waits_to_start`].
+    pub(crate) fn waits_to_start(&mut self) -> Option<u32> {
+        if self.multishot {
+            // `MSG_DONTWAIT` says that it must not be waited for. That is done here.
+            self.progress.be_patient();
+        }
+        self.multishot.then(|| self.events())
+    }
+
     /// What has to be waited for before an attempt makes sense.
     pub(crate) fn first_wait(&mut self) -> Option<Outcome> {
         if std::mem::take(&mut self.is_drained) {
@@ -102,6 +111,7 @@ impl Receiving {
         // On a worker of the kernel, a buffer of a ring is the request's from the beginning, whatever comes of the attempt.
         if context.may_block()
             && !self.has_buffer
+            && !is_no_socket(result)
             && let Some(group) = context.provided.as_mut().filter(|group| group.is_ring())
         {
             group.take(asked);
@@ -237,8 +247,8 @@ impl Op for Recv {
         self.receiving.progress.refuse(errno)
     }
 
-    fn waits_to_start(&self) -> bool {
-        self.receiving.multishot
+    fn waits_to_start(&mut self) -> Option<u32> {
+        self.receiving.waits_to_start()
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
@@ -321,7 +331,7 @@ impl Recv {
                     return self.receiving.wait();
                 }
                 Err(errno) if done == 0 => {
-                    if is_taken {
+                    if is_taken && !is_no_socket(result) {
                         group.take(asked);
                     }
                     return Outcome::failed(errno);
@@ -348,6 +358,11 @@ impl Recv {
             return self.receiving.deliver(fd, completion, done, waiting > 0, is_last || bytes == 0);
         }
     }
+}
+
+/// Whether it failed before a buffer would have been looked for.
+fn is_no_socket(result: Result<usize, Errno>) -> bool {
+    matches!(result, Err(Errno::NOTSOCK | Errno::BADF))
 }
 
 /// The smaller of two limits, where 0 is none.

@@ -1,4 +1,4 @@
-//! READ, WRITE, READV, WRITEV and their fixed-buffer kin: one transfer, attempted without waiting first.
+//! READ, WRITE, READV and WRITEV: one transfer, attempted without waiting first.
 
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::aio::{self, Direction};
@@ -11,7 +11,7 @@ use crate::operation::{
 use crate::selection::BufferGroup;
 
 /// `RWF_NOWAIT` of `preadv2.2`.
-pub(crate) const RWF_NOWAIT: u32 = 0x8;
+pub const RWF_NOWAIT: u32 = 0x8;
 /// `RWF_HIPRI`: polled completion.
 const RWF_HIPRI: u32 = 0x1;
 /// The flags that every file knows: `RWF_HIPRI` to `RWF_APPEND`.
@@ -36,7 +36,7 @@ type Vector = [u64; 2];
 
 /// Where the bytes are.
 #[derive(Debug)]
-enum Memory {
+pub(crate) enum Memory {
     /// One range. A vector of one element is one, too.
     Range(Vector),
     /// Several, copied from the program at preparation.
@@ -46,7 +46,7 @@ enum Memory {
 /// A read or write of one of the six kinds. Source: `io_uring_prep_read.3`, `io_uring_prep_readv2.3`.
 #[derive(Debug)]
 pub struct Transfer {
-    memory: Memory,
+    pub(crate) memory: Memory,
     offset: u64,
     flags: u32,
     is_write: bool,
@@ -126,7 +126,7 @@ impl Op for Transfer {
                     Err(errno) => return Outcome::failed(of_open_file(context.fd, errno)),
                 };
                 self.memory = Memory::Range([buffer.address.get(), u64::from(buffer.length)]);
-                if context.may_block() {
+                if context.may_block() && call::check_open(context.fd).is_ok() {
                     self.take(group, u64::from(buffer.length));
                 }
                 let outcome = self.attempt_until_settled(context);
@@ -151,7 +151,7 @@ enum Step {
 
 impl Transfer {
     /// What was moved before counts as the result.
-    fn refused(&self, errno: Errno) -> Outcome {
+    pub(crate) fn refused(&self, errno: Errno) -> Outcome {
         match self.done {
             0 => Outcome::failed(errno),
             done => Outcome::Done(Completion { fails_link: true, ..Completion::new(done as i32) }),
@@ -214,6 +214,10 @@ impl Transfer {
                 Ok(kind) => self.kind = Some(kind),
                 Err(errno) => return Step::Finish(Outcome::failed(errno)),
             }
+        }
+        if context.patience == Patience::Unlimited && self.kind == Some(FileKind::Seekable) {
+            // A worker of the kernel waits for a file in any case.
+            self.flags &= !RWF_NOWAIT;
         }
         if self.offset == FILE_POSITION && self.kind.is_none() && self.wanted() == 0 {
             self.kind = call::file_kind(context.fd).ok();
@@ -434,7 +438,7 @@ pub(crate) fn of_file_open_for(fd: i32, is_write: bool, errno: Errno) -> Errno {
 
 /// An error that is noticed once the file was looked up: a descriptor that is not open counts first.
 pub(crate) fn of_open_file(fd: i32, errno: Errno) -> Errno {
-    call::file_kind(fd).err().unwrap_or(errno)
+    call::check_open(fd).err().unwrap_or(errno)
 }
 
 fn read_vectors(address: u64, count: u32) -> Result<Memory, Errno> {
@@ -508,90 +512,5 @@ impl Op for Write {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.0.issue(context)
-    }
-}
-
-/// A transfer whose memory is a range of a registered buffer. The engine has checked the range.
-#[derive(Debug)]
-pub struct FixedTransfer(Transfer);
-
-impl Op for FixedTransfer {
-    const TRAITS: Traits =
-        Traits { needs_file: true, ioprio: true, iopoll: true, buffer_select: false, fixed_buffer: true };
-
-    fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
-        Transfer::prepare(sqe, context).map(Self)
-    }
-
-    fn device_transfer(&self) -> Option<DeviceTransfer> {
-        self.0.device_transfer()
-    }
-
-    fn refuse(&mut self, errno: Errno) -> Outcome {
-        self.0.refused(errno)
-    }
-
-    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        self.0.issue(context)
-    }
-}
-
-/// READV_FIXED and WRITEV_FIXED: each range of the vector lies in one registered buffer.
-/// Source: `io_uring_prep_readv_fixed.3`.
-#[derive(Debug)]
-pub struct FixedVectors {
-    transfer: Transfer,
-    buffer_index: u16,
-    checked: bool,
-}
-
-impl Op for FixedVectors {
-    const TRAITS: Traits =
-        Traits { needs_file: true, ioprio: true, iopoll: true, buffer_select: false, fixed_buffer: false };
-
-    fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
-        if sqe.len() > i32::MAX as u32 {
-            return Err(Errno::NOMEM);
-        }
-        let transfer = Transfer::prepare(sqe, context)?;
-        Ok(Self { transfer, buffer_index: sqe.buf_index(), checked: false })
-    }
-
-    fn device_transfer(&self) -> Option<DeviceTransfer> {
-        self.transfer.device_transfer()
-    }
-
-    fn refuse(&mut self, errno: Errno) -> Outcome {
-        self.transfer.refused(errno)
-    }
-
-    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        if !std::mem::replace(&mut self.checked, true)
-            && let Err(errno) = self.check(context)
-        {
-            return Outcome::failed(errno);
-        }
-        self.transfer.issue(context)
-    }
-}
-
-impl FixedVectors {
-    /// An empty range is refused, too.
-    fn check(&self, context: &Issue<'_>) -> Result<(), Errno> {
-        let vectors = match &self.transfer.memory {
-            Memory::Range(vector) => std::slice::from_ref(vector),
-            Memory::Vectors(vectors) => vectors,
-        };
-        for [address, length] in vectors {
-            if *length == 0 {
-                return Err(Errno::FAULT);
-            }
-            context.resources.check_registered_range(
-                self.buffer_index,
-                UserAddress::new(*address),
-                *length,
-            )?;
-        }
-        Ok(())
     }
 }

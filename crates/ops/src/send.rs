@@ -80,6 +80,8 @@ pub struct Send {
     bundle: bool,
     /// The bundle that is being sent is the last one.
     is_last: bool,
+    /// It is a bundle that was to start on a worker: Linux waits until the socket takes more, and then cancels it.
+    is_futile: bool,
 }
 
 impl Send {
@@ -124,14 +126,22 @@ impl Op for Send {
         if bundle {
             sending.progress.want_all();
         }
-        Ok(Self { sending, has_buffer: false, limit: sqe.len(), bundle, is_last: false })
+        Ok(Self { sending, has_buffer: false, limit: sqe.len(), bundle, is_last: false, is_futile: false })
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {
         self.sending.progress.refuse(errno)
     }
 
+    fn waits_to_start(&mut self) -> Option<u32> {
+        self.is_futile = self.bundle;
+        self.bundle.then_some(POLLOUT)
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        if self.is_futile && !call::is_epoll(context.fd) {
+            return Outcome::failed(Errno::CANCELED);
+        }
         if let Some(wait) = self.sending.progress.first_wait(POLLOUT) {
             return wait;
         }

@@ -7,6 +7,7 @@ use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call, descriptor};
 
 use crate::check::unused;
+use crate::net::is_listening;
 use crate::operation::{Completion, Issue, Op, Outcome, Patience, Prepare, Traits};
 
 /// `SPLICE_F_MOVE`, `_NONBLOCK`, `_MORE`, `_GIFT` of `splice.2`.
@@ -226,6 +227,10 @@ impl Move {
         let for_input = call::poll_now(input, POLLIN as u16)? == 0;
         if !for_input && call::poll_now(output, POLLOUT as u16)? != 0 {
             return Ok(None);
+        }
+        if for_input && ends[0] == End::Stream && is_listening(input).unwrap_or(false) {
+            // However many connections come: it has nothing to read.
+            return Err(Errno::NOTCONN);
         }
         // Nothing is spliced from or to an eventfd and its like, however long they are waited for.
         if ends.into_iter().zip(files).any(|(end, file)| end == End::Stream && call::is_anonymous(file)) {

@@ -133,7 +133,7 @@ macro_rules! operations {
             }
 
             /// See [`Op::waits_to_start`].
-            pub fn waits_to_start(&self) -> bool {
+            pub fn waits_to_start(&mut self) -> Option<u32> {
                 match self { $(Self::$opcode(operation) => operation.waits_to_start(),)* }
             }
 
@@ -160,8 +160,8 @@ operations! {
     Nop => nop::Nop, (5, 1), [Inline, Engine];
     Readv => rw::Transfer, (5, 1), [Inline, Aio, Poll, Worker];
     Writev => rw::Write, (5, 1), [Inline, Aio, Poll, Worker];
-    ReadFixed => rw::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker];
-    WriteFixed => rw::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker];
+    ReadFixed => rw_fixed::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker];
+    WriteFixed => rw_fixed::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker];
     PollAdd => poll::PollAdd, (5, 1), [Inline, Poll];
     PollRemove => poll::PollRemove, (5, 1), [Engine];
     Timeout => timeout::Timeout, (5, 4), [Engine];
@@ -201,8 +201,8 @@ operations! {
     FixedFdInstall => fixed_fd_install::FixedFdInstall, (6, 8), [Inline];
     Ftruncate => ftruncate::Ftruncate, (6, 9), [Inline, Worker];
     EpollWait => epoll::EpollWait, (6, 15), [Inline, Poll];
-    ReadvFixed => rw::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker];
-    WritevFixed => rw::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker];
+    ReadvFixed => rw_fixed::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker];
+    WritevFixed => rw_fixed::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker];
     Pipe => pipe::Pipe, (6, 16), [Inline];
     Read => rw::Transfer, (5, 6), [Inline, Aio, Poll, Worker];
     Write => rw::Write, (5, 6), [Inline, Aio, Poll, Worker];

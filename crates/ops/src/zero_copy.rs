@@ -2,14 +2,13 @@
 //!
 //! The bytes are copied when they are sent, so that the notification follows at once.
 
-use std::os::fd::RawFd;
-
 use ringer_abi::{CqeFlags, Opcode, Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress};
 
 use crate::message::Sendmsg;
 use crate::net::check_is_ip;
 use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Resources, Traits};
+use crate::rw::of_open_file;
 use crate::send::{Send, Sending};
 
 /// `IORING_NOTIF_USAGE_ZC_COPIED`, in the notification's result.
@@ -28,6 +27,8 @@ pub struct ZeroCopySend {
     reports_usage: bool,
     /// The registered buffer that holds the bytes, checked by the first attempt.
     registered: Option<u16>,
+    /// It sends a message: its memory is looked at before its socket.
+    is_message: bool,
     is_checked: bool,
 }
 
@@ -53,6 +54,7 @@ impl Op for ZeroCopySend {
             state: prepare_sending(sqe, flags).map_or_else(State::Refused, State::Sending),
             reports_usage: flags & uapi::IORING_SEND_ZC_REPORT_USAGE != 0,
             registered: is_registered.then(|| sqe.buf_index()),
+            is_message: sqe.opcode() == Opcode::SendmsgZc.number(),
             is_checked: false,
         })
     }
@@ -81,7 +83,13 @@ impl Op for ZeroCopySend {
             State::Sending(sending) => sending,
         };
         if !self.is_checked {
-            if let Err(errno) = check(sending, context.fd, self.registered, context.resources) {
+            let fd = context.fd;
+            let memory = check_memory(sending, self.registered, context.resources);
+            let checked = match memory {
+                Err(errno) if self.is_message => Err(of_open_file(fd, errno)),
+                memory => check_is_ip(fd).and(memory),
+            };
+            if let Err(errno) = checked {
                 return self.refuse(errno);
             }
             self.is_checked = true;
@@ -121,9 +129,8 @@ fn prepare_sending(sqe: &Sqe, flags: u32) -> Result<Sending, Errno> {
     Send::prepare_sending(sqe, known, u32::MAX)
 }
 
-/// What Linux finds out before it sends.
-fn check(sending: &Sending, fd: RawFd, buffer: Option<u16>, resources: &dyn Resources) -> Result<(), Errno> {
-    check_is_ip(fd)?;
+/// Whether all of it lies in the registered buffer, if there is one.
+fn check_memory(sending: &Sending, buffer: Option<u16>, resources: &dyn Resources) -> Result<(), Errno> {
     let Some(index) = buffer else { return Ok(()) };
     sending.segments.rest().iter().try_for_each(|[address, length]| {
         resources.check_registered_range(index, UserAddress::new(*address), *length)

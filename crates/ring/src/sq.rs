@@ -60,6 +60,25 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         Some(Taken::Sqe { sqe: self.memory.load_sqe(index) })
     }
 
+    /// A snapshot of the entry that [`sq_take`](Self::sq_take) would take, if there is a good one. It is taken by
+    /// [`sq_take_peeked`](Self::sq_take_peeked).
+    #[inline]
+    pub fn sq_peek(&self) -> Option<Sqe> {
+        let head = self.sq_cached_head();
+        // Partner: SQ_TAIL_STORE in ClientRing::sq_publish.
+        if self.memory.word(SharedWord::SqTail).load(O::SQ_TAIL_LOAD) == head {
+            return None;
+        }
+        let index = self.memory.load_index(head);
+        (index < self.shape().sq_entries).then(|| self.memory.load_sqe(index))
+    }
+
+    /// Takes the entry that [`sq_peek`](Self::sq_peek) gave a snapshot of, without a look at what stands there now.
+    #[inline]
+    pub fn sq_take_peeked(&self) {
+        self.memory.control().sq_head.store(self.sq_cached_head().wrapping_add(1), Relaxed);
+    }
+
     /// Gives the slots of all taken entries back to the program.
     #[inline]
     pub fn sq_publish_head(&self) {

@@ -47,6 +47,7 @@ cases! {
     keeps_record_locks
     changes_user
     sleeps_while_idle
+    transfers_together
 }
 
 #[test]

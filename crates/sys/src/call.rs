@@ -361,6 +361,16 @@ pub fn has_record_locks(fd: RawFd) -> bool {
     fcntl(fd, F_OFD_GETLK, (&raw mut lock) as usize).is_ok() && lock.kind != F_UNLCK
 }
 
+/// Checks that a descriptor is open, and more than a path. `fcntl.2`.
+///
+/// # Errors
+/// `EBADF`.
+pub fn check_open(fd: RawFd) -> Result<(), Errno> {
+    const F_GETFL: u32 = 3;
+    const O_PATH: usize = 0o10_000_000;
+    if fcntl(fd, F_GETFL, 0)? & O_PATH != 0 { Err(Errno::BADF) } else { Ok(()) }
+}
+
 /// What kind of file a descriptor names, as far as the engine cares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileKind {
@@ -408,6 +418,20 @@ pub fn move_position(fd: RawFd, bytes: i64) -> Result<u64, Errno> {
     // SAFETY: a closed descriptor gives EBADF; nothing is kept of it.
     let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     rustix::fs::seek(file, rustix::fs::SeekFrom::Current(bytes))
+}
+
+/// Whether a descriptor is of a regular file that is open neither for direct I/O nor to append: of one whose content alone says
+/// what a transfer at an offset does.
+pub fn is_plain_file(fd: RawFd) -> bool {
+    // SAFETY: the descriptor is only asked about; a closed one is none.
+    let file = match fd {
+        0.. => unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) },
+        _ => return false,
+    };
+    let other = rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::APPEND;
+    rustix::fs::fstat(file).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
+    }) && rustix::fs::fcntl_getfl(file).is_ok_and(|flags| !flags.intersects(other))
 }
 
 /// The kind of a descriptor's file. `fstat.2`.

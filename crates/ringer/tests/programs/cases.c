@@ -683,6 +683,52 @@ static int sleeps_while_idle(void)
 	return 0;
 }
 
+// A count of /proc/self/io, -1 where it cannot be had.
+static long io_count(const char *name)
+{
+	FILE *file = fopen("/proc/self/io", "r");
+	char found[32];
+	long value = -1, last = -1;
+	while (file && last < 0 && fscanf(file, "%31s %ld", found, &value) == 2)
+		last = strcmp(found, name) == 0 ? value : -1;
+	if (file)
+		fclose(file);
+	return last;
+}
+
+// Adjacent transfers of one submission are one system call.
+static int transfers_together(void)
+{
+	static char bytes[4 * 4096], seen[4 * 4096];
+	struct queue rings = queue();
+	FILE *file = tmpfile();
+	CHECK(file);
+	for (size_t index = 0; index < sizeof bytes; index++)
+		bytes[index] = (char)(index / 7);
+	// WRITE and READ; from the second round on it is known what kind of file it is.
+	for (int round = 0; round < 4; round++) {
+		int is_read = round % 2;
+		const char *name = is_read ? "syscr:" : "syscw:";
+		long alone = io_count(name);
+		alone = io_count(name) - alone;
+		long before = io_count(name);
+		for (long part = 0; part < 4; part++) {
+			add(&rings, is_read ? 22 : 23, fileno(file), (is_read ? seen : bytes) + part * 4096, 4096);
+			long offset = part * 4096;
+			memcpy(rings.sqes + part * 64 + 8, &offset, 8);
+		}
+		CHECK(inline_call(ENTER, rings.fd, 4, 4, 1, 0, 0) == 4);
+		for (int part = 0; part < 4; part++)
+			CHECK(reap(&rings) == 4096);
+		long more = io_count(name) - before - alone;
+		printf("%s %ld\n", name, more);
+		CHECK(before < 0 || more == 1);
+	}
+	CHECK(memcmp(bytes, seen, sizeof bytes) == 0);
+	fclose(file);
+	return 0;
+}
+
 static int refused(void)
 {
 	struct params params;
@@ -717,6 +763,7 @@ int main(int count, char **arguments)
 		{ "closes_what_was_waited_for", closes_what_was_waited_for },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
 		{ "changes_user", changes_user }, { "sleeps_while_idle", sleeps_while_idle },
+		{ "transfers_together", transfers_together },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);

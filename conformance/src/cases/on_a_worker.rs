@@ -1,0 +1,214 @@
+//! Requests that Linux gives to a worker: `IOSQE_ASYNC`, and whatever follows `IOSQE_IO_DRAIN`.
+
+use ringer_abi::{Opcode, Sqe, SqeFlags, uapi};
+
+use super::buffer_ring_use::{Buffers, INCREMENTAL, MULTISHOT};
+use super::rw::TEXT;
+use super::rw_fixed::{read_fixed, register_buffers, write_fixed};
+use crate::differential::{Case, Session, prep};
+
+const MSG_DONTWAIT: u32 = 0x40;
+const BUNDLE: u16 = uapi::IORING_RECVSEND_BUNDLE as u16;
+/// `RWF_NOWAIT`.
+const NOWAIT: u32 = 0x8;
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    let mut cases = files();
+    cases.extend(buffers());
+    cases.extend(multishot());
+    cases
+}
+
+fn files() -> Vec<Case> {
+    vec![
+        Case::new("on-a-worker/file-and-nowait", Opcode::WriteFixed, |session| {
+            let (ring, buffer) = (session.ring(8), session.memory_of(b"registered"));
+            register_buffers(session, &ring, &[buffer]);
+            let (file, (read, write)) = (session.file(TEXT), session.pipe());
+            let at = buffer.addr();
+            for (label, sqe) in [
+                ("read", prep::read(file, at, 4, 3)),
+                ("write", prep::write(file, at, 4, 3)),
+                ("read fixed", read_fixed(file, at, 4, 3, 0)),
+                ("write fixed", write_fixed(file, at, 4, 3, 0)),
+                ("empty pipe", prep::read(read, at, 4, u64::MAX)),
+                ("write to a pipe", prep::write(write, at, 4, u64::MAX)),
+            ] {
+                let sqe = sqe.with_op_flags(NOWAIT).with_flags(SqeFlags::ASYNC);
+                session.one_recorded(label, &ring, sqe);
+            }
+            session.bytes("content", &session.content(file));
+        }),
+        Case::new("read-fixed/closed-file", Opcode::ReadFixed, |session| {
+            let ring = session.ring(8);
+            let closed = session.closed_fd();
+            for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {
+                for sqe in [read_fixed(closed, 0, 8, 0, 3), write_fixed(closed, 0, 8, 0, 3)] {
+                    session.one_recorded(format!("no buffer, {flags:?}"), &ring, sqe.with_flags(flags));
+                }
+            }
+        }),
+        Case::new("splice/from-a-listener", Opcode::Splice, |session| {
+            let ring = session.ring(8);
+            let (_read, write) = session.pipe();
+            for (label, input) in [("listener", session.listener().0), ("unconnected", session.tcp_socket())]
+            {
+                for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {
+                    let splice = prep::op(Opcode::Splice, write).with_off(u64::MAX).with_addr(u64::MAX);
+                    let splice = splice.with_len(4).with_file_index(input as u32).with_flags(flags);
+                    session.one_recorded(format!("{label}, {flags:?}"), &ring, splice);
+                }
+            }
+        }),
+    ]
+}
+
+/// Files that something cannot be had of.
+const FAILING: [(&str, fn(&Session) -> i32); 3] = [
+    ("file", |session| session.file(TEXT)),
+    ("closed file", |session| session.closed_fd()),
+    ("write end", |session| session.pipe().1),
+];
+
+/// Uses a buffer in one request, and records which the next one has.
+fn uses_buffer(session: &Session, label: &str, prepare: impl Fn(&Buffers) -> Sqe) {
+    for kind in [0, INCREMENTAL] {
+        for extra in [SqeFlags::ASYNC, SqeFlags::IO_DRAIN] {
+            let label = format!("{label}, {kind}, {extra:?}");
+            let ring = session.ring(8);
+            let buffers = Buffers::new(session, &ring, 1, 4, 16, kind);
+            let sqe = prepare(&buffers);
+            session.one_recorded(&label, &ring, sqe.with_flags(sqe.flags() | extra));
+            buffers.look(session, &ring, &label);
+        }
+    }
+}
+
+fn buffers() -> Vec<Case> {
+    vec![
+        Case::new("on-a-worker/buffers-of-what-fails", Opcode::Recvmsg, |session| {
+            for (kind, make) in FAILING {
+                let message = session.message((0, 0), (0, 0), (0, 0));
+                let fd = make(session);
+                uses_buffer(session, &format!("read of a {kind}"), |buffers| {
+                    buffers.select(prep::read(fd, 0, 4, u64::MAX))
+                });
+                for ioprio in [0, BUNDLE] {
+                    uses_buffer(session, &format!("recv of a {kind}, {ioprio}"), |buffers| {
+                        buffers.recv(fd, 0, 0).with_ioprio(ioprio)
+                    });
+                    uses_buffer(session, &format!("send of a {kind}, {ioprio}"), |buffers| {
+                        buffers.select(prep::send(fd, 0, 0, 0)).with_ioprio(ioprio)
+                    });
+                }
+                uses_buffer(session, &format!("recvmsg of a {kind}"), |buffers| {
+                    buffers.select(prep::op(Opcode::Recvmsg, fd).with_addr(message.addr()))
+                });
+                session.fresh();
+            }
+        }),
+        Case::new("on-a-worker/held-back-and-fails", Opcode::Recv, |session| {
+            for (kind, make) in FAILING {
+                let (file, fd) = (session.file(TEXT), make(session));
+                let ring = session.ring(8);
+                let buffers = Buffers::new(session, &ring, 1, 4, 16, 0);
+                for sqe in [prep::read(fd, 0, 4, u64::MAX), prep::recv(fd, 0, 4, 0)] {
+                    // A worker carries this out, and goes on with what was held back.
+                    ring.push(prep::read(file, 0, 0, 0).with_flags(SqeFlags::IO_DRAIN).with_user_data(1));
+                    ring.push(buffers.select(sqe).with_user_data(2));
+                    session.outcome(kind, ring.submit());
+                    session.cqes(kind, &ring.collect(2));
+                }
+                session.fresh();
+            }
+        }),
+        Case::new("on-a-worker/drained-recv", Opcode::Recv, |session| {
+            let (left, right) = session.pair();
+            uses_buffer(session, "nothing there", |buffers| buffers.recv(left, 0, MSG_DONTWAIT));
+            session.write_fd(right, b"abcdefghijklmnopqrstuvwxyz");
+            uses_buffer(session, "a part", |buffers| buffers.recv(left, 3, 0));
+        }),
+        Case::new("on-a-worker/behind-a-drain", Opcode::Recv, |session| {
+            for kind in [0, INCREMENTAL] {
+                let ring = session.ring(8);
+                let (left, _right) = session.pair();
+                let buffers = Buffers::new(session, &ring, 1, 4, 16, kind);
+                let recv = buffers.recv(left, 0, MSG_DONTWAIT);
+                ring.push(prep::nop().with_user_data(1).with_flags(SqeFlags::IO_DRAIN));
+                ring.push(recv.with_user_data(2));
+                ring.push(recv.with_user_data(3));
+                session.outcome("submit", ring.submit());
+                session.cqes("all", &ring.collect(3));
+                session.one_recorded("later", &ring, recv);
+            }
+        }),
+    ]
+}
+
+fn multishot() -> Vec<Case> {
+    vec![
+        Case::new("on-a-worker/multishot-that-does-not-wait", Opcode::Recv, |session| {
+            for kind in [0, INCREMENTAL] {
+                for ioprio in [MULTISHOT, MULTISHOT | BUNDLE] {
+                    for before in [0, 3, 16, 20] {
+                        let label = format!("{kind}, {ioprio}, {before} before");
+                        let ring = session.ring(16);
+                        let (left, right) = session.pair();
+                        let buffers = Buffers::new(session, &ring, 1, 8, 16, kind);
+                        session.write_fd(right, &TEXT[..before]);
+                        let recv = buffers.recv(left, 0, MSG_DONTWAIT).with_ioprio(ioprio);
+                        ring.push(recv.with_flags(recv.flags() | SqeFlags::ASYNC).with_user_data(1));
+                        session.outcome(format!("{label}: submit"), ring.submit());
+                        session.quiet(format!("{label}: then"), &ring);
+                        session.write_fd(right, b"more");
+                        session.quiet(format!("{label}: more"), &ring);
+                        ring.push(prep::cancel(1, 0).with_user_data(2));
+                        session.outcome(format!("{label}: cancel"), ring.submit());
+                        session.quiet(format!("{label}: end"), &ring);
+                    }
+                    session.fresh();
+                }
+            }
+        }),
+        Case::new("on-a-worker/send-bundle", Opcode::Send, |session| {
+            let bytes = session.memory_of(b"four and more");
+            for selects in [false, true] {
+                // A ring, which is no socket either, answers as an eventfd does, which its descriptor is here.
+                let kinds =
+                    crate::differential::kinds::KINDS.iter().filter(|(label, _)| *label != "the ring");
+                for (label, kind) in kinds {
+                    let ring = session.ring(8);
+                    let buffers = Buffers::new(session, &ring, 1, 4, 16, 0);
+                    let fd = kind(session, &ring);
+                    let send = prep::send(fd, bytes.addr(), 4, 0).with_ioprio(BUNDLE);
+                    let send = if selects { buffers.select(send.with_addr(0)) } else { send };
+                    let send = send.with_flags(send.flags() | SqeFlags::ASYNC).with_user_data(1);
+                    ring.push(send);
+                    session.outcome(format!("{label}, {selects}: submit"), ring.submit());
+                    session.quiet(format!("{label}, {selects}"), &ring);
+                    buffers.look(session, &ring, label);
+                    session.fresh();
+                }
+            }
+            for selects in [false, true] {
+                let ring = session.ring(8);
+                let buffers = Buffers::new(session, &ring, 1, 4, 16, 0);
+                let (left, right) = session.pair();
+                session.with_kept(left, |fd| rustix::io::ioctl_fionbio(fd, true)).expect("a socket");
+                let full = [0; 4096];
+                while session.with_kept(left, |fd| rustix::io::write(fd, &full)).is_ok() {}
+                let send = prep::send(left, bytes.addr(), 4, 0).with_ioprio(BUNDLE);
+                let send = if selects { buffers.select(send.with_addr(0)) } else { send };
+                ring.push(send.with_flags(send.flags() | SqeFlags::ASYNC).with_user_data(1));
+                session.outcome(format!("full, {selects}: submit"), ring.submit());
+                session.quiet(format!("full, {selects}: waits"), &ring);
+                session.with_kept(right, |fd| rustix::io::ioctl_fionbio(fd, true)).expect("a socket");
+                let mut sink = [0; 65536];
+                while session.with_kept(right, |fd| rustix::io::read(fd, &mut sink)).is_ok() {}
+                session.quiet(format!("full, {selects}: room"), &ring);
+                buffers.look(session, &ring, "then");
+            }
+        }),
+    ]
+}

@@ -1,0 +1,91 @@
+//! Coalescing: reads or writes of adjacent parts of one file, one behind the other in a submission, are one vectored call.
+//!
+//! Only where the results stay the same. A run consists of plain READs or WRITEs at offsets, of a regular file that is open
+//! neither for direct I/O nor to append. A vectored call moves the parts in the order of the requests. If it ends early (the end of the
+//! file, a page that is not cached, a bad address), the requests that are not complete by then are served one by one from their
+//! start: to read or write the same once more changes nothing.
+
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+use ringer_abi::{Opcode, Sqe, SqeFlags};
+use ringer_ops::{Completion, Patience, row};
+use ringer_sys::{UserAddress, call};
+
+use crate::request::{Facts, Held};
+use crate::submit::MOST_OF_A_RUN;
+use crate::turn::Turn;
+
+const READ: u8 = Opcode::Read.number();
+const WRITE: u8 = Opcode::Write.number();
+
+/// Whether the SQE could be one of a run, as far as it tells itself. Nothing but its offset may then be unusual.
+#[inline]
+pub(crate) fn may_be_in_run(sqe: &Sqe) -> bool {
+    matches!(sqe.opcode(), READ | WRITE)
+        && sqe.flags().difference(SqeFlags::FIXED_FILE).is_empty()
+        && sqe.op_flags() == 0
+        && sqe.ioprio() == 0
+        && sqe.personality() == 0
+        && sqe.pad2() == 0
+}
+
+/// Whether an SQE goes on where the one before it, which may be in a run, ends.
+#[inline]
+pub(crate) fn follows(before: &Sqe, sqe: &Sqe) -> bool {
+    before.off().checked_add(before.len().into()).is_some_and(|end| end == sqe.off() && end < i64::MAX as u64)
+        && sqe.opcode() == before.opcode()
+        && sqe.fd() == before.fd()
+        && sqe.flags() == before.flags()
+        && may_be_in_run(sqe)
+}
+
+impl Turn<'_> {
+    /// Makes one attempt for all transfers of a run, and posts what is complete. Returns how many are.
+    pub(crate) fn transfer_together(&mut self, run: &[Sqe]) -> usize {
+        let Some((first, row)) = run.first().and_then(|first| Some((first, row(first.opcode())?))) else {
+            return 0;
+        };
+        let is_write = first.opcode() == WRITE;
+        let mut held = Held::default();
+        if is_write && self.patience() != Patience::Brief
+            || self.resolve(&Facts::of(first), row, &mut held).is_err()
+        {
+            return 0;
+        }
+        let fd = held.file.raw();
+        let is_plain = self.ring.plain_files.recall(fd).unwrap_or_else(|| {
+            let is_plain = call::is_plain_file(fd);
+            self.ring.plain_files.note(fd, is_plain);
+            is_plain
+        });
+        if !is_plain {
+            return 0;
+        }
+        let parts: ArrayVec<[u64; 2], MOST_OF_A_RUN> =
+            run.iter().map(|sqe| [sqe.addr(), u64::from(sqe.len())]).collect();
+        let address = UserAddress::of(parts.as_ptr());
+        let moved = if is_write {
+            let started = Instant::now();
+            let moved = call::pwritev2(fd, address, parts.len(), first.off(), 0, 0);
+            self.ring.latency.record(started);
+            moved
+        } else {
+            call::preadv2(fd, address, parts.len(), first.off(), 0, ringer_ops::rw::RWF_NOWAIT)
+        };
+        let mut left = moved.unwrap_or(0) as u64;
+        let is_complete = |sqe: &&Sqe| {
+            let rest = left.checked_sub(sqe.len().into());
+            left = rest.unwrap_or(0);
+            rest.is_some()
+        };
+        let complete = run.iter().take_while(is_complete).count();
+        for sqe in &run[..complete] {
+            self.complete_at_once(sqe, &Completion::new(sqe.len() as i32), [0; 2]);
+        }
+        if held.is_tagged() {
+            self.publish();
+        }
+        complete
+    }
+}
