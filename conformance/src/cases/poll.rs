@@ -214,6 +214,16 @@ fn multishot() -> Vec<Case> {
             session.quiet("once", &ring);
             shots(session, &ring, write, "more");
         }),
+        Case::new("poll-add/multishot-of-one-shot", Opcode::PollAdd, |session| {
+            let ring = session.ring(8);
+            let (read, write) = session.pipe();
+            ring.push(prep::poll(read, POLLIN | EPOLLONESHOT).with_len(MULTI).with_user_data(1));
+            session.outcome("submit", ring.submit());
+            session.write_fd(write, b"x");
+            session.quiet("once", &ring);
+            session.write_fd(write, b"x");
+            session.quiet("and no more", &ring);
+        }),
         Case::new("poll-add/multishot-hang-up", Opcode::PollAdd, |session| {
             let ring = session.ring(8);
             let (read, write) = session.pipe();

@@ -57,7 +57,9 @@ impl Op for PollAdd {
         if multishot && sqe.flags().contains(SqeFlags::CQE_SKIP_SUCCESS) {
             return Err(Errno::INVAL);
         }
-        Ok(Self { events: decode_events(sqe, flags), multishot, wait_first: true })
+        let events = decode_events(sqe, flags);
+        // Whoever asks for one report by `EPOLLONESHOT` gets one.
+        Ok(Self { events, multishot: multishot && events & EPOLLONESHOT == 0, wait_first: true })
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
