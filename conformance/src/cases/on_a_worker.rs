@@ -64,8 +64,11 @@ fn files() -> Vec<Case> {
     ]
 }
 
+/// Makes a file of one kind.
+type Make = fn(&Session) -> i32;
+
 /// Files that something cannot be had of.
-const FAILING: [(&str, fn(&Session) -> i32); 3] = [
+const FAILING: [(&str, Make); 3] = [
     ("file", |session| session.file(TEXT)),
     ("closed file", |session| session.closed_fd()),
     ("write end", |session| session.pipe().1),

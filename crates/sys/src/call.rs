@@ -423,11 +423,11 @@ pub fn move_position(fd: RawFd, bytes: i64) -> Result<u64, Errno> {
 /// Whether a descriptor is of a regular file that is open neither for direct I/O nor to append: of one whose content alone says
 /// what a transfer at an offset does.
 pub fn is_plain_file(fd: RawFd) -> bool {
+    if fd < 0 {
+        return false;
+    }
     // SAFETY: the descriptor is only asked about; a closed one is none.
-    let file = match fd {
-        0.. => unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) },
-        _ => return false,
-    };
+    let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     let other = rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::APPEND;
     rustix::fs::fstat(file).is_ok_and(|stat| {
         rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
