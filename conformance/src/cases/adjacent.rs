@@ -109,6 +109,15 @@ pub fn cases() -> Vec<Case> {
                 }
             }
         }),
+        Case::general("adjacent/no-bytes-of-what-is-not-open-for-it", |session| {
+            for flags in [OFlags::RDONLY, OFlags::WRONLY] {
+                let file = session.file_with(TEXT, flags);
+                play(session, &format!("{flags:?}"), file, 0, |sqes| {
+                    // The second goes on where the first, of no bytes, ends.
+                    sqes[0] = sqes[0].with_len(0).with_off(8);
+                });
+            }
+        }),
         Case::general("adjacent/same-memory", |session| {
             let (ring, file, memory) = (session.ring(8), session.file(TEXT), session.memory(8));
             let mut sqes = parts(Opcode::Read, file, &memory, 8);

@@ -13,8 +13,10 @@ use ringer_ops::{Completion, Patience, row};
 use ringer_sys::{UserAddress, call};
 
 use crate::request::{Facts, Held};
-use crate::submit::MOST_OF_A_RUN;
 use crate::turn::Turn;
+
+/// The transfers of one run at most.
+pub(crate) const MOST_OF_A_RUN: usize = 32;
 
 const READ: u8 = Opcode::Read.number();
 const WRITE: u8 = Opcode::Write.number();
@@ -73,7 +75,9 @@ impl Turn<'_> {
         } else {
             call::preadv2(fd, address, parts.len(), first.off(), 0, ringer_ops::rw::RWF_NOWAIT)
         };
-        let mut left = moved.unwrap_or(0) as u64;
+        // Even one of no bytes has an error of its own then.
+        let Ok(moved) = moved else { return 0 };
+        let mut left = moved as u64;
         let is_complete = |sqe: &&Sqe| {
             let rest = left.checked_sub(sqe.len().into());
             left = rest.unwrap_or(0);

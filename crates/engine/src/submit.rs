@@ -55,9 +55,6 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     submitted
 }
 
-/// The transfers of one run at most.
-pub(crate) const MOST_OF_A_RUN: usize = 32;
-
 /// These may be refused although they are prepared.
 const SEND_ZC: u8 = Opcode::SendZc.number();
 const SENDMSG_ZC: u8 = Opcode::SendmsgZc.number();
@@ -124,7 +121,7 @@ impl Batch<'_> {
     /// Serves a transfer, and those after it that are adjacent. Returns how many more than the first were taken.
     fn take_run(&mut self, first: &Sqe, most: u32) -> u32 {
         let ring = self.turn.ring;
-        let mut run = ArrayVec::<Sqe, MOST_OF_A_RUN>::from_iter([*first]);
+        let mut run = ArrayVec::<Sqe, { coalesce::MOST_OF_A_RUN }>::from_iter([*first]);
         while run.len() <= most as usize
             && !run.is_full()
             && let Some(sqe) = ring.shared.sq_peek()

@@ -43,14 +43,8 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
     /// [`sq_publish_head`](Self::sq_publish_head).
     #[inline]
     pub fn sq_take(&self) -> Option<Taken> {
-        let head = self.sq_cached_head();
-        // Partner: SQ_TAIL_STORE in ClientRing::sq_publish.
-        if self.memory.word(SharedWord::SqTail).load(O::SQ_TAIL_LOAD) == head {
-            return None;
-        }
-        // Once: a second load could give another value than the one that was checked.
-        let index = self.memory.load_index(head);
-        self.memory.control().sq_head.store(head.wrapping_add(1), Relaxed);
+        let index = self.sq_next_index()?;
+        self.sq_take_peeked();
         if index >= self.shape().sq_entries {
             // The program only reads this word and we are its only writer: no read-modify-write needed.
             let dropped = self.memory.word(SharedWord::SqDropped);
@@ -60,16 +54,23 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         Some(Taken::Sqe { sqe: self.memory.load_sqe(index) })
     }
 
-    /// A snapshot of the entry that [`sq_take`](Self::sq_take) would take, if there is a good one. It is taken by
-    /// [`sq_take_peeked`](Self::sq_take_peeked).
+    /// The index at the next position, if the program has published that.
     #[inline]
-    pub fn sq_peek(&self) -> Option<Sqe> {
+    fn sq_next_index(&self) -> Option<u32> {
         let head = self.sq_cached_head();
         // Partner: SQ_TAIL_STORE in ClientRing::sq_publish.
         if self.memory.word(SharedWord::SqTail).load(O::SQ_TAIL_LOAD) == head {
             return None;
         }
-        let index = self.memory.load_index(head);
+        // Once: a second load could give another value than the one that is checked.
+        Some(self.memory.load_index(head))
+    }
+
+    /// A snapshot of the entry that [`sq_take`](Self::sq_take) would take, if there is a good one. It is taken by
+    /// [`sq_take_peeked`](Self::sq_take_peeked).
+    #[inline]
+    pub fn sq_peek(&self) -> Option<Sqe> {
+        let index = self.sq_next_index()?;
         (index < self.shape().sq_entries).then(|| self.memory.load_sqe(index))
     }
 
