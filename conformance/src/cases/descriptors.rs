@@ -91,6 +91,27 @@ pub fn cases() -> Vec<Case> {
             }
             session.one_recorded("bad place", &ring, pipe(session.bad_address(), 0).with_file_index(1));
         }),
+        Case::new("fixed-file/changed-in-the-submission", Opcode::FilesUpdate, |session| {
+            let (file, buffer) = (session.file(b"before"), session.memory(16));
+            for (label, before, after) in [
+                ("filled", -1, session.file(b"later")),
+                ("emptied", file, -1),
+                ("changed", file, session.file(b"later")),
+            ] {
+                for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {
+                    let ring = session.ring(8);
+                    let (slots, array) = (session.ints(&[before]), session.ints(&[after]));
+                    session.outcome(label, ring.register(RegisterOpcode::Files.number(), slots.addr(), 1));
+                    let read = prep::read(0, buffer.addr(), 16, 0).with_flags(SqeFlags::FIXED_FILE | flags);
+                    let update = prep::op(Opcode::FilesUpdate, -1).with_addr(array.addr()).with_len(1);
+                    ring.push(read.with_user_data(1));
+                    ring.push(update.with_user_data(2));
+                    session.outcome(format!("{label}, {flags:?}"), ring.submit());
+                    session.cqes(format!("{label}, {flags:?}"), &ring.collect(2));
+                    session.bytes("read", &buffer.bytes());
+                }
+            }
+        }),
         Case::new("fixed-fd-install/use", Opcode::FixedFdInstall, |session| {
             let ring = session.ring(8);
             session.one_recorded("no table", &ring, install(0, 0));

@@ -126,6 +126,38 @@ fn buffers() -> Vec<Case> {
                 session.fresh();
             }
         }),
+        Case::new("on-a-worker/behind-a-refused-drain", Opcode::Read, |session| {
+            // Refused: by an opcode, by a flag, by what is checked of all, by the operation, as the head and as a part of a chain.
+            let refused = [
+                ("unknown opcode", vec![prep::op(Opcode::Nop, -1).with_opcode(250)]),
+                ("buffer select", vec![prep::nop().with_flags(SqeFlags::BUFFER_SELECT)]),
+                ("ioprio", vec![prep::nop().with_ioprio(1)]),
+                ("operation", vec![prep::nop().with_op_flags(1 << 30)]),
+                ("head", vec![prep::nop().with_ioprio(1).with_flags(SqeFlags::IO_LINK), prep::nop()]),
+                ("tail", vec![prep::nop().with_flags(SqeFlags::IO_LINK), prep::nop().with_ioprio(1)]),
+                (
+                    "unknown tail",
+                    vec![prep::nop().with_flags(SqeFlags::IO_LINK), prep::nop().with_opcode(250)],
+                ),
+            ];
+            for (label, chain) in refused {
+                for drained in 0..chain.len() {
+                    let (ring, socket) = (session.ring(8), session.tcp_socket());
+                    let buffers = Buffers::new(session, &ring, 1, 8, 16, INCREMENTAL);
+                    for (index, sqe) in chain.iter().enumerate() {
+                        let drain = if index == drained { SqeFlags::IO_DRAIN } else { SqeFlags::empty() };
+                        ring.push(sqe.with_flags(sqe.flags() | drain).with_user_data(index as u64));
+                    }
+                    session.outcome(format!("{label}, {drained}"), ring.submit());
+                    session.cqes(format!("{label}, {drained}"), &ring.collect(chain.len()));
+                    for number in 0..3 {
+                        let read = buffers.select(prep::read(socket, 0, 4, 0));
+                        session.one_recorded(format!("{label}, {drained}: read {number}"), &ring, read);
+                    }
+                }
+                session.fresh();
+            }
+        }),
         Case::new("on-a-worker/drained-recv", Opcode::Recv, |session| {
             let (left, right) = session.pair();
             uses_buffer(session, "nothing there", |buffers| buffers.recv(left, 0, MSG_DONTWAIT));

@@ -167,10 +167,10 @@ impl Rules {
 
 /// Whether it matters where a request runs.
 fn is_different_on_a_worker(request: &Request) -> bool {
-    // `ioprio` may say `IORING_RECVSEND_POLL_FIRST`.
+    // `ioprio` may say `IORING_RECVSEND_POLL_FIRST`, a flag `RWF_NOWAIT`, a length more than a stream takes at once.
     request.select
         || matches!(request.opcode, Opcode::LinkTimeout | Opcode::EpollWait)
-        || matches!(request.fault, Some(Fault::Ioprio(_)))
+        || matches!(request.fault, Some(Fault::Ioprio(_) | Fault::OpFlag(_) | Fault::Len(_)))
 }
 
 /// Whether the kernel may give a request to a worker.

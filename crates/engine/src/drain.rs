@@ -12,6 +12,10 @@ impl Turn<'_> {
     /// Starts a chain, or queues it where draining demands it. Returns the head if it can start now.
     pub(crate) fn start_or_drain(&mut self, mut head: Request, drain: bool) -> Option<Request> {
         let mut inflight = self.ring.inflight.lock();
+        if std::mem::take(&mut inflight.drain_next) {
+            head.flags |= SqeFlags::IO_DRAIN;
+        }
+        let drain = drain || head.flags.contains(SqeFlags::IO_DRAIN);
         let must_wait = inflight.draining || !inflight.drained.is_empty() || (drain && inflight.len() > 0);
         give_to_worker(&mut head, inflight.drain_was_last);
         inflight.drain_was_last = drain || must_wait;
@@ -31,6 +35,22 @@ impl Turn<'_> {
         // What it waits for may have finished meanwhile.
         self.release_drained();
         None
+    }
+
+    /// A request that was refused drains nothing, but what follows starts as if it had. `is_head`: no chain before it goes on.
+    pub(crate) fn note_refused(&mut self, drain: bool, is_head: bool) {
+        if drain || self.ring.drains.load(Ordering::Relaxed) {
+            let mut inflight = self.ring.inflight.lock();
+            inflight.drain_was_last |= drain || is_head && std::mem::take(&mut inflight.drain_next);
+            self.note_drains(&inflight);
+        }
+    }
+
+    /// A chain drained in its middle: what follows it drains, too.
+    pub(crate) fn drain_next(&mut self) {
+        let mut inflight = self.ring.inflight.lock();
+        inflight.drain_next = true;
+        self.note_drains(&inflight);
     }
 
     /// A request that does not start now must own what its SQE points to.
@@ -67,7 +87,10 @@ impl Turn<'_> {
     fn note_drains(&self, inflight: &Inflight) {
         // Relaxed: set by the submission that brings the drain, under the submission lock. Cleared by whoever ends it; a
         // submission that does not see that yet looks at the queue, and finds it empty.
-        let drains = inflight.draining || !inflight.drained.is_empty() || inflight.drain_was_last;
+        let drains = inflight.draining
+            || !inflight.drained.is_empty()
+            || inflight.drain_was_last
+            || inflight.drain_next;
         self.ring.drains.store(drains, Ordering::Relaxed);
     }
 

@@ -78,6 +78,8 @@ pub(crate) struct Inflight {
     pub(crate) drained: VecDeque<Drained>,
     /// The latest chain had `IOSQE_IO_DRAIN`, or waited behind one.
     pub(crate) drain_was_last: bool,
+    /// The next chain drains, whatever its flags say.
+    pub(crate) drain_next: bool,
     /// Timeouts that complete when so many CQEs were posted, the first to do so first.
     pub(crate) counted: Vec<(u32, RequestId)>,
     /// How many CQEs were posted when `counted` was last looked at.

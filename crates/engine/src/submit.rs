@@ -27,7 +27,7 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     if available == 0 {
         return 0;
     }
-    let mut batch = Batch { turn: Turn::new(ring, Place::Submitter), chain: Vec::new(), drain_next: false };
+    let mut batch = Batch { turn: Turn::new(ring, Place::Submitter), chain: Vec::new() };
     let mut submitted = 0;
     while submitted < available {
         let Some(Taken::Sqe { sqe }) = ring.shared.sq_take() else { break };
@@ -63,7 +63,6 @@ struct Batch<'a> {
     turn: Turn<'a>,
     /// The chain that is being assembled.
     chain: Vec<Request>,
-    drain_next: bool,
 }
 
 impl Batch<'_> {
@@ -92,6 +91,12 @@ impl Batch<'_> {
             }
             Err(errno) => {
                 let mut request = Request::refused(sqe);
+                if self.check_flags(sqe).is_err() {
+                    request.flags.remove(SqeFlags::IO_DRAIN);
+                } else {
+                    let drain = request.flags.contains(SqeFlags::IO_DRAIN);
+                    self.turn.note_refused(drain, self.chain.is_empty());
+                }
                 request.early_result = Some(-errno.raw_os_error());
                 let is_linked = request.is_linked();
                 (request, is_linked)
@@ -142,22 +147,7 @@ impl Batch<'_> {
 
     /// What is checked of every SQE before its operation looks at it. Returns its row, and who it is to be done as.
     fn check(&self, sqe: &Sqe) -> Result<(&'static Row, Option<Arc<Credentials>>), Errno> {
-        let flags = sqe.flags();
-        let row = row(sqe.opcode()).ok_or(Errno::INVAL)?;
-        if SqeFlags::from_bits(flags.bits()).is_none() {
-            return Err(Errno::INVAL);
-        }
-        if flags.contains(SqeFlags::BUFFER_SELECT) && !row.traits.buffer_select {
-            return Err(Errno::OPNOTSUPP);
-        }
-        if flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
-            // Relaxed: read and written under the submission lock only.
-            self.turn.ring.skips_completions.store(true, Ordering::Relaxed);
-        }
-        // A drain counts completions: it cannot be had once some are skipped.
-        if flags.contains(SqeFlags::IO_DRAIN) && self.turn.ring.skips_completions.load(Ordering::Relaxed) {
-            return Err(Errno::OPNOTSUPP);
-        }
+        let row = self.check_flags(sqe)?;
         if !self.turn.ring.restrictions.allow(sqe) {
             return Err(Errno::ACCESS);
         }
@@ -174,6 +164,27 @@ impl Batch<'_> {
         Ok((row, personality))
     }
 
+    /// What is checked before a drain counts.
+    fn check_flags(&self, sqe: &Sqe) -> Result<&'static Row, Errno> {
+        let flags = sqe.flags();
+        let row = row(sqe.opcode()).ok_or(Errno::INVAL)?;
+        if SqeFlags::from_bits(flags.bits()).is_none() {
+            return Err(Errno::INVAL);
+        }
+        if flags.contains(SqeFlags::BUFFER_SELECT) && !row.traits.buffer_select {
+            return Err(Errno::OPNOTSUPP);
+        }
+        if flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
+            // Relaxed: read and written under the submission lock only.
+            self.turn.ring.skips_completions.store(true, Ordering::Relaxed);
+        }
+        // A drain counts completions: it cannot be had once some are skipped.
+        if flags.contains(SqeFlags::IO_DRAIN) && self.turn.ring.skips_completions.load(Ordering::Relaxed) {
+            return Err(Errno::OPNOTSUPP);
+        }
+        Ok(row)
+    }
+
     /// Whether nothing but the SQE itself says when it starts.
     fn stands_alone(&self, sqe: &Sqe) -> bool {
         const OTHERS: SqeFlags =
@@ -181,12 +192,11 @@ impl Batch<'_> {
         !sqe.flags().intersects(OTHERS)
             && !matches!(sqe.opcode(), SEND_ZC | SENDMSG_ZC)
             && self.chain.is_empty()
-            && !self.drain_next
             && !self.turn.ring.drains.load(Ordering::Relaxed)
     }
 
     fn start(&mut self, request: Request) {
-        let drain = request.flags.contains(SqeFlags::IO_DRAIN) || std::mem::take(&mut self.drain_next);
+        let drain = request.flags.contains(SqeFlags::IO_DRAIN);
         if request.early_result.is_some() {
             self.turn.run(request);
         } else if let Some(request) = self.turn.start_or_drain(request, drain) {
@@ -203,19 +213,24 @@ impl Batch<'_> {
             head = Some(Box::new(request));
         }
         let Some(mut head) = head else { return };
+        let drain = drain::wants_drain(&head);
+        let drains_within = drain && !head.flags.contains(SqeFlags::IO_DRAIN);
         if refused {
+            self.turn.note_refused(drain, true);
             self.turn.refuse_chain(head);
+            if drains_within {
+                self.turn.drain_next();
+            }
             return;
         }
-        if drain::wants_drain(&head) && !head.flags.contains(SqeFlags::IO_DRAIN) {
-            // Draining in the middle of a chain holds for all of it, and for what follows.
-            self.drain_next = true;
-        }
-        let drain = drain::wants_drain(&head) || std::mem::take(&mut self.drain_next);
         if let Some(rest) = head.next.as_deref_mut() {
             self.turn.capture_chain(rest);
         }
-        if let Some(head) = self.turn.start_or_drain(*head, drain) {
+        let started = self.turn.start_or_drain(*head, drain);
+        if drains_within {
+            self.turn.drain_next();
+        }
+        if let Some(head) = started {
             self.turn.run(head);
         }
     }

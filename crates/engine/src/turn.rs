@@ -165,13 +165,21 @@ impl<'a> Turn<'a> {
         if request.is_cancelled {
             return self.complete_cancelled(request);
         }
-        let is_first = !std::mem::replace(&mut request.is_started, true);
-        if is_first
+        let is_for_worker = !request.is_started
             && self.place != Place::Worker
             && request.flags.contains(SqeFlags::ASYNC)
-            && !is_engine_operation(&request)
-            || !self.may_run_as(&request)
+            && !is_engine_operation(&request);
+        if is_for_worker
+            && self.place == Place::Submitter
+            && !self.is_task_work
+            && request.flags.contains(SqeFlags::FIXED_FILE)
         {
+            // A worker of the kernel cannot look a registered file up before the submission is over.
+            self.put_off(Box::new(request));
+            return None;
+        }
+        request.is_started = true;
+        if is_for_worker || !self.may_run_as(&request) {
             let facts = request.facts();
             let resolved = match row(facts.opcode) {
                 Some(row) => self.resolve(&facts, row, &mut request.held),
