@@ -183,6 +183,48 @@ fn buffers() -> Vec<Case> {
 
 fn multishot() -> Vec<Case> {
     vec![
+        Case::new("multishot/behind-what-a-worker-does", Opcode::Recv, |session| {
+            let asynchronous = [SqeFlags::empty(), SqeFlags::ASYNC];
+            for (kind, make) in FAILING {
+                for (head, extra) in
+                    asynchronous.into_iter().flat_map(|head| asynchronous.map(|extra| (head, extra)))
+                {
+                    for last in [SqeFlags::empty(), SqeFlags::IO_DRAIN] {
+                        let label = format!("{kind}, {head:?}, {extra:?}, {last:?}");
+                        let ring = session.ring(8);
+                        let fd = make(session);
+                        let buffers = Buffers::new(session, &ring, 1, 8, 16, 0);
+                        let recv = buffers.recv(fd, 0, 0).with_ioprio(MULTISHOT);
+                        ring.push(prep::nop().with_flags(SqeFlags::IO_LINK | head).with_user_data(1));
+                        ring.push(
+                            recv.with_flags(recv.flags() | SqeFlags::IO_LINK | extra).with_user_data(2),
+                        );
+                        ring.push(prep::nop().with_flags(last).with_user_data(3));
+                        session.outcome(format!("{label}: submit"), ring.submit());
+                        session.quiet(label, &ring);
+                        session.fresh();
+                    }
+                }
+            }
+        }),
+        Case::new("multishot/that-never-ends", Opcode::Recv, |session| {
+            const MSG_PEEK: u32 = 2;
+            for kind in [0, INCREMENTAL] {
+                for entries in [4, 16, 64] {
+                    // What is only looked at is there for ever: the CQ ends it.
+                    let ring = session.ring(entries);
+                    let (left, right) = session.pair();
+                    let buffers = Buffers::new(session, &ring, 1, 256, 16, kind);
+                    session.write_fd(right, b"ab");
+                    let recv = buffers.recv(left, 0, MSG_PEEK).with_ioprio(MULTISHOT);
+                    ring.push(recv.with_user_data(1));
+                    ring.push(prep::nop().with_user_data(2));
+                    session.outcome(format!("{kind}, {entries}: submit"), ring.submit());
+                    session.quiet(format!("{kind}, {entries}"), &ring);
+                    session.fresh();
+                }
+            }
+        }),
         Case::new("on-a-worker/multishot-that-does-not-wait", Opcode::Recv, |session| {
             for kind in [0, INCREMENTAL] {
                 for ioprio in [MULTISHOT, MULTISHOT | BUNDLE] {

@@ -1,6 +1,6 @@
 //! READV_FIXED and WRITEV_FIXED.
 
-use ringer_abi::{Opcode, Sqe};
+use ringer_abi::{Opcode, Sqe, SqeFlags};
 
 use super::rw::TEXT;
 use super::rw_fixed::register_buffers;
@@ -67,6 +67,10 @@ fn ranges(session: &mut Session, opcode: Opcode) {
         );
     }
     session.one_recorded("index 1", &ring, vectored(opcode, file, one.addr(), 2, 0, 1));
+    for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {
+        let closed = vectored(opcode, session.closed_fd(), one.addr(), 2, 0, 1).with_flags(flags);
+        session.one_recorded(format!("closed file, index 1, {flags:?}"), &ring, closed);
+    }
 }
 
 /// The cases of READV_FIXED and WRITEV_FIXED.

@@ -129,16 +129,27 @@ impl<'a> Turn<'a> {
     }
 
     /// Runs a request once the submission is through.
-    pub(crate) fn put_off(&mut self, mut request: Box<Request>) {
-        // Pending until then: a drain waits for it.
+    pub(crate) fn put_off(&mut self, request: Box<Request>) {
+        if self.place == Place::Submitter {
+            self.give_way(*request);
+        } else {
+            let request = self.with_slot(request);
+            self.ready.push_back(request);
+        }
+    }
+
+    /// Goes on with a request when all others have had their turn.
+    fn give_way(&mut self, request: Request) {
+        let request = self.with_slot(Box::new(request));
+        self.later.push_back(Later::Run(request));
+    }
+
+    /// Pending until it goes on: a drain waits for it.
+    fn with_slot(&self, mut request: Box<Request>) -> Box<Request> {
         if request.slot.is_none() {
             request.slot = Some(self.ring.inflight.lock().reserve(&request));
         }
-        if self.place == Place::Submitter {
-            self.later.push_back(Later::Run(request));
-        } else {
-            self.ready.push_back(request);
-        }
+        request
     }
 
     /// Goes on with what was put off: the kernel's task work. Where the submitter asks for completions, it has to ask for
@@ -165,10 +176,13 @@ impl<'a> Turn<'a> {
         if request.is_cancelled {
             return self.complete_cancelled(request);
         }
+        // On a worker it is where it should be, unless it waits before it starts, as some do there whatever their flags say.
         let is_for_worker = !request.is_started
-            && self.place != Place::Worker
-            && request.flags.contains(SqeFlags::ASYNC)
-            && !is_engine_operation(&request);
+            && !is_engine_operation(&request)
+            && match self.place {
+                Place::Worker => request.operation.waits_to_start().is_some(),
+                Place::Submitter | Place::Reactor => request.flags.contains(SqeFlags::ASYNC),
+            };
         if is_for_worker
             && self.place == Place::Submitter
             && !self.is_task_work
@@ -217,7 +231,8 @@ impl<'a> Turn<'a> {
                     self.post_more(&request, &completion);
                     in_a_row += 1;
                     if in_a_row >= MOST_IN_A_ROW && self.place != Place::Worker {
-                        return self.punt(request);
+                        self.give_way(request);
+                        return None;
                     }
                 }
                 Outcome::WaitFor { events, edge } => match self.arm(request, events, edge) {

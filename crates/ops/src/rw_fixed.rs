@@ -4,7 +4,7 @@ use ringer_abi::Sqe;
 use ringer_sys::{Errno, UserAddress};
 
 use crate::operation::{DeviceTransfer, Issue, Op, Outcome, Prepare, Traits};
-use crate::rw::{Memory, Transfer};
+use crate::rw::{Memory, Transfer, of_open_file};
 
 /// A transfer whose memory is a range of a registered buffer. The engine has checked the range.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Op for FixedVectors {
         if !std::mem::replace(&mut self.checked, true)
             && let Err(errno) = self.check(context)
         {
-            return Outcome::failed(errno);
+            return Outcome::failed(of_open_file(context.fd, errno));
         }
         self.transfer.issue(context)
     }
