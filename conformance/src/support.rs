@@ -170,6 +170,7 @@ What a system call of the process cannot do is out of reach:
 - `/proc/PID/fdinfo` of a ring shows an eventfd. The ring's descriptor is an eventfd to `fstat` and `/proc/PID/fd`, too.
 - A ring passed to another program over a socket, or kept open across `exec`, is an eventfd there.
 - Zero-copy sends copy. Their notifications come as documented.
+- Cached reads that are copied from a mapping of their file are not told to those who watch for accesses (`IN_ACCESS` of inotify).
 - Passing commands through to devices (`URING_CMD` on NVMe, block devices, FUSE) and zero-copy receive are refused as Linux refuses
   them without such a device.
 ";

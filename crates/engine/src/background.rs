@@ -5,6 +5,8 @@
 //! program a moment to come back, for a hand-over costs more than the wait. After that it owns the ring:
 //! its epoll instance holds the ring's, armed for one report at a time. A thread that comes back need not
 //! tell: the next report finds it there, and the ring is given up.
+//!
+//! It also gives up what is parked and not used (see [`parking`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -17,7 +19,7 @@ use ringer_sys::thread::Lock;
 use crate::reactor::{KICK, Owner};
 use crate::ring::Ring;
 use crate::system::System;
-use crate::wait;
+use crate::{parking, wait};
 
 /// How long a thread of the program may stay away before the background thread takes over: from the first of these, up to the
 /// second when the program came back before that was over.
@@ -37,6 +39,8 @@ pub(crate) struct Background {
 #[derive(Debug, Default)]
 struct Shared {
     noticed: Vec<Arc<Ring>>,
+    /// Something was parked.
+    sweeps: bool,
     running: bool,
     /// The thread sleeps until a report, a timer or a kick.
     sleeping: bool,
@@ -70,9 +74,19 @@ fn notice_work(ring: &Arc<Ring>) {
 
 impl Background {
     fn take_notice(self: &Arc<Self>, ring: &Arc<Ring>) {
+        self.tell(|shared| shared.noticed.push(Arc::clone(ring)));
+    }
+
+    /// Something is parked: it is looked after until nothing is.
+    pub(crate) fn sweep_parking(self: &Arc<Self>) {
+        self.tell(|shared| shared.sweeps = true);
+    }
+
+    /// Leaves a message for the thread, which is started if there is none.
+    fn tell(self: &Arc<Self>, leave: impl FnOnce(&mut Shared)) {
         let start = {
             let mut shared = self.shared.lock();
-            shared.noticed.push(Arc::clone(ring));
+            leave(&mut shared);
             if shared.sleeping {
                 self.kick();
             }
@@ -84,7 +98,7 @@ impl Background {
                 && ringer_sys::thread::spawn("ringer-reactor", move || {
                     // The parts were made just now.
                     if let Ok((epoll, kick)) = this.parts() {
-                        Run { background: &this, epoll, kick, owned: HashMap::new(), tokens: 0 }.run();
+                        Run::new(&this, epoll, kick).run();
                     }
                 })
                 .is_ok();
@@ -94,6 +108,9 @@ impl Background {
                 shared.running = false;
                 for ring in shared.noticed.drain(..) {
                     ring.reactor.set_owner(Owner::Nobody);
+                }
+                if std::mem::take(&mut shared.sweeps) {
+                    System::global().parking().is_not_swept();
                 }
             }
         }
@@ -158,19 +175,28 @@ struct Run<'a> {
     kick: &'a Kick,
     owned: HashMap<u64, Arc<Ring>>,
     tokens: u64,
+    /// When to look for parked watches that are not used.
+    next_sweep: Option<Instant>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(background: &'a Background, epoll: &'a Epoll, kick: &'a Kick) -> Self {
+        Self { background, epoll, kick, owned: HashMap::new(), tokens: 0, next_sweep: None }
+    }
+
     fn run(mut self) {
         let mut noticed: Vec<Noticed> = Vec::new();
         loop {
             let timeout = noticed.iter().map(Noticed::time_left).min().or_else(|| self.time_left());
-            let idle = noticed.is_empty() && self.owned.is_empty();
+            let sweep = self.next_sweep.map(|next| next.saturating_duration_since(Instant::now()));
+            let timeout = timeout.into_iter().chain(sweep).min();
+            let idle = noticed.is_empty() && self.owned.is_empty() && sweep.is_none();
             {
                 let mut shared = self.background.shared.lock();
-                shared.sleeping = shared.noticed.is_empty();
+                shared.sleeping = shared.noticed.is_empty() && !shared.sweeps;
                 if !shared.sleeping {
                     noticed.extend(shared.noticed.drain(..).map(Noticed::new));
+                    self.note_sweep(&mut shared);
                     continue;
                 }
             }
@@ -181,11 +207,12 @@ impl Run<'_> {
             {
                 let mut shared = self.background.shared.lock();
                 shared.sleeping = false;
-                if idle && count == 0 && shared.noticed.is_empty() {
+                if idle && count == 0 && shared.noticed.is_empty() && !shared.sweeps {
                     shared.running = false;
                     return;
                 }
                 noticed.extend(shared.noticed.drain(..).map(Noticed::new));
+                self.note_sweep(&mut shared);
             }
             for report in &reports[..count] {
                 let token = report.token;
@@ -196,9 +223,19 @@ impl Run<'_> {
                 }
             }
             self.expire_timers();
+            if self.next_sweep.is_some_and(|next| next <= Instant::now()) {
+                let again = System::global().parking().sweep();
+                self.next_sweep = again.then(|| Instant::now() + parking::IDLE);
+            }
             for ring in noticed.extract_if(.., |noticed| noticed.is_over()) {
                 self.decide(ring.ring);
             }
+        }
+    }
+
+    fn note_sweep(&mut self, shared: &mut Shared) {
+        if std::mem::take(&mut shared.sweeps) {
+            self.next_sweep.get_or_insert_with(|| Instant::now() + parking::IDLE);
         }
     }
 

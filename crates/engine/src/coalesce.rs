@@ -5,17 +5,18 @@
 //! file, a page that is not cached, a bad address), the requests that are not complete by then are served one by one from their
 //! start: to read or write the same once more changes nothing.
 
+use std::os::fd::RawFd;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, Sqe, SqeFlags};
-use ringer_ops::{Completion, Patience, row};
+use ringer_ops::{Patience, row};
 use ringer_sys::{UserAddress, call};
 
 use crate::request::{Facts, Held};
 use crate::turn::Turn;
 
-/// The transfers of one run at most.
+/// The transfers of one run at most: each has a bit.
 pub(crate) const MOST_OF_A_RUN: usize = 32;
 
 const READ: u8 = Opcode::Read.number();
@@ -26,10 +27,13 @@ const WRITE: u8 = Opcode::Write.number();
 pub(crate) fn may_be_in_run(sqe: &Sqe) -> bool {
     matches!(sqe.opcode(), READ | WRITE)
         && sqe.flags().difference(SqeFlags::FIXED_FILE).is_empty()
-        && sqe.op_flags() == 0
-        && sqe.ioprio() == 0
-        && sqe.personality() == 0
-        && sqe.pad2() == 0
+        && is_plain(sqe)
+}
+
+/// Whether a transfer asks for nothing unusual.
+#[inline]
+pub(crate) fn is_plain(sqe: &Sqe) -> bool {
+    sqe.op_flags() == 0 && sqe.ioprio() == 0 && sqe.personality() == 0 && sqe.pad2() == 0
 }
 
 /// Whether an SQE goes on where the one before it, which may be in a run, ends.
@@ -43,25 +47,28 @@ pub(crate) fn follows(before: &Sqe, sqe: &Sqe) -> bool {
 }
 
 impl Turn<'_> {
-    /// Makes one attempt for all transfers of a run, and posts what is complete. Returns how many are.
-    pub(crate) fn transfer_together(&mut self, run: &[Sqe]) -> usize {
+    /// Whether a descriptor is believed to be of a regular file that is open neither for direct I/O nor to append.
+    pub(crate) fn is_plain_file(&self, fd: RawFd) -> bool {
+        self.ring.plain_files.recall(fd).unwrap_or_else(|| {
+            let is_plain = call::is_plain_file(fd);
+            self.ring.plain_files.note(fd, is_plain);
+            is_plain
+        })
+    }
+
+    /// Makes one attempt for all transfers of a run. Returns a bit for each that is complete.
+    pub(crate) fn transfer_together(&mut self, run: &[Sqe], held: &mut Held) -> u32 {
         let Some((first, row)) = run.first().and_then(|first| Some((first, row(first.opcode())?))) else {
             return 0;
         };
         let is_write = first.opcode() == WRITE;
-        let mut held = Held::default();
         if is_write && self.patience() != Patience::Brief
-            || self.resolve(&Facts::of(first), row, &mut held).is_err()
+            || self.resolve(&Facts::of(first), row, held).is_err()
         {
             return 0;
         }
         let fd = held.file.raw();
-        let is_plain = self.ring.plain_files.recall(fd).unwrap_or_else(|| {
-            let is_plain = call::is_plain_file(fd);
-            self.ring.plain_files.note(fd, is_plain);
-            is_plain
-        });
-        if !is_plain {
+        if !self.is_plain_file(fd) {
             return 0;
         }
         let parts: ArrayVec<[u64; 2], MOST_OF_A_RUN> =
@@ -84,12 +91,6 @@ impl Turn<'_> {
             rest.is_some()
         };
         let complete = run.iter().take_while(is_complete).count();
-        for sqe in &run[..complete] {
-            self.complete_at_once(sqe, &Completion::new(sqe.len() as i32), [0; 2]);
-        }
-        if held.is_tagged() {
-            self.publish();
-        }
-        complete
+        ((1_u64 << complete) - 1) as u32
     }
 }

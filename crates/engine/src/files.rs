@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use ringer_ops::FileSlot;
 use ringer_sys::{Errno, call, descriptor};
 
+use crate::mapped_reads::MappedReads;
 use crate::release;
 use crate::ring::Ring;
 
@@ -18,6 +19,7 @@ pub(crate) struct RegisteredFile {
     /// Taken when it is dropped.
     fd: Option<OwnedFd>,
     status_flags: u32,
+    pub(crate) mapped: MappedReads,
     release: Release,
 }
 
@@ -43,7 +45,9 @@ impl RegisteredFile {
         match descriptor::duplicate_for_engine(fd).map(Self::open) {
             // A descriptor that is only a path counts as not open.
             Ok((_, flags)) if flags & O_PATH != 0 => Err((Errno::BADF, release)),
-            Ok((fd, status_flags)) => Ok(Self { fd: Some(fd), status_flags, release }),
+            Ok((fd, status_flags)) => {
+                Ok(Self { fd: Some(fd), status_flags, mapped: MappedReads::default(), release })
+            }
             Err(errno) => Err((errno, release)),
         }
     }
@@ -51,7 +55,7 @@ impl RegisteredFile {
     /// Takes over a file that the engine opened.
     pub(crate) fn adopt(fd: OwnedFd, release: Release) -> Self {
         let (fd, status_flags) = Self::open(fd);
-        Self { fd: Some(fd), status_flags, release }
+        Self { fd: Some(fd), status_flags, mapped: MappedReads::default(), release }
     }
 
     fn open(fd: OwnedFd) -> (OwnedFd, u32) {

@@ -1,6 +1,6 @@
 //! What is pending: every request that outlived its submission, and where it stands.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ringer_abi::SqeFlags;
@@ -8,6 +8,7 @@ use ringer_abi::SqeFlags;
 use crate::futex::FutexSleep;
 use crate::request::Request;
 use crate::timer::{TimerKey, TimerQueue};
+use crate::user_data::UserDataIndex;
 
 /// Names a pending request. Never reused: a number is in use once, its slot many times.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -50,7 +51,6 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 struct Slot {
     generation: u32,
-    user_data: u64,
     opcode: u8,
     /// `fd` and whether it is an index of the registered files.
     file: (i32, bool),
@@ -71,7 +71,7 @@ pub(crate) struct Drained {
 pub(crate) struct Inflight {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_user_data: HashMap<u64, Vec<u32>>,
+    by_user_data: UserDataIndex,
     used: usize,
     next_order: u64,
     pub(crate) timers: TimerQueue,
@@ -121,26 +121,18 @@ impl Inflight {
     /// Reserves a slot for a request that runs already.
     pub(crate) fn reserve(&mut self, request: &Request) -> RequestId {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                user_data: 0,
-                opcode: 0,
-                file: (-1, false),
-                order: 0,
-                stage: None,
-            });
+            self.slots.push(Slot { generation: 0, opcode: 0, file: (-1, false), order: 0, stage: None });
             // The memory for 2^32 slots is not to be had.
             (self.slots.len() - 1) as u32
         });
         self.used += 1;
         self.next_order += 1;
         let slot = &mut self.slots[index as usize];
-        slot.user_data = request.user_data;
         slot.opcode = request.opcode;
         slot.file = (request.fd, request.flags.contains(SqeFlags::FIXED_FILE));
         slot.order = self.next_order;
         slot.stage = Some(Stage::Running { cancelled: false, reported: false });
-        self.by_user_data.entry(request.user_data).or_default().push(index);
+        self.by_user_data.insert(index, request.user_data);
         RequestId { index, generation: slot.generation }
     }
 
@@ -156,19 +148,9 @@ impl Inflight {
         let slot = &mut self.slots[id.index as usize];
         slot.opcode = request.opcode;
         slot.file = (request.fd, request.flags.contains(SqeFlags::FIXED_FILE));
-        if slot.user_data != request.user_data {
-            let old = std::mem::replace(&mut slot.user_data, request.user_data);
-            self.forget_user_data(old, id.index);
-            self.by_user_data.entry(request.user_data).or_default().push(id.index);
-        }
-    }
-
-    fn forget_user_data(&mut self, user_data: u64, index: u32) {
-        if let Some(indices) = self.by_user_data.get_mut(&user_data) {
-            indices.retain(|other| *other != index);
-            if indices.is_empty() {
-                self.by_user_data.remove(&user_data);
-            }
+        if self.by_user_data.user_data(id.index) != request.user_data {
+            self.by_user_data.remove(id.index);
+            self.by_user_data.insert(id.index, request.user_data);
         }
     }
 
@@ -179,10 +161,9 @@ impl Inflight {
         else {
             return;
         };
-        let user_data = slot.user_data;
         slot.stage = None;
         slot.generation = slot.generation.wrapping_add(1);
-        self.forget_user_data(user_data, id.index);
+        self.by_user_data.remove(id.index);
         self.free.push(id.index);
         self.used -= 1;
     }
@@ -264,7 +245,7 @@ impl Inflight {
 
     /// The pending requests with this `user_data`, the longest pending first.
     pub(crate) fn with_user_data(&self, user_data: u64) -> Vec<RequestId> {
-        let mut found: Vec<u32> = self.by_user_data.get(&user_data).cloned().unwrap_or_default();
+        let mut found: Vec<u32> = self.by_user_data.find(user_data).collect();
         found.sort_by_key(|index| self.slots[*index as usize].order);
         found.into_iter().map(|index| self.id_of(index)).collect()
     }
@@ -295,7 +276,7 @@ impl Inflight {
     /// What a pending request can be recognised by: `user_data`, opcode, file.
     pub(crate) fn describe(&self, id: RequestId) -> (u64, u8, (i32, bool)) {
         let slot = &self.slots[id.index as usize];
-        (slot.user_data, slot.opcode, slot.file)
+        (self.by_user_data.user_data(id.index), slot.opcode, slot.file)
     }
 
     /// When it became pending, relative to the others.

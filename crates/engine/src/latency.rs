@@ -31,6 +31,11 @@ fn epoch() -> Instant {
     *EPOCH.get_or_init(Instant::now)
 }
 
+/// Nanoseconds since the first question.
+pub(crate) fn since_epoch() -> u64 {
+    epoch().elapsed().as_nanos() as u64
+}
+
 impl LatencyGuard {
     /// The patience for an attempt that waits for nobody but may be brief.
     #[inline]
@@ -42,7 +47,7 @@ impl LatencyGuard {
 
     #[cold]
     fn patience_until(&self, until: u64) -> Patience {
-        if (epoch().elapsed().as_nanos() as u64) < until {
+        if since_epoch() < until {
             return Patience::None;
         }
         self.withdrawn_until.store(0, Ordering::Relaxed);

@@ -22,6 +22,7 @@ mod futex;
 mod inflight;
 mod latency;
 mod limit;
+mod mapped_reads;
 mod message;
 mod operations;
 mod parking;
@@ -39,6 +40,7 @@ mod system;
 mod timeout;
 mod timer;
 mod turn;
+mod user_data;
 mod wait;
 mod worker;
 

@@ -60,6 +60,8 @@ pub(crate) struct Ring {
     pub(crate) direct_files: Beliefs,
     /// Files whose adjacent transfers may be one.
     pub(crate) plain_files: Beliefs,
+    /// Files that are not worth the question whether they are mapped.
+    pub(crate) unmapped_files: Beliefs,
     pub(crate) poll_thread: OnceLock<Arc<PollThread>>,
     /// A duplicate of the ring's descriptor: an eventfd whose readiness is shown to the program.
     pub(crate) readiness: Readiness,
@@ -132,6 +134,7 @@ impl Ring {
             latency: LatencyGuard::default(),
             direct_files: Beliefs::default(),
             plain_files: Beliefs::default(),
+            unmapped_files: Beliefs::default(),
             poll_thread: OnceLock::new(),
             readiness: Readiness::new(descriptor),
         }

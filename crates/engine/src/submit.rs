@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
-use ringer_ops::{Operation, Prepare, Row, row};
+use ringer_ops::{Completion, Operation, Prepare, Row, row};
 use ringer_ring::Taken;
 use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
 
-use crate::request::Request;
+use crate::request::{FileRef, Held, Request};
 use crate::ring::Ring;
 use crate::turn::{Place, Turn};
-use crate::{coalesce, drain, wait};
+use crate::{coalesce, drain, mapped_reads, wait};
 
 /// Consumes up to `most` SQEs. Returns how many were consumed; a bad one ends the batch unless the
 /// ring was made with `IORING_SETUP_SUBMIT_ALL`.
@@ -32,7 +32,7 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     while submitted < available {
         let Some(Taken::Sqe { sqe }) = ring.shared.sq_take() else { break };
         submitted += 1;
-        if submitted < available && batch.may_coalesce(&sqe) {
+        if batch.may_coalesce(&sqe, submitted < available) {
             submitted += batch.take_run(&sqe, available - submitted);
             continue;
         }
@@ -115,32 +115,52 @@ impl Batch<'_> {
         goes_on
     }
 
-    /// Whether this SQE, and others that follow, may be served together.
+    /// Whether this SQE, and others if some follow, may be served together.
     #[inline]
-    fn may_coalesce(&self, sqe: &Sqe) -> bool {
-        coalesce::may_be_in_run(sqe)
+    fn may_coalesce(&self, sqe: &Sqe, others_follow: bool) -> bool {
+        (others_follow || sqe.flags().contains(SqeFlags::FIXED_FILE))
+            && (coalesce::may_be_in_run(sqe) || mapped_reads::may_be_in_run(sqe))
             && !self.turn.ring.setup.contains(SetupFlags::IOPOLL)
             && self.stands_alone(sqe)
     }
 
-    /// Serves a transfer, and those after it that are adjacent. Returns how many more than the first were taken.
+    /// Serves a transfer, and those after it that can be served with it. Returns how many more than the first were taken.
     fn take_run(&mut self, first: &Sqe, most: u32) -> u32 {
         let ring = self.turn.ring;
-        let mut run = ArrayVec::<Sqe, { coalesce::MOST_OF_A_RUN }>::from_iter([*first]);
+        let mapped = self.turn.mapped_file(first, most > 0);
+        let belongs = if mapped.is_some() { mapped_reads::belongs } else { coalesce::follows };
+        let mut run = ArrayVec::<Sqe, { coalesce::MOST_OF_A_RUN }>::new();
+        run.push(*first);
         while run.len() <= most as usize
             && !run.is_full()
             && let Some(sqe) = ring.shared.sq_peek()
-            && coalesce::follows(&run[run.len() - 1], &sqe)
+            && belongs(&run[run.len() - 1], &sqe)
         {
             ring.shared.sq_take_peeked();
             run.push(sqe);
         }
         let is_allowed = |sqe| matches!(self.check(sqe), Ok((_, None)));
-        let done =
-            if run.len() > 1 && run.iter().all(is_allowed) { self.turn.transfer_together(&run) } else { 0 };
-        for sqe in &run[done..] {
-            // None of them can be refused by more than its own CQE.
-            self.accept(sqe);
+        let may_be_one = (run.len() > 1 || mapped.is_some()) && run.iter().all(is_allowed);
+        let mut held = Held::default();
+        let done = match mapped {
+            _ if !may_be_one => 0,
+            Some(file) => {
+                let done = self.turn.read_from_mapping(&file, &run);
+                held.file = FileRef::Registered(file);
+                done
+            }
+            None => self.turn.transfer_together(&run, &mut held),
+        };
+        for (index, sqe) in run.iter().enumerate() {
+            if done >> index & 1 != 0 {
+                self.turn.complete_at_once(sqe, &Completion::new(sqe.len() as i32), [0; 2]);
+            } else {
+                // None of them can be refused by more than its own CQE.
+                self.accept(sqe);
+            }
+        }
+        if held.is_tagged() {
+            self.turn.publish();
         }
         (run.len() - 1) as u32
     }

@@ -1,9 +1,9 @@
 //! Waiting: the thread that waits in `enter` is the reactor while it does.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use ringer_ops::timeout::Clock;
 use ringer_sys::Errno;
 use ringer_sys::ready::Report;
@@ -11,9 +11,8 @@ use ringer_sys::ready::Report;
 use crate::inflight::{RequestId, Stage};
 use crate::reactor::{DEVICE, KICK, Kicks};
 use crate::ring::Ring;
-use crate::system::System;
+use crate::timer;
 use crate::turn::{Place, Turn};
-use crate::{parking, timer};
 
 /// Reports taken from the kernel at once.
 const REPORTS: usize = 64;
@@ -100,9 +99,6 @@ fn wait_joined(
         ring.shared.announce_waiter();
         // After the announcement: a timer that is queued later finds a waiter to wake.
         let timers = ring.inflight.lock().timers.time_left();
-        // For a while somebody may come back to what is parked.
-        let parked = (ring.reactor.parked.load(Ordering::Relaxed) > 0).then_some(parking::IDLE);
-        let timers = timers.into_iter().chain(parked).min();
         let timeout = match (wanted, left, timers) {
             (0, ..) => Some(Duration::ZERO),
             (_, Some(left), Some(timers)) => Some(left.min(timers)),
@@ -118,9 +114,6 @@ fn wait_joined(
             };
         ring.shared.retire_waiter();
         let waited = waited?;
-        if waited == 0 && parked.is_some() && timeout == parked {
-            System::global().parking().forget_ring(ring);
-        }
         dispatch(ring, &reports[..waited]);
     }
 }
@@ -141,7 +134,7 @@ pub(crate) fn drive(ring: &Arc<Ring>) {
 /// Runs the requests whose files reported, and the timers that are due.
 fn dispatch(ring: &Arc<Ring>, reports: &[Report]) {
     let mut turn = Turn::new(ring, Place::Reactor);
-    let mut ids: Vec<RequestId> = reports
+    let mut ids: ArrayVec<RequestId, REPORTS> = reports
         .iter()
         .map(|report| report.token)
         .filter(|token| !matches!(*token, KICK | DEVICE))

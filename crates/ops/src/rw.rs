@@ -345,15 +345,11 @@ impl Transfer {
         if self.flags & RWF_NOWAIT != 0 {
             return Step::Finish(self.finish(context.fd, Err(Errno::AGAIN)));
         }
-        let kind = match self.kind.map_or_else(|| call::file_kind(context.fd), Ok) {
-            Ok(kind) => kind,
-            Err(errno) => return Step::Finish(self.finish(context.fd, Err(errno))),
-        };
-        self.kind = Some(kind);
-        match kind {
-            FileKind::Seekable => Step::Finish(Outcome::Punt),
-            // Also when the file is open with `O_NONBLOCK`, as long as it can be polled.
-            FileKind::Stream => Step::Finish(self.wait()),
+        match self.kind {
+            Some(FileKind::Seekable) => Step::Finish(Outcome::Punt),
+            // Also when the file is open with `O_NONBLOCK`, as long as it can be polled. Whether it can need not be asked:
+            // what cannot be waited for is for a worker.
+            Some(FileKind::Stream) | None => Step::Finish(self.wait()),
         }
     }
 

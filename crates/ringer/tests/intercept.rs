@@ -48,6 +48,9 @@ cases! {
     changes_user
     sleeps_while_idle
     transfers_together
+    reads_of_a_registered_file
+    reads_of_a_file_of_the_program
+    reads_of_a_changing_file
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod call;
 pub mod credentials;
 pub mod descriptor;
 pub mod futex;
+pub mod mapped_file;
 pub mod native;
 pub mod probe;
 pub mod ready;

@@ -172,6 +172,20 @@ pub unsafe fn declare_fault_handler() {
     FAULT_HANDLER.store(true, Ordering::Relaxed);
 }
 
+/// Whether somebody declared so.
+pub fn has_fault_handler() -> bool {
+    // Relaxed: as in `copy`.
+    FAULT_HANDLER.load(Ordering::Relaxed)
+}
+
+/// Copies from a mapping of ours, whose pages may be gone, to the program's memory. Only where there is a fault handler.
+pub(crate) fn copy_between(from: u64, to: u64, bytes: usize) -> Result<(), Errno> {
+    if to.checked_add(bytes as u64).is_none_or(|end| end > USER_SPACE_END) {
+        return Err(Errno::FAULT);
+    }
+    guarded::copy(from, to, bytes)
+}
+
 /// Addresses from the end of which the whole range would leave the user half of the address space.
 const USER_SPACE_END: u64 = 1 << 47;
 
@@ -224,8 +238,8 @@ mod guarded {
     }
 
     pub(super) fn copy(from: u64, to: u64, bytes: usize) -> Result<(), Errno> {
-        // SAFETY: one of the two ranges is a live object of the caller, exclusively held when written;
-        // the other is the program's, where a fault is turned into a return by the declared handlers.
+        // SAFETY: one of the two ranges is a live object of the caller, exclusively held when written, or its mapping of a file;
+        // the other is the program's. A fault in either is turned into a return by the declared handlers.
         // The copy is made of single byte moves in assembly, so that a racing write by the program is
         // not undefined here.
         let faulted = unsafe { ringer_guarded_copy_start(to, from, bytes) };

@@ -19,6 +19,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -729,6 +731,196 @@ static int transfers_together(void)
 	return 0;
 }
 
+// Reads of a registered file, four in a submission: what the engine may copy from a mapping.
+enum { PART = 4096, PARTS = 64, TAIL = 100, SIZE = PARTS * PART + TAIL };
+
+static char part_byte(long at)
+{
+	return (char)(at / 7 + at / PART);
+}
+
+static void write_parts(int fd)
+{
+	static char bytes[SIZE];
+	for (long at = 0; at < SIZE; at++)
+		bytes[at] = part_byte(at);
+	CHECK(pwrite(fd, bytes, SIZE, 0) == SIZE);
+}
+
+// The descriptor of what is read from; -1 for the registered file.
+static int read_from = -1;
+
+// Reads at four places; how much each was goes to `results`.
+static void read_four(struct queue *rings, uint8_t opcode, const long *places, char (*seen)[PART], int *results)
+{
+	for (int index = 0; index < 4; index++) {
+		char *sqe = rings->sqes + (*rings->sq_tail & 3) * 64;
+		add(rings, opcode, read_from < 0 ? 0 : read_from, seen[index], PART);
+		sqe[1] = read_from < 0; // IOSQE_FIXED_FILE
+		memcpy(sqe + 8, &places[index], 8);
+	}
+	CHECK(inline_call(ENTER, rings->fd, 4, 4, 1, 0, 0) == 4);
+	for (int index = 0; index < 4; index++)
+		results[index] = reap(rings);
+}
+
+static struct queue queue_with_file(int fd, char (*seen)[PART])
+{
+	struct queue rings = queue();
+	struct iovec buffer = { seen, 4 * PART };
+	CHECK(inline_call(REGISTER, rings.fd, 2, (long)&fd, 1, 0, 0) == 0); // IORING_REGISTER_FILES
+	CHECK(inline_call(REGISTER, rings.fd, 0, (long)&buffer, 1, 0, 0) == 0); // IORING_REGISTER_BUFFERS
+	return rings;
+}
+
+static int is_extended_file_system(int fd)
+{
+	struct statfs system;
+	return fstatfs(fd, &system) == 0 && system.f_type == 0xef53;
+}
+
+static int reads_of_a_file(int is_registered)
+{
+	static char seen[4][PART];
+	FILE *file = tmpfile();
+	CHECK(file);
+	int fd = fileno(file), results[4];
+	read_from = is_registered ? -1 : fd;
+	write_parts(fd);
+	// The first read notes the access, which must be later than the last write.
+	usleep(30000);
+	struct queue rings = queue_with_file(fd, seen);
+	long more = 1;
+	for (long round = 0; round < 200; round++) {
+		long places[4], alone = io_count("syscr:");
+		alone = io_count("syscr:") - alone;
+		long before = io_count("syscr:");
+		for (int index = 0; index < 4; index++)
+			places[index] = (round * 31 + index * 13) % PARTS * PART + round % 3;
+		read_four(&rings, round % 2 ? 22 : 4, places, seen, results);
+		more = io_count("syscr:") - before - alone;
+		for (int index = 0; index < 4; index++) {
+			CHECK(results[index] == PART || places[index] + PART > SIZE);
+			for (int at = 0; at < results[index]; at++)
+				CHECK(seen[index][at] == part_byte(places[index] + at));
+		}
+	}
+	printf("calls for four reads: %ld\n", more);
+	CHECK(more <= 0 || !is_extended_file_system(fd));
+
+	// The end of the file, behind it, a bad place, and one that is good.
+	long places[4] = { SIZE - TAIL - 10, SIZE, -2, 5 };
+	read_four(&rings, 22, places, seen, results);
+	CHECK(results[0] == TAIL + 10 && results[1] == 0 && results[2] == -EINVAL && results[3] == PART);
+	CHECK(seen[3][0] == part_byte(5));
+
+	// Memory that cannot be written, and memory outside of the registered buffer.
+	char (*bad)[PART] = mmap(NULL, 4 * PART, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long good[4] = { 0, PART, 2 * PART, 3 * PART };
+	for (uint8_t opcode = 4; opcode <= 22; opcode += 18) {
+		read_four(&rings, opcode, good, bad, results);
+		for (int index = 0; index < 4; index++)
+			CHECK(results[index] == -EFAULT);
+	}
+
+	// What was written is there, and what was cut off is not.
+	CHECK(pwrite(fd, "changed", 7, 3 * PART) == 7);
+	read_four(&rings, 22, good, seen, results);
+	CHECK(results[3] == PART && memcmp(seen[3], "changed", 7) == 0);
+	CHECK(ftruncate(fd, 2 * PART + 8) == 0);
+	for (int round = 0; round < 3; round++) {
+		read_four(&rings, 22, good, seen, results);
+		CHECK(results[1] == PART && results[2] == 8 && results[3] == 0);
+		usleep(20000);
+	}
+	CHECK(ftruncate(fd, SIZE) == 0);
+	read_four(&rings, 22, good, seen, results);
+	CHECK(results[3] == PART && seen[3][0] == 0 && seen[2][7] == part_byte(2 * PART + 7) && seen[2][8] == 0);
+
+	// Direct I/O, switched on later.
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_DIRECT) == 0) {
+		long odd[4] = { 1, 2, 3, 4 };
+		ssize_t plain = pread(fd, seen[0] + 1, PART - 1, 1);
+		int expected = plain < 0 ? -errno : PART;
+		read_four(&rings, 22, odd, seen, results);
+		for (int index = 0; index < 4; index++)
+			CHECK(results[index] == expected);
+		CHECK(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_DIRECT) == 0);
+	}
+
+	// Another file of the same number, which no library hears of.
+	FILE *other = tmpfile();
+	CHECK(other && pwrite(fileno(other), "another", 7, 0) == 7);
+	CHECK(inline_call(SYS_dup2, fileno(other), fd, 0, 0, 0, 0) == fd);
+	read_four(&rings, 22, (long[4]) { 0, 0, 0, 0 }, seen, results);
+	CHECK(results[3] == (is_registered ? PART : 7));
+	CHECK(is_registered || memcmp(seen[3], "another", 7) == 0);
+	fclose(other);
+	fclose(file);
+	return 0;
+}
+
+static int reads_of_a_registered_file(void)
+{
+	return reads_of_a_file(1);
+}
+
+static int reads_of_a_file_of_the_program(void)
+{
+	return reads_of_a_file(0);
+}
+
+static volatile int stop_truncating;
+
+static void *truncates(void *argument)
+{
+	int fd = (int)(intptr_t)argument;
+	while (!stop_truncating) {
+		CHECK(ftruncate(fd, 5 * PART + 50) == 0);
+		write_parts(fd);
+		// Long enough for reads that note no access.
+		usleep(15000);
+	}
+	return NULL;
+}
+
+// A file that becomes shorter and longer again while it is read: what is read is the file's, or zeros where it was cut off.
+static int reads_of_a_changing_file(void)
+{
+	static char seen[4][PART];
+	FILE *file = tmpfile();
+	CHECK(file);
+	int fd = fileno(file), results[4];
+	write_parts(fd);
+	struct queue rings = queue_with_file(fd, seen);
+	pthread_t thread;
+	CHECK(pthread_create(&thread, NULL, truncates, (void *)(intptr_t)fd) == 0);
+	struct timespec start, now;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	long round = 0;
+	do {
+		long places[4];
+		for (int index = 0; index < 4; index++)
+			places[index] = (round * 31 + index * 13) % PARTS * PART;
+		read_four(&rings, 22, places, seen, results);
+		for (int index = 0; index < 4; index++) {
+			CHECK(results[index] >= 0 && results[index] <= PART);
+			// Never less than what always is there.
+			CHECK(results[index] == PART || places[index] + PART > 5 * PART + 50);
+			for (int at = 0; at < results[index]; at++) {
+				int is_cut = places[index] + at >= 5 * PART + 50;
+				CHECK(seen[index][at] == part_byte(places[index] + at) || (is_cut && seen[index][at] == 0));
+			}
+		}
+		round++;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (now.tv_sec - start.tv_sec < 2);
+	stop_truncating = 1;
+	CHECK(pthread_join(thread, NULL) == 0);
+	fclose(file);
+	return 0;
+}
+
 static int refused(void)
 {
 	struct params params;
@@ -764,6 +956,9 @@ int main(int count, char **arguments)
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
 		{ "changes_user", changes_user }, { "sleeps_while_idle", sleeps_while_idle },
 		{ "transfers_together", transfers_together },
+		{ "reads_of_a_registered_file", reads_of_a_registered_file },
+		{ "reads_of_a_file_of_the_program", reads_of_a_file_of_the_program },
+		{ "reads_of_a_changing_file", reads_of_a_changing_file },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);
