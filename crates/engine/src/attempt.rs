@@ -48,10 +48,10 @@ impl Turn<'_> {
     fn start_without_resources(&mut self, sqe: &Sqe, context: &Prepare, row: &Row) -> Result<(), Errno> {
         let goes_on = Operation::start(sqe, context, &mut |operation| {
             let mut issue = Issue::new(-1, self.patience(), &**self.ring);
-            let started = (issue.patience == Patience::Brief && row.may_be_slow).then(Instant::now);
+            let started = (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.begin_brief());
             let outcome = operation.issue(&mut issue);
             if let Some(started) = started {
-                self.ring.latency.record(started);
+                self.end_brief(started);
             }
             // Looked at where the operation left it: moving it would be most of the work of one without a system call.
             match &outcome {
@@ -101,6 +101,18 @@ impl Turn<'_> {
         }
     }
 
+    /// When a brief attempt begins: at the end of the one before it in this turn, which saves a look at the clock.
+    fn begin_brief(&mut self) -> Instant {
+        self.last_brief.take().unwrap_or_else(Instant::now)
+    }
+
+    /// Takes note of how long a brief attempt took.
+    fn end_brief(&mut self, started: Instant) {
+        let now = Instant::now();
+        self.ring.latency.note(now.duration_since(started));
+        self.last_brief = Some(now);
+    }
+
     /// Makes an attempt at a request.
     pub(crate) fn attempt_request(&mut self, request: &mut Request) -> Outcome {
         // Every request has a row: preparation refuses the others.
@@ -127,7 +139,7 @@ impl Turn<'_> {
             FileRef::Owned { .. } | FileRef::None => {}
         }
         let believed = issue.is_direct;
-        let started = (issue.patience == Patience::Brief && row.may_be_slow).then(Instant::now);
+        let started = (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.begin_brief());
         let mut outcome = operation.issue(&mut issue);
         held.extra = issue.extra;
         if let (FileRef::Program(fd), None, Some(is_direct)) = (&held.file, believed, issue.is_direct) {
@@ -135,7 +147,7 @@ impl Turn<'_> {
         }
         drop(selection);
         if let Some(started) = started {
-            self.ring.latency.record(started);
+            self.end_brief(started);
         }
         if let Outcome::Done(completion) | Outcome::More(completion) = &mut outcome {
             completion.flags |= held.taken.take_flags();

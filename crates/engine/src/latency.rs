@@ -59,7 +59,8 @@ impl LatencyGuard {
         self.note(started.elapsed());
     }
 
-    fn note(&self, time: Duration) {
+    /// The same, of a time that is known.
+    pub(crate) fn note(&self, time: Duration) {
         // Relaxed, and not in one step: a count that is lost decides a little later.
         let slowness = self.slowness.load(Ordering::Relaxed);
         if time <= SLOW {

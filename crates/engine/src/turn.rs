@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
@@ -59,6 +60,8 @@ pub(crate) struct Turn<'a> {
     posted: bool,
     /// Threads that wait for CQEs, to be woken at the end of the turn.
     waiters: u32,
+    /// When the last brief attempt ended.
+    pub(crate) last_brief: Option<Instant>,
     /// An edge-triggered watch was set up: it reports the present state, too.
     pub(crate) armed_edge: bool,
 }
@@ -80,6 +83,7 @@ impl<'a> Turn<'a> {
             counted: 0,
             posted: false,
             waiters: 0,
+            last_brief: None,
             armed_edge: false,
         }
     }

@@ -308,6 +308,17 @@ impl Transfer {
     }
 
     fn call_with(&self, fd: i32, vectors: &[Vector], offset: u64, flags: u32) -> Result<usize, Errno> {
+        // One range and nothing special: the calls that have no vector to read.
+        if let ([[address, length]], 0) = (vectors, flags)
+            && offset != FILE_POSITION
+        {
+            let (address, length) = (UserAddress::new(*address), *length as usize);
+            return if self.is_write {
+                call::pwrite(fd, address, length, offset)
+            } else {
+                call::pread(fd, address, length, offset)
+            };
+        }
         let address = UserAddress::of(vectors.as_ptr());
         if self.is_write {
             call::pwritev2(fd, address, vectors.len(), offset, 0, flags)
