@@ -1,6 +1,6 @@
 //! Requests that Linux gives to a worker: `IOSQE_ASYNC`, and whatever follows `IOSQE_IO_DRAIN`.
 
-use ringer_abi::{Opcode, Sqe, SqeFlags, uapi};
+use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 
 use super::buffer_ring_use::{Buffers, INCREMENTAL, MULTISHOT};
 use super::rw::TEXT;
@@ -158,6 +158,21 @@ fn buffers() -> Vec<Case> {
                 session.fresh();
             }
         }),
+        Case::new("on-a-worker/behind-what-is-behind-a-drain", Opcode::Read, |session| {
+            for first in [prep::nop(), prep::op(Opcode::FilesUpdate, -1).with_len(1)] {
+                let (ring, socket) = (session.ring(8), session.tcp_socket());
+                let buffers = Buffers::new(session, &ring, 1, 8, 16, INCREMENTAL);
+                ring.push(first.with_flags(SqeFlags::IO_DRAIN).with_user_data(1));
+                ring.push(prep::nop().with_user_data(2));
+                session.outcome("submit", ring.submit());
+                session.cqes("both", &ring.collect(2));
+                for number in 0..3 {
+                    let read = buffers.select(prep::read(socket, 0, 4, 0));
+                    session.one_recorded(format!("read {number}"), &ring, read);
+                }
+                session.fresh();
+            }
+        }),
         Case::new("on-a-worker/drained-recv", Opcode::Recv, |session| {
             let (left, right) = session.pair();
             uses_buffer(session, "nothing there", |buffers| buffers.recv(left, 0, MSG_DONTWAIT));
@@ -204,6 +219,50 @@ fn multishot() -> Vec<Case> {
                         session.quiet(label, &ring);
                         session.fresh();
                     }
+                }
+            }
+        }),
+        Case::new("multishot/cancelled-on-a-worker", Opcode::ReadMultishot, |session| {
+            for setup in [SetupFlags::empty(), SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN] {
+                for extra in [SqeFlags::empty(), SqeFlags::ASYNC] {
+                    let ring = session.ring_with(8, setup);
+                    let (read, write) = session.pipe();
+                    let buffers = Buffers::new(session, &ring, 1, 8, 16, 0);
+                    for (end, fd) in [("read", read), ("write", write)] {
+                        let label = format!("{setup:?}, {extra:?}, {end} end");
+                        let sqe = buffers.select(prep::op(Opcode::ReadMultishot, fd).with_off(u64::MAX));
+                        ring.push(sqe.with_flags(sqe.flags() | extra).with_user_data(1));
+                        session.outcome(format!("{label}: submit"), ring.submit());
+                        session.quiet(format!("{label}: waits"), &ring);
+                        ring.push(prep::cancel(1, 0).with_user_data(2));
+                        session.outcome(format!("{label}: cancel"), ring.submit());
+                        session.quiet(format!("{label}: end"), &ring);
+                    }
+                    session.fresh();
+                }
+            }
+        }),
+        Case::new("multishot/right-behind-a-refused-drain", Opcode::ReadMultishot, |session| {
+            let deferring = SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN;
+            for setup in [SetupFlags::empty(), deferring].map(|setup| setup | SetupFlags::SUBMIT_ALL) {
+                for is_read in [true, false] {
+                    let ring = session.ring_with(8, setup);
+                    let (read, write) = session.pipe();
+                    let buffers = Buffers::new(session, &ring, 1, 8, 16, 0);
+                    let fd = if is_read { read } else { write };
+                    let label = format!("{setup:?}, {is_read}");
+                    let sqe = buffers.select(prep::op(Opcode::ReadMultishot, fd).with_off(u64::MAX));
+                    ring.push(prep::nop().with_ioprio(1).with_flags(SqeFlags::IO_DRAIN).with_user_data(3));
+                    ring.push(sqe.with_user_data(1));
+                    session.outcome(format!("{label}: submit"), ring.submit());
+                    session.quiet(format!("{label}: waits"), &ring);
+                    ring.push(prep::cancel(1, 0).with_user_data(2));
+                    session.outcome(format!("{label}: cancel"), ring.submit());
+                    session.quiet(format!("{label}: end"), &ring);
+                    ring.push(prep::nop().with_user_data(4));
+                    session.outcome(format!("{label}: nop"), ring.submit());
+                    session.quiet(format!("{label}: nop"), &ring);
+                    session.fresh();
                 }
             }
         }),

@@ -160,7 +160,8 @@ impl Rules {
         self.chain_works |= may_be_for_a_worker(request);
         self.pushed += 1;
         self.linked = request.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK);
-        self.closed = alone;
+        // Behind a drained request that is refused, Linux holds back the rest of the submission for ever.
+        self.closed = alone || drains && (request.fault.is_some() || request.fixed);
         true
     }
 }

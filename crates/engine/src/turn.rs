@@ -187,12 +187,11 @@ impl<'a> Turn<'a> {
                 Place::Worker => request.operation.waits_to_start().is_some(),
                 Place::Submitter | Place::Reactor => request.flags.contains(SqeFlags::ASYNC),
             };
-        if is_for_worker
-            && self.place == Place::Submitter
-            && !self.is_task_work
-            && request.flags.contains(SqeFlags::FIXED_FILE)
-        {
-            // A worker of the kernel cannot look a registered file up before the submission is over.
+        // A worker of the kernel can neither look a registered file up before the submission is over, nor do what the engine does
+        // for a request that drains: what follows in the submission finds it pending.
+        let is_late = is_for_worker && request.flags.contains(SqeFlags::FIXED_FILE)
+            || !request.is_started && request.drains && is_engine_operation(&request);
+        if is_late && self.place == Place::Submitter && !self.is_task_work {
             self.put_off(Box::new(request));
             return None;
         }
