@@ -105,7 +105,8 @@ struct View {
     generation: AtomicU8,
     /// When the generation began, in nanoseconds since the engine's epoch.
     begun: AtomicU64,
-    /// The file as it was last seen, if it had settled by then.
+    /// The file as it was last seen, if it had settled by then. Never waited for: a child may inherit it as it was held by
+    /// another thread.
     settled: Lock<Option<FileState>>,
     /// Reads alone that found it not settled.
     unsettled_reads: AtomicU32,
@@ -154,13 +155,15 @@ impl View {
     /// Looks at the file, and keeps what was seen.
     fn look(&self, file: &RegisteredFile) -> Option<FileState> {
         let state = FileState::of(file.fd());
-        *self.settled.lock() = state.filter(|state| state.is_settled);
+        if let Some(mut settled) = self.settled.try_lock() {
+            *settled = state.filter(|state| state.is_settled);
+        }
         state
     }
 
     /// What the file is like before `reads` reads. `None`: it is not worth to know.
     fn before(&self, file: &RegisteredFile, reads: usize) -> Option<FileState> {
-        let settled = *self.settled.lock();
+        let settled = self.settled.try_lock().and_then(|settled| *settled);
         settled.or_else(|| {
             let waits = reads < SHORTEST_RUN
                 && !self.unsettled_reads.fetch_add(1, Ordering::Relaxed).is_multiple_of(READS_BETWEEN_LOOKS);
