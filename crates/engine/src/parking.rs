@@ -229,8 +229,9 @@ impl Parking {
     fn keep(&self, fd: RawFd) -> Option<Arc<RegisteredFile>> {
         let closes = self.closes(fd);
         let file = Arc::new(RegisteredFile::duplicate(fd, Release::silent()).ok()?);
-        // Where nobody can say whether it is still the same file it is of no use.
+        // Where nobody can say whether it is still the same file it is of no use. It is asked again after as many reads.
         if same_file(file.fd(), fd) != Some(true) {
+            self.parked.lock().reads.remove(&(fd as usize % NUMBERS));
             return None;
         }
         let is_swept = {
