@@ -25,15 +25,17 @@ const WRITE: u8 = Opcode::Write.number();
 /// Whether the SQE could be one of a run, as far as it tells itself. Nothing but its offset may then be unusual.
 #[inline]
 pub(crate) fn may_be_in_run(sqe: &Sqe) -> bool {
-    matches!(sqe.opcode(), READ | WRITE)
-        && sqe.flags().difference(SqeFlags::FIXED_FILE).is_empty()
-        && is_plain(sqe)
+    matches!(sqe.opcode(), READ | WRITE) && is_plain(sqe)
 }
 
 /// Whether a transfer asks for nothing unusual.
 #[inline]
 pub(crate) fn is_plain(sqe: &Sqe) -> bool {
-    sqe.op_flags() == 0 && sqe.ioprio() == 0 && sqe.personality() == 0 && sqe.pad2() == 0
+    sqe.flags().difference(SqeFlags::FIXED_FILE).is_empty()
+        && sqe.op_flags() == 0
+        && sqe.ioprio() == 0
+        && sqe.personality() == 0
+        && sqe.pad2() == 0
 }
 
 /// Whether an SQE goes on where the one before it, which may be in a run, ends.

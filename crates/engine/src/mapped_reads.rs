@@ -55,9 +55,7 @@ const READ_FIXED: u8 = Opcode::ReadFixed.number();
 /// Whether an SQE is a read that may be served so, as far as it tells itself.
 #[inline]
 pub(crate) fn may_be_in_run(sqe: &Sqe) -> bool {
-    matches!(sqe.opcode(), READ | READ_FIXED)
-        && sqe.flags().difference(SqeFlags::FIXED_FILE).is_empty()
-        && coalesce::is_plain(sqe)
+    matches!(sqe.opcode(), READ | READ_FIXED) && coalesce::is_plain(sqe)
 }
 
 /// Whether an SQE may be in a run with the one before it.
