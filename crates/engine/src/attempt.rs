@@ -27,7 +27,7 @@ impl Turn<'_> {
             return self.start_without_resources(sqe, context, row);
         }
         let mut held = Held::default();
-        let goes_on = Operation::start(sqe, context, &mut |operation| match self
+        let goes_on = (row.start)(sqe, context, &mut |operation| match self
             .attempt(&facts, row, operation, &mut held)
         {
             Outcome::Done(completion) => {
@@ -46,7 +46,7 @@ impl Turn<'_> {
 
     /// The same for an operation that needs no file and no buffer: there is nothing to look up, and nothing to hold.
     fn start_without_resources(&mut self, sqe: &Sqe, context: &Prepare, row: &Row) -> Result<(), Errno> {
-        let goes_on = Operation::start(sqe, context, &mut |operation| {
+        let goes_on = (row.start)(sqe, context, &mut |operation| {
             let mut issue = Issue::new(-1, self.patience(), &**self.ring);
             let started = (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.begin_brief());
             let outcome = operation.issue(&mut issue);
@@ -102,12 +102,12 @@ impl Turn<'_> {
     }
 
     /// When a brief attempt begins: at the end of the one before it in this turn, which saves a look at the clock.
-    fn begin_brief(&mut self) -> Instant {
+    pub(crate) fn begin_brief(&mut self) -> Instant {
         self.last_brief.take().unwrap_or_else(Instant::now)
     }
 
     /// Takes note of how long a brief attempt took.
-    fn end_brief(&mut self, started: Instant) {
+    pub(crate) fn end_brief(&mut self, started: Instant) {
         let now = Instant::now();
         self.ring.latency.note(now.duration_since(started));
         self.last_brief = Some(now);

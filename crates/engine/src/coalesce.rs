@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, Sqe, SqeFlags};
-use ringer_ops::{Patience, row};
+use ringer_ops::{Completion, Patience, row};
 use ringer_sys::{UserAddress, call};
 
 use crate::request::{Facts, Held};
@@ -21,6 +21,14 @@ pub(crate) const MOST_OF_A_RUN: usize = 32;
 
 const READ: u8 = Opcode::Read.number();
 const WRITE: u8 = Opcode::Write.number();
+
+const READ_FIXED: u8 = Opcode::ReadFixed.number();
+
+/// Whether an SQE of which [nothing else](crate::submit) is asked is a transfer that need not go the long way.
+#[inline]
+pub(crate) fn is_plain_transfer(sqe: &Sqe) -> bool {
+    matches!(sqe.opcode(), READ | WRITE | READ_FIXED) && is_plain(sqe)
+}
 
 /// Whether the SQE could be one of a run, as far as it tells itself. Nothing but its offset may then be unusual.
 #[inline]
@@ -56,6 +64,31 @@ impl Turn<'_> {
             self.ring.plain_files.note(fd, is_plain);
             is_plain
         })
+    }
+
+    /// Makes one attempt for a plain transfer, by the shortest way, and completes it if it is whole. Returns whether it is.
+    /// If not, it is served from its start: to read or write the same once more changes nothing.
+    pub(crate) fn transfer_alone(&mut self, sqe: &Sqe) -> bool {
+        let (fd, length) = (sqe.fd(), sqe.len() as usize);
+        let may_be_plain =
+            may_be_in_run(sqe) && !sqe.flags().contains(SqeFlags::FIXED_FILE) && sqe.off() < i64::MAX as u64;
+        if !may_be_plain || length == 0 || self.patience() != Patience::Brief || !self.is_plain_file(fd) {
+            return false;
+        }
+        let moved = if sqe.opcode() == WRITE {
+            let started = self.begin_brief();
+            let moved = call::pwrite(fd, UserAddress::new(sqe.addr()), length, sqe.off());
+            self.end_brief(started);
+            moved
+        } else {
+            let part = [sqe.addr(), u64::from(sqe.len())];
+            call::preadv2(fd, UserAddress::of(&raw const part), 1, sqe.off(), 0, ringer_ops::rw::RWF_NOWAIT)
+        };
+        let is_whole = moved == Ok(length);
+        if is_whole {
+            self.complete_at_once(sqe, &Completion::new(sqe.len() as i32), [0; 2]);
+        }
+        is_whole
     }
 
     /// Makes one attempt for all transfers of a run. Returns a bit for each that is complete.

@@ -72,14 +72,14 @@ impl Ring {
     /// Puts CQEs into the CQ or behind it. For the holder of the completion lock.
     fn push(&self, cqes: &[Cqe]) {
         let completions = &self.completions;
-        for cqe in cqes {
-            // Relaxed: only written under the completion lock.
-            if completions.has_backlog.load(Ordering::Relaxed) || self.shared.cq_push(cqe).is_err() {
-                // Posting directly now would overtake the backlog.
-                completions.backlog.lock().push_back(*cqe);
-                completions.has_backlog.store(true, Ordering::Relaxed);
-                self.shared.sq_set_flags(SqRingFlags::CQ_OVERFLOW);
-            }
+        // Relaxed: only written under the completion lock.
+        let has_backlog = completions.has_backlog.load(Ordering::Relaxed);
+        // Posting directly would overtake the backlog.
+        let posted = if has_backlog { 0 } else { self.shared.cq_push_all(cqes) };
+        if posted < cqes.len() {
+            completions.backlog.lock().extend(&cqes[posted..]);
+            completions.has_backlog.store(true, Ordering::Relaxed);
+            self.shared.sq_set_flags(SqRingFlags::CQ_OVERFLOW);
         }
     }
 

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
 use ringer_ops::{Completion, Operation, Prepare, Row, row};
-use ringer_ring::Taken;
+use ringer_ring::{Production, SharedPages, SqBatch, Taken};
 use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
 
+use crate::files::RegisteredFile;
 use crate::request::{FileRef, Held, Request};
 use crate::ring::Ring;
 use crate::turn::{Place, Turn};
@@ -23,20 +24,27 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     if let Some(share) = ring.share.as_ref().filter(|_| ring.poll_thread.get().is_none()) {
         share.count_enter();
     }
-    let available = ring.shared.sq_available().min(most);
-    if available == 0 {
+    let sqes = ring.shared.sq_batch(most);
+    if sqes.left() == 0 {
         return 0;
     }
-    let mut batch = Batch { turn: Turn::new(ring, Place::Submitter), chain: Vec::new() };
+    let mut batch = Batch {
+        turn: Turn::new(ring, Place::Submitter),
+        chain: Vec::new(),
+        is_plain: !ring.setup.contains(SetupFlags::IOPOLL) && !ring.restrictions.any(),
+        sqes,
+    };
     let mut submitted = 0;
-    while submitted < available {
-        let Some(Taken::Sqe { sqe }) = ring.shared.sq_take() else { break };
+    while let Some(Taken::Sqe { sqe }) = batch.sqes.take() {
         submitted += 1;
-        if batch.may_coalesce(&sqe, submitted < available) {
-            submitted += batch.take_run(&sqe, available - submitted);
-            continue;
-        }
-        let goes_on = batch.accept(&sqe);
+        let goes_on = match batch.plain_row(&sqe) {
+            Some(row) if coalesce::is_plain_transfer(&sqe) => {
+                submitted += batch.take_transfers(&sqe, row);
+                true
+            }
+            Some(row) => batch.start_plain(&sqe, row),
+            None => batch.accept(&sqe),
+        };
         if !goes_on && !ring.setup.contains(SetupFlags::SUBMIT_ALL) {
             break;
         }
@@ -45,7 +53,7 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
         batch.start_chain();
     }
     // Every SQE was read: the program may have its slots back.
-    ring.shared.sq_publish_head();
+    batch.sqes.publish();
     let armed_edge = batch.turn.armed_edge;
     batch.turn.finish();
     if armed_edge && !ring.defers_completions() {
@@ -63,10 +71,37 @@ struct Batch<'a> {
     turn: Turn<'a>,
     /// The chain that is being assembled.
     chain: Vec<Request>,
+    /// Whether the ring has nothing against any opcode.
+    is_plain: bool,
+    sqes: SqBatch<'a, SharedPages, Production>,
 }
 
 impl Batch<'_> {
-    /// Takes one SQE. Returns false if it was refused and is not followed by more of its chain.
+    /// The row of an SQE of which [`check`](Self::check) has nothing to say, and which [stands alone](Self::stands_alone): of most.
+    #[inline]
+    fn plain_row(&self, sqe: &Sqe) -> Option<&'static Row> {
+        let is_plain = self.is_plain
+            && sqe.flags().difference(SqeFlags::FIXED_FILE).is_empty()
+            && sqe.ioprio() == 0
+            && sqe.personality() == 0
+            && self.stands_alone(sqe);
+        if is_plain { row(sqe.opcode()) } else { None }
+    }
+
+    /// Starts such a one. Returns false if it was refused.
+    #[inline]
+    fn start_plain(&mut self, sqe: &Sqe, row: &Row) -> bool {
+        let context = Prepare { setup: self.turn.ring.setup, limits_request: false };
+        match self.turn.start(sqe, &context, row) {
+            Ok(()) => true,
+            Err(errno) => {
+                let request = self.refused(sqe, errno);
+                self.assemble(request, false)
+            }
+        }
+    }
+
+    /// Takes any SQE. Returns false if it was refused and is not followed by more of its chain.
     fn accept(&mut self, sqe: &Sqe) -> bool {
         let limits_request =
             self.chain.last().is_some_and(|last| last.opcode != Opcode::LinkTimeout.number());
@@ -90,18 +125,28 @@ impl Batch<'_> {
                 (request, goes_on)
             }
             Err(errno) => {
-                let mut request = Request::refused(sqe);
-                if self.check_flags(sqe).is_err() {
-                    request.flags.remove(SqeFlags::IO_DRAIN);
-                } else {
-                    let drain = request.flags.contains(SqeFlags::IO_DRAIN);
-                    self.turn.note_refused(drain, self.chain.is_empty());
-                }
-                request.early_result = Some(-errno.raw_os_error());
+                let request = self.refused(sqe, errno);
                 let is_linked = request.is_linked();
                 (request, is_linked)
             }
         };
+        self.assemble(request, goes_on)
+    }
+
+    fn refused(&mut self, sqe: &Sqe, errno: Errno) -> Request {
+        let mut request = Request::refused(sqe);
+        if self.check_flags(sqe).is_err() {
+            request.flags.remove(SqeFlags::IO_DRAIN);
+        } else {
+            let drain = request.flags.contains(SqeFlags::IO_DRAIN);
+            self.turn.note_refused(drain, self.chain.is_empty());
+        }
+        request.early_result = Some(-errno.raw_os_error());
+        request
+    }
+
+    /// Starts a request, once its chain is complete. Returns `goes_on`.
+    fn assemble(&mut self, request: Request, goes_on: bool) -> bool {
         if self.chain.is_empty() && !request.is_linked() {
             // The common case: no chain, nothing to assemble.
             self.start(request);
@@ -115,35 +160,37 @@ impl Batch<'_> {
         goes_on
     }
 
-    /// Whether this SQE, and others if some follow, may be served together.
-    #[inline]
-    fn may_coalesce(&self, sqe: &Sqe, others_follow: bool) -> bool {
-        (others_follow || sqe.flags().contains(SqeFlags::FIXED_FILE))
-            && (coalesce::may_be_in_run(sqe) || mapped_reads::may_be_in_run(sqe))
-            && !self.turn.ring.setup.contains(SetupFlags::IOPOLL)
-            && self.stands_alone(sqe)
+    /// Serves a plain transfer, and those after it that can be served with it. Returns how many more than the first were taken.
+    fn take_transfers(&mut self, first: &Sqe, row: &Row) -> u32 {
+        let mapped = self.turn.mapped_file(first, self.sqes.left() > 0);
+        let belongs = if mapped.is_some() { mapped_reads::belongs } else { coalesce::follows };
+        if mapped.is_none() && !self.sqes.peek().is_some_and(|next| belongs(first, &next)) {
+            if !self.turn.transfer_alone(first) {
+                // It cannot be refused by more than its own CQE.
+                self.start_plain(first, row);
+            }
+            return 0;
+        }
+        self.take_run(first, mapped, belongs)
     }
 
-    /// Serves a transfer, and those after it that can be served with it. Returns how many more than the first were taken.
-    fn take_run(&mut self, first: &Sqe, most: u32) -> u32 {
-        let ring = self.turn.ring;
-        let mapped = self.turn.mapped_file(first, most > 0);
-        let belongs = if mapped.is_some() { mapped_reads::belongs } else { coalesce::follows };
+    fn take_run(
+        &mut self,
+        first: &Sqe,
+        mapped: Option<Arc<RegisteredFile>>,
+        belongs: fn(&Sqe, &Sqe) -> bool,
+    ) -> u32 {
         let mut run = ArrayVec::<Sqe, { coalesce::MOST_OF_A_RUN }>::new();
         run.push(*first);
-        while run.len() <= most as usize
-            && !run.is_full()
-            && let Some(sqe) = ring.shared.sq_peek()
+        while !run.is_full()
+            && let Some(sqe) = self.sqes.peek()
             && belongs(&run[run.len() - 1], &sqe)
         {
-            ring.shared.sq_take_peeked();
+            self.sqes.take_peeked();
             run.push(sqe);
         }
-        let is_allowed = |sqe| matches!(self.check(sqe), Ok((_, None)));
-        let may_be_one = (run.len() > 1 || mapped.is_some()) && run.iter().all(is_allowed);
         let mut held = Held::default();
         let done = match mapped {
-            _ if !may_be_one => 0,
             Some(file) => {
                 let done = self.turn.read_from_mapping(&file, &run);
                 held.file = FileRef::Registered(file);

@@ -37,6 +37,27 @@ pub struct Row {
     pub ways: &'static [Way],
     /// An attempt with [`Patience::Brief`](crate::Patience::Brief) may touch a device: the engine takes its time.
     pub may_be_slow: bool,
+    /// Prepares an SQE and makes the first attempt in one go.
+    pub start: Start,
+}
+
+/// Prepares an SQE of one opcode and makes the first attempt in one go, so that an operation that is done by it is never moved.
+/// `attempt` returns the outcome if it goes on. Returns what goes on; the errors are those of [`Operation::prepare`].
+pub type Start =
+    fn(&Sqe, &Prepare, attempt: FirstAttempt<'_>) -> Result<Option<Box<(Operation, Outcome)>>, Errno>;
+
+/// What [`Start`] does with the prepared operation.
+pub type FirstAttempt<'a> = &'a mut dyn FnMut(&mut dyn Attempt) -> Option<Outcome>;
+
+fn start<T: Op>(
+    sqe: &Sqe,
+    context: &Prepare,
+    attempt: FirstAttempt<'_>,
+    operation_of: fn(T) -> Operation,
+) -> Result<Option<Box<(Operation, Outcome)>>, Errno> {
+    let mut operation = T::prepare(sqe, context)?;
+    let outcome = attempt(&mut operation);
+    Ok(outcome.map(|outcome| Box::new((operation_of(operation), outcome))))
 }
 
 impl Row {
@@ -73,6 +94,7 @@ macro_rules! operations {
             traits: <crate::$module::$type as Op>::TRAITS,
             ways: &[$(Way::$way),*],
             may_be_slow: may_be_slow(Opcode::$opcode, &[$(Way::$way),*]),
+            start: |sqe, context, attempt| start(sqe, context, attempt, Operation::$opcode),
         },)*];
 
         impl Operation {
@@ -83,27 +105,6 @@ macro_rules! operations {
             pub fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
                 match Opcode::from_number(sqe.opcode()) {
                     $(Some(Opcode::$opcode) => Op::prepare(sqe, context).map(Self::$opcode),)*
-                    #[allow(unreachable_patterns, reason = "reached while the table is not complete")]
-                    _ => Err(Errno::INVAL),
-                }
-            }
-
-            /// Prepares an SQE and makes the first attempt in one go, so that an operation that is done by it is never
-            /// moved. `attempt` returns the outcome if it goes on. Returns what goes on.
-            ///
-            /// # Errors
-            /// As for [`prepare`](Self::prepare).
-            pub fn start(
-                sqe: &Sqe,
-                context: &Prepare,
-                attempt: &mut dyn FnMut(&mut dyn Attempt) -> Option<Outcome>,
-            ) -> Result<Option<Box<(Self, Outcome)>>, Errno> {
-                match Opcode::from_number(sqe.opcode()) {
-                    $(Some(Opcode::$opcode) => {
-                        let mut operation = <crate::$module::$type as Op>::prepare(sqe, context)?;
-                        let outcome = attempt(&mut operation);
-                        Ok(outcome.map(|outcome| Box::new((Self::$opcode(operation), outcome))))
-                    })*
                     #[allow(unreachable_patterns, reason = "reached while the table is not complete")]
                     _ => Err(Errno::INVAL),
                 }

@@ -80,10 +80,11 @@ fn one_thread<O: Orderings>(batch: u32) -> f64 {
                 client.sq_push(black_box(&sqe)).expect("the last batch is taken");
             }
             client.sq_publish();
-            while let Some(taken) = serving.sq_take() {
+            let mut taking = serving.sq_batch(batch);
+            while let Some(taken) = taking.take() {
                 black_box(&taken);
             }
-            serving.sq_publish_head();
+            taking.publish();
         }
         start.elapsed().as_nanos() as f64 / f64::from(COUNT)
     })
@@ -97,18 +98,16 @@ fn polling_thread<O: Orderings>(batch: u32) -> f64 {
             scope.spawn(|| {
                 let mut taken = 0;
                 while taken < BETWEEN_THREADS {
-                    let mut in_batch = 0;
-                    while in_batch < batch {
-                        let Some(one) = serving.sq_take() else { break };
-                        black_box(&one);
-                        in_batch += 1;
-                    }
-                    if in_batch == 0 {
+                    let mut taking = serving.sq_batch(batch);
+                    if taking.left() == 0 {
                         spin_loop();
                         continue;
                     }
-                    serving.sq_publish_head();
-                    taken += in_batch;
+                    taken += taking.left();
+                    while let Some(one) = taking.take() {
+                        black_box(&one);
+                    }
+                    taking.publish();
                 }
             });
             let start = Instant::now();

@@ -51,6 +51,28 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         Ok(())
     }
 
+    /// Posts as many of these CQEs as fit, and shows them to the program together. Returns how many.
+    #[inline]
+    pub fn cq_push_all(&self, cqes: &[Cqe]) -> usize {
+        let memory = self.memory.present();
+        if memory.shape().cqe_mixed {
+            return cqes.iter().take_while(|cqe| self.cq_push(cqe).is_ok()).count();
+        }
+        // Relaxed, and the free slots: as in `cq_push`.
+        let tail = self.memory.control().cq_tail.load(Relaxed);
+        let free = memory.shape().cq_entries.saturating_sub(tail.wrapping_sub(self.cq_head()));
+        let fitting = cqes.len().min(free as usize);
+        let mut end = tail;
+        for cqe in &cqes[..fitting] {
+            memory.store_cqe(end, cqe);
+            end = end.wrapping_add(1);
+        }
+        if fitting > 0 {
+            self.cq_publish(end);
+        }
+        fitting
+    }
+
     /// Shows the program that the queue is filled up to `tail`.
     #[inline]
     fn cq_publish(&self, tail: u32) {

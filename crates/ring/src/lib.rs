@@ -57,4 +57,4 @@ pub use shape::RingShape;
 #[cfg(not(loom))]
 pub use shared_ring::{Area, SharedPages, SharedRegion, SharedRing};
 pub use sides::{ClientRing, ServingRing};
-pub use sq::{SqFull, Taken};
+pub use sq::{SqBatch, SqFull, Taken};

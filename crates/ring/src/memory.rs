@@ -84,6 +84,10 @@ pub trait Memory {
 
 /// Memory of the serving side: it also has words that the program does not see.
 pub trait ServingMemory: Memory {
+    /// The ring as it is between two changes of its size.
+    type Present: Memory + core::fmt::Debug;
+    /// The ring as it is now. It stays so while the caller holds one of the ring's locks.
+    fn present(&self) -> &Self::Present;
     /// The private words.
     fn control(&self) -> &Control;
 }

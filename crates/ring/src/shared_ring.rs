@@ -218,6 +218,13 @@ impl SharedPages {
 }
 
 impl ServingMemory for SharedPages {
+    type Present = MappedMemory;
+
+    #[inline]
+    fn present(&self) -> &MappedMemory {
+        &self.view().memory
+    }
+
     #[inline]
     fn control(&self) -> &Control {
         // SAFETY: written by `over`, mapped until drop; shared access, all of it through atomics.

@@ -39,52 +39,15 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         tail.wrapping_sub(self.sq_cached_head()).min(self.shape().sq_entries)
     }
 
-    /// Takes the next entry, if there is one. Its slot stays the serving side's until
-    /// [`sq_publish_head`](Self::sq_publish_head).
+    /// Begins to take entries: of those that the program has published, `most` at most.
     #[inline]
-    pub fn sq_take(&self) -> Option<Taken> {
-        let index = self.sq_next_index()?;
-        self.sq_take_peeked();
-        if index >= self.shape().sq_entries {
-            // The program only reads this word and we are its only writer: no read-modify-write needed.
-            let dropped = self.memory.word(SharedWord::SqDropped);
-            dropped.store(dropped.load(Relaxed).wrapping_add(1), Relaxed);
-            return Some(Taken::Dropped);
+    pub fn sq_batch(&self, most: u32) -> SqBatch<'_, M, O> {
+        SqBatch {
+            ring: self,
+            memory: self.memory.present(),
+            head: self.sq_cached_head(),
+            left: self.sq_available().min(most),
         }
-        Some(Taken::Sqe { sqe: self.memory.load_sqe(index) })
-    }
-
-    /// The index at the next position, if the program has published that.
-    #[inline]
-    fn sq_next_index(&self) -> Option<u32> {
-        let head = self.sq_cached_head();
-        // Partner: SQ_TAIL_STORE in ClientRing::sq_publish.
-        if self.memory.word(SharedWord::SqTail).load(O::SQ_TAIL_LOAD) == head {
-            return None;
-        }
-        // Once: a second load could give another value than the one that is checked.
-        Some(self.memory.load_index(head))
-    }
-
-    /// A snapshot of the entry that [`sq_take`](Self::sq_take) would take, if there is a good one. It is taken by
-    /// [`sq_take_peeked`](Self::sq_take_peeked).
-    #[inline]
-    pub fn sq_peek(&self) -> Option<Sqe> {
-        let index = self.sq_next_index()?;
-        (index < self.shape().sq_entries).then(|| self.memory.load_sqe(index))
-    }
-
-    /// Takes the entry that [`sq_peek`](Self::sq_peek) gave a snapshot of, without a look at what stands there now.
-    #[inline]
-    pub fn sq_take_peeked(&self) {
-        self.memory.control().sq_head.store(self.sq_cached_head().wrapping_add(1), Relaxed);
-    }
-
-    /// Gives the slots of all taken entries back to the program.
-    #[inline]
-    pub fn sq_publish_head(&self) {
-        // Partner: SQ_HEAD_LOAD in ClientRing::sq_space.
-        O::SqHead::publish(self.memory.word(SharedWord::SqHead), self.sq_cached_head());
     }
 
     /// Whether the program has published nothing that is not yet taken.
@@ -131,6 +94,68 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
     }
 }
 
+/// What is taken from the submission queue in one go. Nothing counts as taken before it is [published](Self::publish).
+#[derive(Debug)]
+pub struct SqBatch<'a, M: ServingMemory, O> {
+    ring: &'a ServingRing<M, O>,
+    memory: &'a M::Present,
+    /// Next position to be taken.
+    head: u32,
+    left: u32,
+}
+
+impl<M: ServingMemory, O: Orderings> SqBatch<'_, M, O> {
+    /// How many entries are still to be taken.
+    #[inline]
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// Takes the next entry, if there is one. Its slot stays the serving side's until [`publish`](Self::publish).
+    #[inline]
+    pub fn take(&mut self) -> Option<Taken> {
+        if self.left == 0 {
+            return None;
+        }
+        // Once: a second load could give another value than the one that is checked.
+        let index = self.memory.load_index(self.head);
+        self.take_peeked();
+        if index >= self.memory.shape().sq_entries {
+            // The program only reads this word and we are its only writer: no read-modify-write needed.
+            let dropped = self.memory.word(SharedWord::SqDropped);
+            dropped.store(dropped.load(Relaxed).wrapping_add(1), Relaxed);
+            return Some(Taken::Dropped);
+        }
+        Some(Taken::Sqe { sqe: self.memory.load_sqe(index) })
+    }
+
+    /// A snapshot of the entry that [`take`](Self::take) would take, if there is a good one. It is taken by
+    /// [`take_peeked`](Self::take_peeked).
+    #[inline]
+    pub fn peek(&self) -> Option<Sqe> {
+        if self.left == 0 {
+            return None;
+        }
+        let index = self.memory.load_index(self.head);
+        (index < self.memory.shape().sq_entries).then(|| self.memory.load_sqe(index))
+    }
+
+    /// Takes the entry that [`peek`](Self::peek) gave a snapshot of, without a look at what stands there now.
+    #[inline]
+    pub fn take_peeked(&mut self) {
+        self.head = self.head.wrapping_add(1);
+        self.left -= 1;
+    }
+
+    /// Gives the slots of all taken entries back to the program.
+    #[inline]
+    pub fn publish(&mut self) {
+        self.ring.memory.control().sq_head.store(self.head, Relaxed);
+        // Partner: SQ_HEAD_LOAD in ClientRing::sq_space.
+        O::SqHead::publish(self.memory.word(SharedWord::SqHead), self.head);
+    }
+}
+
 /// The submission queue has no free slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SqFull;
@@ -140,7 +165,7 @@ impl<M: Memory, O: Orderings> ClientRing<M, O> {
     /// Free slots.
     #[inline]
     pub fn sq_space(&self) -> u32 {
-        // Partner: SqHead in ServingRing::sq_publish_head.
+        // Partner: SqHead in SqBatch::publish.
         let head = self.memory.word(SharedWord::SqHead).load(O::SQ_HEAD_LOAD);
         self.shape().sq_entries.saturating_sub(self.sq_tail.wrapping_sub(head))
     }
@@ -192,7 +217,7 @@ impl<M: Memory, O: Orderings> ClientRing<M, O> {
     /// Publishes what was added.
     #[inline]
     pub fn sq_publish(&mut self) {
-        // Partner: SQ_TAIL_LOAD in ServingRing::sq_take.
+        // Partner: SQ_TAIL_LOAD in ServingRing::sq_available.
         self.memory.word(SharedWord::SqTail).store(self.sq_tail, O::SQ_TAIL_STORE);
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ringer_abi::{Cqe, Sqe};
 use ringer_ring::{CqFull, RingShape, Taken};
-use support::{SMALL, pair};
+use support::{SMALL, pair, take};
 
 #[test]
 fn an_index_beyond_the_array_is_counted_and_skipped() {
@@ -18,11 +18,13 @@ fn an_index_beyond_the_array_is_counted_and_skipped() {
     }
     program.client.sq_push(&Sqe::default().with_user_data(7)).unwrap();
     program.client.sq_publish();
-    assert_eq!(ring.sq_take(), Some(Taken::Dropped));
-    assert_eq!(ring.sq_take(), Some(Taken::Dropped));
-    assert!(matches!(ring.sq_take(), Some(Taken::Sqe { sqe, .. }) if sqe.user_data() == 7));
+    let mut batch = ring.sq_batch(4);
+    assert_eq!(batch.peek(), None);
+    assert_eq!(batch.take(), Some(Taken::Dropped));
+    assert_eq!(batch.take(), Some(Taken::Dropped));
+    assert!(matches!(batch.take(), Some(Taken::Sqe { sqe, .. }) if sqe.user_data() == 7));
     assert_eq!(program.client.sq_dropped(), 2);
-    ring.sq_publish_head();
+    batch.publish();
     assert_eq!(program.client.sq_space(), 4, "dropped entries give their slots back, too");
 }
 
@@ -35,8 +37,7 @@ fn masks_and_entries_are_not_read_back() {
     for number in 0..20 {
         program.client.sq_push(&Sqe::default().with_user_data(number)).unwrap();
         program.client.sq_publish();
-        assert!(matches!(ring.sq_take(), Some(Taken::Sqe { sqe, .. }) if sqe.user_data() == number));
-        ring.sq_publish_head();
+        assert!(matches!(take(&ring), Some(Taken::Sqe { sqe, .. }) if sqe.user_data() == number));
         ring.cq_push(&Cqe::new(number, 0, 0)).unwrap();
         assert_eq!(program.client.cq_pop().map(|cqe| cqe.user_data), Some(number));
     }
@@ -51,9 +52,11 @@ fn a_wild_tail_offers_no_more_than_the_ring_holds() {
         assert_eq!(ring.sq_available(), 4);
         assert!(ring.sq_is_full());
         // Takes whatever stands in the slots, again and again, if it is asked to.
+        let mut batch = ring.sq_batch(u32::MAX);
         for _ in 0..4 {
-            assert!(ring.sq_take().is_some());
+            assert!(batch.take().is_some());
         }
+        assert_eq!(batch.take(), None);
     }
 }
 
@@ -65,8 +68,7 @@ fn the_programs_copies_of_our_positions_do_not_matter() {
         program.client.sq_push(&Sqe::default().with_user_data(number)).unwrap();
         program.client.sq_publish();
         sq_head.store(0x5555_5555, Relaxed);
-        assert!(matches!(ring.sq_take(), Some(Taken::Sqe { sqe, .. }) if sqe.user_data() == number));
-        ring.sq_publish_head();
+        assert!(matches!(take(&ring), Some(Taken::Sqe { sqe, .. }) if sqe.user_data() == number));
         assert_eq!(sq_head.load(Relaxed), number as u32 + 1);
         cq_tail.store(0x5555_5555, Relaxed);
         ring.cq_push(&Cqe::new(number, 0, 0)).unwrap();
@@ -113,8 +115,7 @@ fn constant_scribbling_neither_crashes_nor_hangs() {
             });
             for number in 0..200_000 {
                 assert!(ring.sq_available() <= 4);
-                let _ = ring.sq_take();
-                ring.sq_publish_head();
+                let _ = take(&ring);
                 let _ = ring.cq_push(&Cqe::new(number, 0, 0));
                 assert!(ring.cq_ready() <= 8);
                 let _ = ring.sq_announce_sleep();

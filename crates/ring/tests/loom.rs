@@ -80,10 +80,11 @@ fn submission_with_slot_reuse<O: Orderings + 'static>() {
         let poller = thread::spawn(move || {
             let mut taken = Vec::new();
             while (taken.len() as u64) < SENT {
-                match serving.sq_take() {
+                let mut batch = serving.sq_batch(1);
+                match batch.take() {
                     Some(Taken::Sqe { sqe, .. }) => {
                         taken.push(sqe.user_data());
-                        serving.sq_publish_head();
+                        batch.publish();
                     }
                     Some(Taken::Dropped) => panic!("the program wrote no bad index"),
                     None => thread::yield_now(),
@@ -117,7 +118,7 @@ fn completion_with_overflow<O: Orderings + 'static>() {
                     let (ring, backlog) = &*serving;
                     let mut backlog = backlog.lock().unwrap();
                     let cqe = Cqe::new(user_data, 0, 0);
-                    if !backlog.is_empty() || ring.cq_push(&cqe).is_err() {
+                    if !backlog.is_empty() || ring.cq_push_all(&[cqe]) == 0 {
                         backlog.push_back(cqe);
                         ring.sq_set_flags(SqRingFlags::CQ_OVERFLOW);
                     }
@@ -188,7 +189,7 @@ fn waiter_and_poster<O: Orderings + 'static>() {
             let (serving, bell) = (serving.clone(), bell.clone());
             move || {
                 let guard = serving.lock_completions();
-                serving.cq_push(&Cqe::new(7, 0, 0)).unwrap();
+                assert_eq!(serving.cq_push_all(&[Cqe::new(7, 0, 0)]), 1);
                 if guard.release() != 0 {
                     bell.ring();
                 }

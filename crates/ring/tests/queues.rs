@@ -5,7 +5,7 @@ mod support;
 
 use ringer_abi::{Cqe, SqRingFlags, Sqe};
 use ringer_ring::{CqFull, RingShape, SharedRing, SqFull, Taken};
-use support::{Program, SMALL, pair};
+use support::{Program, SMALL, pair, take};
 
 fn user_data(taken: Option<Taken>) -> Option<u64> {
     match taken? {
@@ -27,14 +27,16 @@ fn entries_go_through_both_queues_in_order() {
         assert_eq!(ring.sq_available(), 0, "nothing is published yet");
         program.client.sq_publish();
         assert_eq!(ring.sq_available(), 4);
+        let mut batch = ring.sq_batch(u32::MAX);
         for slot in 0..4 {
-            assert_eq!(user_data(ring.sq_take()), Some(round * 4 + slot));
+            assert_eq!(batch.left(), 4 - slot as u32);
+            assert_eq!(user_data(batch.take()), Some(round * 4 + slot));
             ring.cq_push(&Cqe::new(round * 4 + slot, -9, 5)).unwrap();
         }
-        assert_eq!(ring.sq_take(), None);
+        assert_eq!(batch.take(), None);
         assert!(ring.sq_is_full(), "the slots are ours until the head is published");
         assert_eq!(program.client.sq_space(), 0);
-        ring.sq_publish_head();
+        batch.publish();
         assert!(!ring.sq_is_full());
         assert_eq!(ring.cq_ready(), 4);
         for slot in 0..4 {
@@ -55,7 +57,7 @@ fn sqes_of_a_batch_need_not_stand_together() {
     }
     program.client.sq_publish();
     for slot in [2, 0, 3] {
-        assert_eq!(user_data(ring.sq_take()), Some(slot));
+        assert_eq!(user_data(take(&ring)), Some(slot));
     }
 }
 
@@ -64,7 +66,9 @@ fn the_snapshot_does_not_follow_the_slot() {
     let (ring, mut program) = pair(SMALL);
     program.client.sq_push(&Sqe::default().with_user_data(1)).unwrap();
     program.client.sq_publish();
-    let taken = ring.sq_take();
+    let mut batch = ring.sq_batch(1);
+    let (seen, taken) = (batch.peek(), batch.take());
+    assert_eq!(seen, Some(Sqe::default().with_user_data(1)));
     program.client.sq_fill_slot(0, &Sqe::default().with_user_data(2), &[0; 8]);
     assert_eq!(user_data(taken), Some(1));
 }
@@ -83,6 +87,19 @@ fn a_full_completion_queue_refuses_and_recovers() {
 }
 
 #[test]
+fn of_several_completions_those_are_posted_that_fit() {
+    for cqe_mixed in [false, true] {
+        let (ring, mut program) = pair(RingShape { cqe_mixed, ..SMALL });
+        let cqes: Vec<Cqe> = (0..6).map(|user_data| Cqe::new(user_data, 0, 0)).collect();
+        assert_eq!([ring.cq_push_all(&cqes), ring.cq_push_all(&cqes), ring.cq_push_all(&cqes)], [6, 2, 0]);
+        let reaped: Vec<u64> =
+            std::iter::from_fn(|| program.client.cq_pop()).map(|cqe| cqe.user_data).collect();
+        assert_eq!(reaped, [0, 1, 2, 3, 4, 5, 0, 1]);
+        assert_eq!(ring.cq_push_all(&[]), 0);
+    }
+}
+
+#[test]
 fn positions_wrap_around() {
     let ring = SharedRing::allocate_at(SMALL, u32::MAX - 2, u32::MAX - 5).unwrap();
     let mut program = Program::of(&ring);
@@ -93,10 +110,11 @@ fn positions_wrap_around() {
         }
         program.client.sq_publish();
         assert_eq!(ring.sq_available(), 4);
-        while let Some(user_data) = user_data(ring.sq_take()) {
-            ring.cq_push(&Cqe::new(user_data, 0, 0)).unwrap();
+        let mut batch = ring.sq_batch(4);
+        while let Some(user_data) = user_data(batch.take()) {
+            assert_eq!(ring.cq_push_all(&[Cqe::new(user_data, 0, 0)]), 1);
         }
-        ring.sq_publish_head();
+        batch.publish();
         assert_eq!(ring.cq_ready(), 4);
         while let Some(cqe) = program.client.cq_pop() {
             assert_eq!(cqe.user_data, received);
@@ -123,7 +141,7 @@ fn large_entries_carry_both_halves() {
     program.client.sq_publish();
     for number in 0..3_u64 {
         let sqe = Sqe::default().with_user_data(number);
-        assert_eq!(ring.sq_take(), Some(Taken::Sqe { sqe }));
+        assert_eq!(take(&ring), Some(Taken::Sqe { sqe }));
         let cqe = Cqe { user_data: number, res: 3, flags: 4, extra: [number + 5, 6] };
         ring.cq_push(&cqe).unwrap();
         assert_eq!(program.client.cq_pop(), Some(cqe));
@@ -153,7 +171,7 @@ fn small_entries_leave_their_neighbours_alone() {
     program.client.sq_publish();
     for number in [1, 2] {
         let sqe = Sqe::default().with_user_data(number);
-        assert_eq!(ring.sq_take(), Some(Taken::Sqe { sqe }));
+        assert_eq!(take(&ring), Some(Taken::Sqe { sqe }));
     }
 }
 
@@ -165,8 +183,7 @@ fn without_the_index_array_slots_are_taken_in_order() {
     for number in 0..9 {
         program.client.sq_push(&Sqe::default().with_user_data(number)).unwrap();
         program.client.sq_publish();
-        assert_eq!(user_data(ring.sq_take()), Some(number));
-        ring.sq_publish_head();
+        assert_eq!(user_data(take(&ring)), Some(number));
     }
     let head = shape.sq_offsets().head;
     assert_eq!(

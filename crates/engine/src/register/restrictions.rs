@@ -39,6 +39,11 @@ impl RestrictionState {
         if self.in_force.load(Ordering::Relaxed) { self.registered.get() } else { None }
     }
 
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        self.in_force().is_some()
+    }
+
     /// Whether an SQE may be served; its opcode is a known one.
     pub(crate) fn allow(&self, sqe: &Sqe) -> bool {
         self.in_force().is_none_or(|restrictions| {

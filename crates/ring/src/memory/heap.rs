@@ -84,6 +84,12 @@ impl HeapMemory {
 }
 
 impl ServingMemory for HeapMemory {
+    type Present = Self;
+
+    fn present(&self) -> &Self {
+        self
+    }
+
     fn control(&self) -> &Control {
         &self.contents.control
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use linux_raw_sys::general::{MAP_SHARED, PROT_READ, PROT_WRITE};
 use ringer_abi::{Params, SetupFlags};
-use ringer_ring::{Area, Bases, MappedClientRing, RingShape, SharedRing};
+use ringer_ring::{Area, Bases, MappedClientRing, RingShape, SharedRing, Taken};
 
 /// A small ring with no extras.
 pub const SMALL: RingShape = RingShape {
@@ -33,6 +33,14 @@ pub fn params(shape: RingShape) -> Params {
         cq_off: shape.cq_offsets(),
         ..Params::default()
     }
+}
+
+/// Takes one entry and gives its slot back.
+pub fn take(ring: &SharedRing) -> Option<Taken> {
+    let mut batch = ring.sq_batch(1);
+    let taken = batch.take();
+    batch.publish();
+    taken
 }
 
 /// A mapping that goes when the value goes.
