@@ -19,7 +19,7 @@ use ringer_sys::thread::Lock;
 use crate::reactor::{KICK, Owner};
 use crate::ring::Ring;
 use crate::system::System;
-use crate::{parking, wait};
+use crate::{device, parking, wait};
 
 /// How long a thread of the program may stay away before the background thread takes over: from the first of these, up to the
 /// second when the program came back before that was over.
@@ -60,7 +60,7 @@ fn notice_work(ring: &Arc<Ring>) {
     match ring.reactor.owner() {
         Owner::Noticed => ring.reactor.visit(),
         Owner::Background => {
-            if ring.reactor.take_timer_change() {
+            if ring.reactor.take_timer_change() || ring.device.is_silent() {
                 background.kick();
             }
         }
@@ -222,7 +222,7 @@ impl<'a> Run<'a> {
                     self.serve(token);
                 }
             }
-            self.expire_timers();
+            self.serve_unreported();
             if self.next_sweep.is_some_and(|next| next <= Instant::now()) {
                 let again = System::global().parking().sweep();
                 self.next_sweep = again.then(|| Instant::now() + parking::IDLE);
@@ -239,18 +239,23 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// How long until a timer of an owned ring is due.
+    /// How long until an owned ring must be looked after, whatever is reported.
     fn time_left(&self) -> Option<Duration> {
-        self.owned.values().filter_map(|ring| ring.inflight.lock().timers.time_left()).min()
+        let time_left = |ring: &Arc<Ring>| {
+            let transfers = ring.device.is_silent().then_some(device::LOOKS);
+            ring.inflight.lock().timers.time_left().into_iter().chain(transfers).min()
+        };
+        self.owned.values().filter_map(time_left).min()
     }
 
-    fn expire_timers(&mut self) {
-        let due: Vec<u64> = self
-            .owned
-            .iter()
-            .filter(|(_, ring)| ring.inflight.lock().timers.time_left() == Some(Duration::ZERO))
-            .map(|(token, _)| *token)
-            .collect();
+    /// Looks after timers that are due, and transfers that complete without a signal.
+    fn serve_unreported(&mut self) {
+        let is_due = |ring: &Arc<Ring>| {
+            ring.inflight.lock().timers.time_left() == Some(Duration::ZERO)
+                || ring.device.is_silent() && ring.device.has_completed()
+        };
+        let due: Vec<u64> =
+            self.owned.iter().filter(|(_, ring)| is_due(ring)).map(|(token, _)| *token).collect();
         for token in due {
             self.serve(token);
         }
@@ -274,6 +279,7 @@ impl<'a> Run<'a> {
                 return;
             }
         }
+        ring.device.was_left_alone();
         self.tokens += 1;
         let token = self.tokens;
         let armed = ring

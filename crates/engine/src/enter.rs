@@ -105,15 +105,12 @@ fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Er
     let wanted = enter.min_complete.min(ring.shared.shape().cq_entries);
     ring.run_deferred();
     ring.flush_backlog();
-    if wanted == 0 {
-        // Only what has become ready is asked for: no wait, so that the mask does not matter.
-        return wait::wait(ring, 0, &argument.limits, None);
-    }
-    if wanted > 0 && ring.shared.cq_ready() >= wanted {
+    if ring.shared.cq_ready() >= wanted {
         if ring.reactor.may_have_work() {
             // What became ready meanwhile is done all the same, as task work is in the kernel.
             wait::drive(ring);
             ring.run_deferred();
+            ring.flush_backlog();
         }
         // Like the kernel, which looks at the signal mask only when it is to wait.
         return Ok(());

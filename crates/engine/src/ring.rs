@@ -238,7 +238,8 @@ impl Readiness {
         self.is_shared.load(Ordering::Relaxed)
     }
 
-    fn is_watched(&self) -> bool {
+    /// Whether somebody waits for the descriptor.
+    pub(crate) fn is_watched(&self) -> bool {
         self.watched.load(Ordering::Relaxed)
     }
 

@@ -39,6 +39,9 @@ const MOST_IN_A_ROW: u32 = 32;
 /// CQEs that a turn keeps to publish them together.
 const UNPUBLISHED: usize = 32;
 
+/// Transfers that are handed to a device together.
+pub(crate) const BATCH: usize = 32;
+
 pub(crate) struct Turn<'a> {
     pub(crate) ring: &'a Arc<Ring>,
     pub(crate) place: Place,
@@ -48,7 +51,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) personality: Option<Arc<Credentials>>,
     pub(crate) punts: Vec<RequestId>,
     /// Requests for the device, handed over in one batch.
-    pub(crate) transfers: Vec<Transfer>,
+    pub(crate) transfers: ArrayVec<Transfer, BATCH>,
     /// What chains go on with after the submission is through, as task work does in the kernel.
     later: VecDeque<Later>,
     /// The submission is through, and what was put off runs.
@@ -76,7 +79,7 @@ impl<'a> Turn<'a> {
             ready: VecDeque::new(),
             personality: None,
             punts: Vec::new(),
-            transfers: Vec::new(),
+            transfers: ArrayVec::new(),
             later: VecDeque::new(),
             is_task_work: false,
             unpublished: ArrayVec::new(),

@@ -8,6 +8,7 @@ use ringer_ops::timeout::Clock;
 use ringer_sys::Errno;
 use ringer_sys::ready::Report;
 
+use crate::device::Transfers;
 use crate::inflight::{RequestId, Stage};
 use crate::reactor::{DEVICE, KICK, Kicks};
 use crate::ring::Ring;
@@ -39,8 +40,8 @@ pub(crate) struct WaitLimits {
     pub(crate) batch: Option<WaitLimit>,
 }
 
-/// Waits until the CQ holds `wanted` CQEs, driving readiness and timers meanwhile. With `wanted` 0
-/// it does what can be done at once. A TIMEOUT that expires ends the wait, too: that is what it is for.
+/// Waits until the CQ holds `wanted` CQEs, at least one, driving readiness and timers meanwhile. A TIMEOUT that expires
+/// ends the wait, too: that is what it is for.
 ///
 /// # Errors
 /// `EINTR` when a signal handler ran, `ETIME` when the limit is reached; neither if the CQ is not empty.
@@ -52,7 +53,7 @@ pub(crate) fn wait(
 ) -> Result<(), Errno> {
     let target = ring.shared.cq_head().wrapping_add(wanted);
     ring.reactor.join();
-    let result = wait_joined(ring, wanted, target, limits, mask);
+    let result = wait_joined(ring, target, limits, mask);
     ring.reactor.leave();
     match result {
         Err(_) if ring.shared.cq_ready() > 0 => Ok(()),
@@ -60,13 +61,7 @@ pub(crate) fn wait(
     }
 }
 
-fn wait_joined(
-    ring: &Arc<Ring>,
-    wanted: u32,
-    target: u32,
-    limits: &WaitLimits,
-    mask: Option<u64>,
-) -> Result<(), Errno> {
+fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<u64>) -> Result<(), Errno> {
     let timeouts = ring.completions.timeouts();
     let mut batch = limits.batch;
     let is_enough = |batch: Option<WaitLimit>| {
@@ -84,10 +79,7 @@ fn wait_joined(
         if batch.is_some_and(|batch| batch.left() == Duration::ZERO) {
             batch = None;
         }
-        if wanted > 0 && is_enough(batch) {
-            return Ok(());
-        }
-        if wanted == 0 && (looked || !ring.reactor.may_have_work()) {
+        if is_enough(batch) {
             return Ok(());
         }
         let left = limits.last.map(|limit| limit.left());
@@ -99,22 +91,21 @@ fn wait_joined(
         ring.shared.announce_waiter();
         // After the announcement: a timer that is queued later finds a waiter to wake.
         let timers = ring.inflight.lock().timers.time_left();
-        let timeout = match (wanted, left, timers) {
-            (0, ..) => Some(Duration::ZERO),
-            (_, Some(left), Some(timers)) => Some(left.min(timers)),
-            (_, left, timers) => left.or(timers),
-        };
+        let timeout = left.into_iter().chain(timers).min();
         looked = true;
         let mut reports = [Report::default(); REPORTS];
-        let waited =
-            if wanted > 0 && (is_enough(batch) || ring.deferred_count() > 0 || ring.device.has_completed()) {
-                Ok(0)
-            } else {
-                ring.reactor.wait(&mut reports, timeout, mask, &mut kicks)
-            };
+        let mut transfers = Transfers::new();
+        let waited = if is_enough(batch) || ring.deferred_count() > 0 || ring.device.has_completed() {
+            Ok(0)
+        } else {
+            ring.sleep((&mut reports, &mut transfers), timeout, mask, &mut kicks)
+        };
         ring.shared.retire_waiter();
         let waited = waited?;
-        dispatch(ring, &reports[..waited]);
+        if !transfers.is_empty() || ring.device.has_completed() {
+            ring.device.was_waited_for();
+        }
+        dispatch(ring, &reports[..waited], &transfers);
     }
 }
 
@@ -128,11 +119,11 @@ pub(crate) fn drive(ring: &Arc<Ring>) {
     } else {
         0
     };
-    dispatch(ring, &reports[..count]);
+    dispatch(ring, &reports[..count], &Transfers::new());
 }
 
-/// Runs the requests whose files reported, and the timers that are due.
-fn dispatch(ring: &Arc<Ring>, reports: &[Report]) {
+/// Runs the requests whose files reported, completes transfers, and runs the timers that are due.
+fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
     let mut turn = Turn::new(ring, Place::Reactor);
     let mut ids: ArrayVec<RequestId, REPORTS> = reports
         .iter()
@@ -164,6 +155,7 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report]) {
             turn.run(*request);
         }
     }
+    turn.finish_transfers(transfers);
     if ring.device.has_completed() {
         turn.complete_transfers();
     }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use linux_raw_sys::general as nr;
 use rustix::event::{EventfdFlags, eventfd};
@@ -18,6 +19,9 @@ pub enum Direction {
     Read,
     Write,
 }
+
+/// Transfers of one system call.
+const AT_ONCE: usize = 32;
 
 /// One transfer, `struct iocb`.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,7 @@ const READ: u16 = 0;
 const WRITE: u16 = 1;
 const READ_VECTORS: u16 = 7;
 const WRITE_VECTORS: u16 = 8;
+const POLL: u16 = 5;
 /// `IOCB_FLAG_RESFD`: the eventfd is signalled.
 const SIGNAL: u32 = 1;
 
@@ -76,9 +81,21 @@ impl Transfer {
             length,
             offset,
             reserved: 0,
-            options: SIGNAL,
+            options: 0,
             eventfd: 0,
         }
+    }
+
+    /// Not a transfer: it completes once the descriptor reports one of these `poll.2` events. Since Linux 4.19.
+    pub fn poll(fd: RawFd, events: u32, token: u64) -> Self {
+        let memory = Memory::Range(UserAddress::new(events.into()), 0);
+        Self { opcode: POLL, ..Self::new(Direction::Read, fd, memory, 0, 0, token) }
+    }
+
+    /// With a signal on the context's eventfd when it completes.
+    #[must_use]
+    pub fn signalling(self) -> Self {
+        Self { options: SIGNAL, ..self }
     }
 
     /// What its completion carries.
@@ -144,13 +161,25 @@ impl Aio {
     /// # Errors
     /// That of the first transfer if none was taken; `EAGAIN` without room.
     pub fn submit(&self, transfers: &mut [Transfer]) -> Result<usize, Errno> {
-        for transfer in transfers.iter_mut() {
-            transfer.eventfd = self.eventfd.as_raw_fd() as u32;
+        let mut addresses = [std::ptr::null::<Transfer>(); AT_ONCE];
+        let mut taken = 0;
+        for batch in transfers.chunks_mut(AT_ONCE) {
+            for (transfer, address) in batch.iter_mut().zip(&mut addresses) {
+                transfer.eventfd = self.eventfd.as_raw_fd() as u32;
+                *address = std::ptr::from_ref(transfer);
+            }
+            let arguments = [self.context, batch.len(), addresses.as_ptr() as usize, 0, 0, 0];
+            // SAFETY: the transfers and their addresses outlive the call; the kernel checks what they name.
+            match unsafe { raw(nr::__NR_io_submit, arguments) } {
+                Ok(count) => taken += count,
+                Err(errno) if taken == 0 => return Err(errno),
+                Err(_) => return Ok(taken),
+            }
+            if taken % AT_ONCE != 0 {
+                break;
+            }
         }
-        let addresses: Vec<*const Transfer> = transfers.iter().map(std::ptr::from_ref).collect();
-        let arguments = [self.context, addresses.len(), addresses.as_ptr() as usize, 0, 0, 0];
-        // SAFETY: the transfers and their addresses outlive the call; the kernel checks what they name.
-        unsafe { raw(nr::__NR_io_submit, arguments) }
+        Ok(taken)
     }
 
     /// Whether there may be completions to take. Costs no system call where the kernel shows them in memory.
@@ -162,23 +191,49 @@ impl Aio {
         })
     }
 
-    /// Takes completions, without waiting. Returns how many. One thread at a time.
+    /// Takes completions, without waiting. Returns how many. One thread at a time, and only while nobody [waits](Self::wait).
     ///
     /// # Errors
     /// None that a context in use can have.
     pub fn take(&self, completed: &mut [Completed]) -> Result<usize, Errno> {
         match self.shown() {
             Some(shown) => Ok(shown.take(completed)),
-            None => self.take_by_call(completed),
+            None => self.take_beside_waiters(completed),
         }
     }
 
-    fn take_by_call(&self, completed: &mut [Completed]) -> Result<usize, Errno> {
+    /// [`take`](Self::take) by a system call: others may do so, too, or wait.
+    ///
+    /// # Errors
+    /// None that a context in use can have.
+    pub fn take_beside_waiters(&self, completed: &mut [Completed]) -> Result<usize, Errno> {
         let none = [0_i64; 2];
         let (place, count) = (completed.as_mut_ptr() as usize, completed.len());
         let arguments = [self.context, 0, count, place, none.as_ptr() as usize, 0];
         // SAFETY: the kernel writes at most that many completions, which are plain integers.
         unsafe { raw(nr::__NR_io_getevents, arguments) }
+    }
+
+    /// Waits for a completion and takes what is there. Returns how many: none when the time is over. Source: `io_getevents.2`.
+    ///
+    /// # Errors
+    /// `EINTR` when a signal handler ran, with the mask that is set for the wait. `ENOSYS` before Linux 4.18.
+    pub fn wait(
+        &self,
+        completed: &mut [Completed],
+        timeout: Option<Duration>,
+        mask: Option<u64>,
+    ) -> Result<usize, Errno> {
+        let time = timeout.map(|time| [time.as_secs().min(i64::MAX as u64), u64::from(time.subsec_nanos())]);
+        let time_address = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
+        let mask_address = mask.as_ref().map_or(0, |mask| std::ptr::from_ref(mask) as usize);
+        // `struct __aio_sigset`.
+        let set = [mask_address, size_of::<u64>()];
+        let (place, count) = (completed.as_mut_ptr() as usize, completed.len());
+        let arguments = [self.context, 1, count, place, time_address, set.as_ptr() as usize];
+        // SAFETY: the kernel writes at most that many completions, which are plain integers; all addresses are of objects that
+        // outlive the call.
+        unsafe { raw(nr::__NR_io_pgetevents, arguments) }
     }
 
     /// The completions in memory, if the kernel shows them in the form that we know.

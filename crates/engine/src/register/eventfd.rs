@@ -25,6 +25,11 @@ struct Registered {
 }
 
 impl EventfdSignal {
+    /// Whether there is one.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.present.load(Ordering::Relaxed)
+    }
+
     /// Signals that CQEs were posted; `asynchronous`: by a worker.
     #[inline]
     pub(crate) fn signal(&self, ring: &Ring, asynchronous: bool) {

@@ -921,6 +921,135 @@ static int reads_of_a_changing_file(void)
 	return 0;
 }
 
+// Direct transfers, of which the engine hears without a signal once they were waited for often enough. A large one takes so long
+// that other things happen meanwhile, which must end a wait as ever.
+enum { LARGE = 32 << 20 };
+
+static volatile sig_atomic_t handled;
+
+static void on_user_signal(int signal)
+{
+	(void)signal;
+	handled = 1;
+}
+
+struct meanwhile {
+	struct queue *queue;
+	pthread_t waiter;
+	int pipe[2];
+};
+
+static void *writes_to_pipe(void *argument)
+{
+	struct meanwhile *meanwhile = argument;
+	usleep(2000);
+	CHECK(write(meanwhile->pipe[1], "12345678", 8) == 8);
+	return NULL;
+}
+
+static void *submits_nop(void *argument)
+{
+	struct meanwhile *meanwhile = argument;
+	usleep(2000);
+	add(meanwhile->queue, 0, -1, NULL, 0);
+	CHECK(inline_call(ENTER, meanwhile->queue->fd, 1, 0, 0, 0, 0) == 1);
+	return NULL;
+}
+
+static void *sends_signal(void *argument)
+{
+	struct meanwhile *meanwhile = argument;
+	usleep(2000);
+	CHECK(pthread_kill(meanwhile->waiter, SIGUSR1) == 0);
+	return NULL;
+}
+
+static void *waits_too(void *argument)
+{
+	struct meanwhile *meanwhile = argument;
+	CHECK(inline_call(ENTER, meanwhile->queue->fd, 0, 1, 1, 0, 0) == 0);
+	return NULL;
+}
+
+static void wait_for_small(struct queue *rings, int file, char *buffer, long round)
+{
+	long offset = round % 64 * 4096;
+	char *sqe = rings->sqes + (*rings->sq_tail & 3) * 64;
+	add(rings, 22, file, buffer, 4096);
+	memcpy(sqe + 8, &offset, 8);
+	CHECK(inline_call(ENTER, rings->fd, 1, 1, 1, 0, 0) == 1);
+	CHECK(reap(rings) == 4096 && buffer[0] == part_byte(offset) && buffer[4095] == part_byte(offset + 4095));
+}
+
+static int waits_for_a_device(void)
+{
+	FILE *file = tmpfile();
+	CHECK(file && ftruncate(fileno(file), LARGE) == 0);
+	write_parts(fileno(file));
+	char path[64], small[16], *buffer = NULL;
+	CHECK(posix_memalign((void **)&buffer, 4096, LARGE) == 0);
+	memset(buffer, 1, LARGE);
+	CHECK(pwrite(fileno(file), buffer, LARGE - PARTS * PART, PARTS * PART) == LARGE - PARTS * PART);
+	CHECK(fsync(fileno(file)) == 0);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fileno(file));
+	int direct = open(path, O_RDONLY | O_DIRECT);
+	if (direct < 0)
+		return 77;
+	struct queue rings = queue();
+	struct meanwhile meanwhile = { .queue = &rings, .waiter = pthread_self() };
+	struct sigaction action = { .sa_handler = on_user_signal };
+	CHECK(sigaction(SIGUSR1, &action, NULL) == 0 && pipe(meanwhile.pipe) == 0);
+	for (long round = 0; round < 40; round++)
+		wait_for_small(&rings, direct, buffer, round);
+	// Nobody waits: what is on its way completes all the same, and is seen without a call.
+	for (long round = 0; round < 5; round++) {
+		for (long wait = 0; wait < 12; wait++)
+			wait_for_small(&rings, direct, buffer, wait);
+		add(&rings, 22, direct, buffer, 4096);
+		CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+		for (int look = 0; look < 5000 && __atomic_load_n(rings.cq_tail, __ATOMIC_ACQUIRE) == *rings.cq_head; look++)
+			usleep(1000);
+		CHECK(reap(&rings) == 4096);
+	}
+	void *(*const others[])(void *) = { writes_to_pipe, submits_nop, sends_signal, submits_nop };
+	int seen[4] = { 0 };
+	for (int kind = 0; kind < 4; kind++) {
+		for (int round = 0; round < 10 && !seen[kind]; round++) {
+			for (long wait = 0; wait < 12; wait++)
+				wait_for_small(&rings, direct, buffer, wait);
+			pthread_t other, waiter;
+			handled = 0;
+			if (kind == 3)
+				CHECK(pthread_create(&waiter, NULL, waits_too, &meanwhile) == 0);
+			add(&rings, 22, direct, buffer, LARGE);
+			if (kind == 0)
+				add(&rings, 22, meanwhile.pipe[0], small, 8);
+			CHECK(pthread_create(&other, NULL, others[kind], &meanwhile) == 0);
+			CHECK(inline_call(ENTER, rings.fd, 1 + (kind == 0), 1, 1, 0, 0) == 1 + (kind == 0));
+			uint32_t there = __atomic_load_n(rings.cq_tail, __ATOMIC_ACQUIRE) - *rings.cq_head;
+			CHECK(pthread_join(other, NULL) == 0);
+			if (kind == 3)
+				CHECK(pthread_join(waiter, NULL) == 0);
+			if (kind == 2) {
+				// An interrupted wait leaves nothing behind that was not there.
+				seen[kind] = handled && there == 0;
+				CHECK(handled || there == 1);
+			} else {
+				int first = reap(&rings);
+				CHECK(first == (kind == 0 ? 8 : 0) || first == LARGE);
+				seen[kind] = first != LARGE && there == 1;
+			}
+			if (__atomic_load_n(rings.cq_tail, __ATOMIC_ACQUIRE) == *rings.cq_head)
+				CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0);
+			int last = reap(&rings);
+			CHECK(last == LARGE || last == (kind == 0 ? 8 : 0));
+		}
+	}
+	printf("seen %d %d %d %d\n", seen[0], seen[1], seen[2], seen[3]);
+	fclose(file);
+	return 0;
+}
+
 static int refused(void)
 {
 	struct params params;
@@ -959,6 +1088,7 @@ int main(int count, char **arguments)
 		{ "reads_of_a_registered_file", reads_of_a_registered_file },
 		{ "reads_of_a_file_of_the_program", reads_of_a_file_of_the_program },
 		{ "reads_of_a_changing_file", reads_of_a_changing_file },
+		{ "waits_for_a_device", waits_for_a_device },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);
