@@ -1,5 +1,6 @@
 //! One attempt: what it needs is looked up, the operation is issued, its provided buffer settled.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,11 +22,11 @@ impl Turn<'_> {
     /// # Errors
     /// Those of the preparation.
     pub(crate) fn start(&mut self, sqe: &Sqe, context: &Prepare, row: &Row) -> Result<(), Errno> {
-        let facts = Facts::of(sqe);
-        self.note_close(&facts);
-        if row.needs_nothing() && !facts.flags.contains(SqeFlags::BUFFER_SELECT) {
+        self.note_close(sqe.opcode(), sqe.fd());
+        if row.needs_nothing() && !sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
             return self.start_without_resources(sqe, context, row);
         }
+        let facts = Facts::of(sqe);
         let mut held = Held::default();
         let goes_on = (row.start)(sqe, context, &mut |operation| match self
             .attempt(&facts, row, operation, &mut held)
@@ -70,9 +71,9 @@ impl Turn<'_> {
 
     /// What is kept of a descriptor goes before it is closed.
     #[inline]
-    fn note_close(&self, facts: &Facts) {
-        if facts.opcode == Opcode::Close.number() && System::global().closing(facts.fd) {
-            System::global().closed(facts.fd);
+    fn note_close(&self, opcode: u8, fd: RawFd) {
+        if opcode == Opcode::Close.number() && System::global().closing(fd) {
+            System::global().closed(fd);
         }
     }
 
@@ -118,7 +119,7 @@ impl Turn<'_> {
         // Every request has a row: preparation refuses the others.
         let Some(row) = row(request.opcode) else { return request.operation.refuse(Errno::INVAL) };
         let facts = request.facts();
-        self.note_close(&facts);
+        self.note_close(facts.opcode, facts.fd);
         self.attempt(&facts, row, &mut request.operation, &mut request.held)
     }
 

@@ -10,12 +10,18 @@ use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
 #[derive(Debug, Default)]
 pub struct Nop {
     result: i32,
+    wishes: Option<Wishes>,
+    /// It is to be done after the submission (`IORING_NOP_TW`): the engine puts it off, and clears this.
+    pub is_put_off: bool,
+}
+
+/// What few ask for.
+#[derive(Debug)]
+struct Wishes {
     file: Option<i32>,
     is_registered_file: bool,
     buffer: Option<u16>,
     big: Option<BigCqe>,
-    /// It is to be done after the submission (`IORING_NOP_TW`): the engine puts it off, and clears this.
-    pub is_put_off: bool,
 }
 
 /// The second half of the CQE, and what says on a mixed ring that it is there.
@@ -46,22 +52,9 @@ impl Op for Nop {
             return Err(Errno::INVAL);
         }
         let result = if flags & uapi::IORING_NOP_INJECT_RESULT != 0 { sqe.len() as i32 } else { 0 };
-        let has = |flag| flags & flag != 0;
-        let big = if has(CQE32) {
-            let extra = [sqe.off(), sqe.addr()];
-            Some(BigCqe { extra, flags: big_cqe_flags(context.setup)? })
-        } else {
-            None
-        };
-        Ok(Self {
-            result,
-            file: has(uapi::IORING_NOP_FILE).then(|| sqe.fd()),
-            is_registered_file: has(uapi::IORING_NOP_FIXED_FILE)
-                || sqe.flags().contains(SqeFlags::FIXED_FILE),
-            buffer: has(uapi::IORING_NOP_FIXED_BUFFER).then(|| sqe.buf_index()),
-            big,
-            is_put_off: has(uapi::IORING_NOP_TW),
-        })
+        let wishes =
+            if flags & !uapi::IORING_NOP_INJECT_RESULT == 0 { None } else { Some(Wishes::of(sqe, context)?) };
+        Ok(Self { result, wishes, is_put_off: flags & uapi::IORING_NOP_TW != 0 })
     }
 
     #[inline]
@@ -69,24 +62,50 @@ impl Op for Nop {
         if self.is_put_off {
             return Outcome::Engine;
         }
+        match &self.wishes {
+            None => Outcome::Done(Completion::new(self.result)),
+            Some(wishes) => wishes.fulfil(self.result, context),
+        }
+    }
+}
+
+impl Wishes {
+    #[cold]
+    fn of(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
+        let has = |flag| sqe.op_flags() & flag != 0;
+        let big = if has(CQE32) {
+            let extra = [sqe.off(), sqe.addr()];
+            Some(BigCqe { extra, flags: big_cqe_flags(context.setup)? })
+        } else {
+            None
+        };
+        Ok(Self {
+            file: has(uapi::IORING_NOP_FILE).then(|| sqe.fd()),
+            is_registered_file: has(uapi::IORING_NOP_FIXED_FILE)
+                || sqe.flags().contains(SqeFlags::FIXED_FILE),
+            buffer: has(uapi::IORING_NOP_FIXED_BUFFER).then(|| sqe.buf_index()),
+            big,
+        })
+    }
+
+    #[cold]
+    fn fulfil(&self, result: i32, context: &mut Issue<'_>) -> Outcome {
         let mut flags = 0;
         if let Some(big) = self.big {
             context.extra = big.extra;
             flags = big.flags;
         }
-        if let Some(fd) = self.file
-            && let Err(errno) = self.look_up(fd, context)
-        {
-            return Outcome::Done(Completion::error(errno).with_flags(flags));
-        }
-        if self.buffer.is_some_and(|index| !context.resources.has_registered_buffer(index)) {
-            return Outcome::Done(Completion::error(Errno::FAULT).with_flags(flags));
-        }
-        Outcome::Done(Completion::new(self.result).with_flags(flags))
+        let looked_up = self.file.map_or(Ok(()), |fd| self.look_up(fd, context));
+        let result = match looked_up {
+            Err(errno) => Completion::error(errno),
+            Ok(()) if self.buffer.is_some_and(|index| !context.resources.has_registered_buffer(index)) => {
+                Completion::error(Errno::FAULT)
+            }
+            Ok(()) => Completion::new(result),
+        };
+        Outcome::Done(result.with_flags(flags))
     }
-}
 
-impl Nop {
     fn look_up(&self, fd: i32, context: &Issue<'_>) -> Result<(), Errno> {
         const F_GETFD: u32 = 1;
         if self.is_registered_file {
