@@ -75,8 +75,8 @@ impl Device {
     /// Whether there are transfers on their way that complete without a signal.
     #[inline]
     pub(crate) fn is_silent(&self) -> bool {
-        // Relaxed: what this thread handed over is seen, and others look after theirs.
-        self.silent.load(Ordering::Relaxed) > 0
+        // SeqCst, with `begin_silent`.
+        self.silent.load(Ordering::SeqCst) > 0
     }
 
     fn aio(&self, ring: &Ring) -> Option<&Aio> {
@@ -106,7 +106,22 @@ impl Device {
         self.waits.store(0, Ordering::Relaxed);
     }
 
-    /// Whether the next transfers may be silent. Not where the program waits elsewhere.
+    /// Whether the next transfer is silent; it counts as on its way then.
+    fn begin_silent(&self, ring: &Ring) -> bool {
+        if !self.may_be_silent(ring) {
+            return false;
+        }
+        // SeqCst, with `is_silent` and `Reactor::join`: a thread that waits already, and could do so where it does not hear of a silent
+        // transfer, is seen here; one that comes now sees the transfer.
+        self.silent.fetch_add(1, Ordering::SeqCst);
+        let is_alone = ring.reactor.drivers() == 0;
+        if !is_alone {
+            self.silent.fetch_sub(1, Ordering::SeqCst);
+        }
+        is_alone
+    }
+
+    /// Whether transfers may be silent. Not where the program waits elsewhere.
     fn may_be_silent(&self, ring: &Ring) -> bool {
         self.waits.load(Ordering::Relaxed) >= WAITS_BEFORE
             && !self.is_mute.load(Ordering::Relaxed)
@@ -164,7 +179,7 @@ impl Device {
     /// The request of a transfer that is no longer on its way.
     fn id_of(&self, token: u64) -> RequestId {
         if token & SILENT != 0 {
-            self.silent.fetch_sub(1, Ordering::Relaxed);
+            self.silent.fetch_sub(1, Ordering::SeqCst);
         }
         RequestId::from_token(token & !SILENT)
     }
@@ -230,17 +245,12 @@ impl Turn<'_> {
         }
         let DeviceTransfer { direction, memory, offset, flags, .. } = transfer;
         let device = &self.ring.device;
-        // One turn, one way.
-        let is_silent = match self.transfers.last() {
-            Some(last) => last.token() & SILENT != 0,
-            None => device.may_be_silent(self.ring),
-        };
+        let is_silent = device.begin_silent(self.ring);
         drop(inflight);
         if self.transfers.is_full() {
             self.submit_transfers();
         }
         self.transfers.push(if is_silent {
-            device.silent.fetch_add(1, Ordering::Relaxed);
             Transfer::new(direction, fd, memory, offset, flags, id.to_token() | SILENT)
         } else {
             Transfer::new(direction, fd, memory, offset, flags, id.to_token()).signalling()

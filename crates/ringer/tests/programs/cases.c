@@ -1011,6 +1011,18 @@ static int waits_for_a_device(void)
 			usleep(1000);
 		CHECK(reap(&rings) == 4096);
 	}
+	// One thread waits already when another one submits, and goes away.
+	for (long round = 0; round < 5; round++) {
+		for (long wait = 0; wait < 12; wait++)
+			wait_for_small(&rings, direct, buffer, wait);
+		pthread_t waiter;
+		CHECK(pthread_create(&waiter, NULL, waits_too, &meanwhile) == 0);
+		usleep(3000);
+		add(&rings, 22, direct, buffer, 4096);
+		CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+		CHECK(pthread_join(waiter, NULL) == 0);
+		CHECK(reap(&rings) == 4096);
+	}
 	void *(*const others[])(void *) = { writes_to_pipe, submits_nop, sends_signal, submits_nop };
 	int seen[4] = { 0 };
 	for (int kind = 0; kind < 4; kind++) {
