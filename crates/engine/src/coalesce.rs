@@ -6,7 +6,6 @@
 //! start: to read or write the same once more changes nothing.
 
 use std::os::fd::RawFd;
-use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, Sqe, SqeFlags};
@@ -21,14 +20,6 @@ pub(crate) const MOST_OF_A_RUN: usize = 32;
 
 const READ: u8 = Opcode::Read.number();
 const WRITE: u8 = Opcode::Write.number();
-
-const READ_FIXED: u8 = Opcode::ReadFixed.number();
-
-/// Whether an SQE of which [nothing else](crate::submit) is asked is a transfer that need not go the long way.
-#[inline]
-pub(crate) fn is_plain_transfer(sqe: &Sqe) -> bool {
-    matches!(sqe.opcode(), READ | WRITE | READ_FIXED) && is_plain(sqe)
-}
 
 /// Whether the SQE could be one of a run, as far as it tells itself. Nothing but its offset may then be unusual.
 #[inline]
@@ -110,9 +101,9 @@ impl Turn<'_> {
             run.iter().map(|sqe| [sqe.addr(), u64::from(sqe.len())]).collect();
         let address = UserAddress::of(parts.as_ptr());
         let moved = if is_write {
-            let started = Instant::now();
+            let started = self.begin_brief();
             let moved = call::pwritev2(fd, address, parts.len(), first.off(), 0, 0);
-            self.ring.latency.record(started);
+            self.end_brief(started);
             moved
         } else {
             call::preadv2(fd, address, parts.len(), first.off(), 0, ringer_ops::rw::RWF_NOWAIT)

@@ -16,7 +16,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use ringer_ops::{Completion, DeviceTransfer};
 use ringer_sys::Errno;
-use ringer_sys::aio::{Aio, Completed, Transfer};
+use ringer_sys::aio::{Aio, BATCH, Completed, Transfer};
 use ringer_sys::ready::Report;
 use ringer_sys::thread::Lock;
 
@@ -25,7 +25,7 @@ use crate::inflight::{RequestId, Stage};
 use crate::reactor::Kicks;
 use crate::request::Request;
 use crate::ring::Ring;
-use crate::turn::{BATCH, Place, Turn};
+use crate::turn::{Place, Turn};
 
 /// The most transfers of a ring that are on their way at a time; what is beyond goes to workers.
 const MOST_TRANSFERS: u32 = 128;

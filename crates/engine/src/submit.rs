@@ -38,7 +38,7 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     while let Some(Taken::Sqe { sqe }) = batch.sqes.take() {
         submitted += 1;
         let goes_on = match batch.plain_row(&sqe) {
-            Some(row) if coalesce::is_plain_transfer(&sqe) => {
+            Some(row) if coalesce::may_be_in_run(&sqe) || mapped_reads::may_be_in_run(&sqe) => {
                 submitted += batch.take_transfers(&sqe, row);
                 true
             }

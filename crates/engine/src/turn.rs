@@ -11,7 +11,7 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
 use ringer_ops::{Attempt, Completion, Operation, Outcome, row};
-use ringer_sys::aio::Transfer;
+use ringer_sys::aio::{BATCH, Transfer};
 use ringer_sys::credentials::Credentials;
 use ringer_sys::{Errno, call};
 
@@ -38,9 +38,6 @@ const MOST_IN_A_ROW: u32 = 32;
 
 /// CQEs that a turn keeps to publish them together.
 const UNPUBLISHED: usize = 32;
-
-/// Transfers that are handed to a device together.
-pub(crate) const BATCH: usize = 32;
 
 pub(crate) struct Turn<'a> {
     pub(crate) ring: &'a Arc<Ring>,

@@ -9,7 +9,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 use crate::UserAddress;
-use crate::call::raw;
+use crate::call::{raw, timespec};
 use crate::descriptor::into_engine_range;
 
 /// What a transfer does.
@@ -20,8 +20,8 @@ pub enum Direction {
     Write,
 }
 
-/// Transfers of one system call.
-const AT_ONCE: usize = 32;
+/// Transfers of one system call at most.
+pub const BATCH: usize = 32;
 
 /// One transfer, `struct iocb`.
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +153,7 @@ impl Aio {
         &self.eventfd
     }
 
-    /// Submits transfers. Returns how many were taken, from the first on: less than all when there is no room, or
+    /// Submits transfers, [`BATCH`] at most. Returns how many were taken, from the first on: less than all when there is no room, or
     /// the next one is refused.
     ///
     /// The vectors are read during the call; the buffers must stay the program's until the completion, as with any transfer.
@@ -161,25 +161,16 @@ impl Aio {
     /// # Errors
     /// That of the first transfer if none was taken; `EAGAIN` without room.
     pub fn submit(&self, transfers: &mut [Transfer]) -> Result<usize, Errno> {
-        let mut addresses = [std::ptr::null::<Transfer>(); AT_ONCE];
-        let mut taken = 0;
-        for batch in transfers.chunks_mut(AT_ONCE) {
-            for (transfer, address) in batch.iter_mut().zip(&mut addresses) {
-                transfer.eventfd = self.eventfd.as_raw_fd() as u32;
-                *address = std::ptr::from_ref(transfer);
-            }
-            let arguments = [self.context, batch.len(), addresses.as_ptr() as usize, 0, 0, 0];
-            // SAFETY: the transfers and their addresses outlive the call; the kernel checks what they name.
-            match unsafe { raw(nr::__NR_io_submit, arguments) } {
-                Ok(count) => taken += count,
-                Err(errno) if taken == 0 => return Err(errno),
-                Err(_) => return Ok(taken),
-            }
-            if taken % AT_ONCE != 0 {
-                break;
-            }
+        let mut addresses = [std::ptr::null::<Transfer>(); BATCH];
+        let mut count = 0;
+        for (transfer, address) in transfers.iter_mut().zip(&mut addresses) {
+            transfer.eventfd = self.eventfd.as_raw_fd() as u32;
+            *address = std::ptr::from_ref(transfer);
+            count += 1;
         }
-        Ok(taken)
+        let arguments = [self.context, count, addresses.as_ptr() as usize, 0, 0, 0];
+        // SAFETY: the transfers and their addresses outlive the call; the kernel checks what they name.
+        unsafe { raw(nr::__NR_io_submit, arguments) }
     }
 
     /// Whether there may be completions to take. Costs no system call where the kernel shows them in memory.
@@ -224,7 +215,7 @@ impl Aio {
         timeout: Option<Duration>,
         mask: Option<u64>,
     ) -> Result<usize, Errno> {
-        let time = timeout.map(|time| [time.as_secs().min(i64::MAX as u64), u64::from(time.subsec_nanos())]);
+        let time = timeout.map(timespec);
         let time_address = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
         let mask_address = mask.as_ref().map_or(0, |mask| std::ptr::from_ref(mask) as usize);
         // `struct __aio_sigset`.

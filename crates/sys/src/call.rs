@@ -4,12 +4,18 @@
 //! kernel, which checks them: those calls are here, thin and alike. A bad address is `EFAULT`.
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use linux_raw_sys::general as nr;
 use rustix::io::Errno;
 
 use crate::UserAddress;
 use crate::seccomp::interception;
+
+/// A time as `struct timespec` has it; the latest one that it can have for what is later.
+pub(crate) fn timespec(time: Duration) -> [i64; 2] {
+    [time.as_secs().min(i64::MAX as u64) as i64, time.subsec_nanos().into()]
+}
 
 /// One raw system call, with the kernel's result decoded.
 ///

@@ -54,7 +54,7 @@ impl FutexWord {
 /// `EAGAIN` when a word has another value, `ETIMEDOUT` at the deadline of the monotonic clock, `EFAULT` and `EINVAL` for a bad
 /// word, `ENOSYS` before Linux 5.16.
 pub fn wait_for_several(words: &[FutexWord], deadline: Option<Duration>) -> Result<usize, Errno> {
-    let time = deadline.map(timespec);
+    let time = deadline.map(call::timespec);
     let timeout = time.as_ref().map_or(UserAddress::new(0), |time| UserAddress::of(time));
     known(call::futex_waitv(UserAddress::of(words.as_ptr()), words.len(), 0, timeout, CLOCK_MONOTONIC))
 }
@@ -64,7 +64,7 @@ pub fn wait_for_several(words: &[FutexWord], deadline: Option<Duration>) -> Resu
 /// # Errors
 /// As for [`wait_for_several`].
 pub fn wait_for_one(word: &FutexWord, mask: u32, deadline: Duration) -> Result<(), Errno> {
-    let time = timespec(deadline);
+    let time = call::timespec(deadline);
     let timeout = UserAddress::of(&time);
     let mask_word = u64::from(mask);
     let new = call::futex_wait(word.address, word.value, mask_word, word.flags, timeout, CLOCK_MONOTONIC);
@@ -123,8 +123,4 @@ const fn is_for_old_call(flags: u32) -> bool {
 /// A filter of system calls may refuse a call that it does not know by another errno than a kernel would.
 fn known(result: Result<usize, Errno>) -> Result<usize, Errno> {
     result.map_err(|errno| if errno == Errno::PERM { Errno::NOSYS } else { errno })
-}
-
-fn timespec(time: Duration) -> [i64; 2] {
-    [time.as_secs() as i64, time.subsec_nanos().into()]
 }

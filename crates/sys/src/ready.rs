@@ -121,8 +121,7 @@ impl Epoll {
         let mask_address = mask.as_ref().map_or(0, |mask| std::ptr::from_ref(mask) as usize);
         let common = [self.fd.as_raw_fd() as usize, reports.as_mut_ptr() as usize, reports.len()];
         if !NO_PWAIT2.load(Ordering::Relaxed) {
-            let time = timeout
-                .map(|timeout| [timeout.as_secs().min(i64::MAX as u64), u64::from(timeout.subsec_nanos())]);
+            let time = timeout.map(crate::call::timespec);
             let time_address = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
             let arguments = [common[0], common[1], common[2], time_address, mask_address, 8];
             // SAFETY: the reports have the layout of `struct epoll_event`; all addresses are of objects that outlive the call.
