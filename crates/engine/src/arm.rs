@@ -1,168 +1,147 @@
 //! Requests that do not finish at once: they are made independent of the program, and armed or handed over.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use ringer_abi::SqeFlags;
-use ringer_ops::{Completion, Operation};
+use ringer_ops::{Completion, Operation, Until};
 use ringer_sys::{Errno, descriptor};
 
 use crate::Served;
-use crate::inflight::Stage;
-use crate::request::{FileRef, Request, Watch};
-use crate::system::System;
+use crate::inflight::{Inflight, RequestId, Stage};
+use crate::release::Duplicate;
+use crate::request::{FileRef, Request, Watching};
 use crate::turn::{Place, Turn, take_limit};
-use crate::{release, worker};
+use crate::worker;
 
 impl Turn<'_> {
     /// Makes the request independent of the call that submitted it: it owns its file and what its SQE points to.
     pub(crate) fn detach(&self, request: &mut Request) -> Result<(), Errno> {
+        self.capture(request)?;
+        if let FileRef::Program(fd) = request.held.file {
+            request.held.file = FileRef::Owned(Arc::new(Duplicate::of(fd)?));
+        }
+        Ok(())
+    }
+
+    /// Makes the request independent of what its SQE points to.
+    pub(crate) fn capture(&self, request: &mut Request) -> Result<(), Errno> {
         if !request.captured {
             request.operation.capture()?;
             request.captured = true;
-        }
-        if let FileRef::Program(fd) = request.held.file {
-            let closes = System::global().parking().closes(fd);
-            request.held.file = FileRef::Owned { fd: descriptor::duplicate_for_engine(fd)?, closes };
         }
         Ok(())
     }
 
     /// Arms the request with the reactor.
-    pub(crate) fn arm(&mut self, mut request: Request, events: u32, edge: bool) -> Result<(), Again> {
-        self.take_parked(&mut request);
+    pub(crate) fn arm(&mut self, mut request: Request, events: u32, until: Until) -> Result<(), Again> {
+        let edge = until == Until::Change;
+        let other = request.operation.waits_for();
+        if !edge && other.is_none() && Self::may_share_watch(&request) {
+            return self.arm_shared(request, events, until);
+        }
         if let Err(errno) = self.detach(&mut request) {
-            return Err(Again::Next(self.complete(request, Completion::error(errno)).map(Box::new)));
+            return Err(self.refuse_to_arm(request, errno));
         }
-        if let Some(other) = request.operation.waits_for() {
-            // Another file than last time, perhaps: the watch is made anew.
-            self.unwatch(&mut request);
-            request.waits_for_other = true;
-            let duplicate = descriptor::duplicate_for_engine(other);
-            return self.arm_on(request, duplicate.map(Some), events, edge);
-        }
-        if std::mem::take(&mut request.waits_for_other) {
+        // The duplicate of a shared watch is registered already.
+        let shares = matches!(request.watching, Some(Watching::Shared(_)));
+        self.leave_watch(&mut request);
+        if other.is_some() || request.waits_for_other {
+            // Another file than last time, perhaps: the registration is made anew.
             self.unwatch(&mut request);
         }
-        // Several requests may wait for one registered file: each watches a duplicate of its own.
-        let duplicate = match (&request.watch, &request.held.file) {
-            (None, FileRef::Registered(file)) => descriptor::duplicate_for_engine(file.fd()).map(Some),
-            _ => Ok(None),
-        };
-        self.arm_on(request, duplicate, events, edge)
+        request.waits_for_other = other.is_some();
+        let needs_duplicate = shares || matches!(request.held.file, FileRef::Registered(_));
+        let own = needs_duplicate.then(|| request.held.file.raw()).filter(|_| request.watching.is_none());
+        match other.or(own).map(descriptor::duplicate_for_engine).transpose() {
+            Ok(duplicate) => self.arm_alone(request, duplicate, events, edge),
+            Err(errno) => Err(self.refuse_to_arm(request, errno)),
+        }
     }
 
-    /// Takes the request's descriptor out of the reactor.
+    /// The request cannot be armed: it ends with this error.
+    pub(crate) fn refuse_to_arm(&mut self, mut request: Request, errno: Errno) -> Again {
+        let always_ready = match &request.operation {
+            Operation::PollAdd(poll) => Some(poll.without_waiting(request.held.file.raw())),
+            _ => None,
+        };
+        Again::Next(match (errno, always_ready) {
+            // A file that cannot be waited for is for a worker; a poll has nothing to do there.
+            (Errno::PERM, Some(completion)) => self.complete(request, completion).map(Box::new),
+            (Errno::PERM, None) if request.operation.waits_to_start().is_some() => {
+                self.complete(request, Completion::error(Errno::BADFD)).map(Box::new)
+            }
+            (Errno::PERM, None) if self.place != Place::Worker => self.punt(request).map(Box::new),
+            (errno, _) => self.complete(request, Completion::error(errno)).map(Box::new),
+        })
+    }
+
+    /// Takes the request's own descriptor out of the reactor.
     fn unwatch(&self, request: &mut Request) {
-        if let Some(fd) = request.watched_fd().filter(|_| request.watch.is_some()) {
+        if let Some(fd) = request.watched_fd() {
             self.ring.reactor.remove(fd);
         }
-        request.watch = None;
-    }
-
-    /// Gives a request on a descriptor of the program the watch that an earlier one left, if there is one.
-    fn take_parked(&self, request: &mut Request) {
-        let FileRef::Program(fd) = request.held.file else { return };
-        let parking = System::global().parking();
-        let closes = parking.closes(fd);
-        if let Some(duplicate) = parking.take(self.ring, fd) {
-            self.ring.reactor.adopt();
-            request.held.file = FileRef::Owned { fd: duplicate, closes };
-            request.watch = Some(Watch { fd: None, events: 0, edge: false, has_reported: true });
+        if let Some(Watching::Own { .. }) = request.watching {
+            request.watching = None;
+            self.ring.reactor.release();
         }
     }
 
-    /// The request is done: its watch is left for the next request on the same descriptor, if it is silent now.
-    pub(crate) fn park(&self, request: &mut Request) {
-        if request.watch.is_none() {
-            if let FileRef::Owned { .. } = &request.held.file
-                && let FileRef::Owned { fd, .. } = std::mem::take(&mut request.held.file)
-            {
-                release::close(fd);
-            }
-            return;
-        }
-        let silent = request.watch.as_ref().is_some_and(|watch| watch.has_reported && !watch.edge);
-        if !silent || request.waits_for_other || request.flags.contains(SqeFlags::FIXED_FILE) {
-            return self.unwatch(request);
-        }
-        if let FileRef::Owned { fd: duplicate, closes } = std::mem::take(&mut request.held.file) {
-            request.watch = None;
-            let left = System::global().parking().park(self.ring, request.fd, closes, duplicate);
-            match left {
-                None => self.ring.reactor.release(),
-                Some(duplicate) => self.ring.reactor.remove(&duplicate),
-            }
+    /// The request is done: it lets go of its watch and of its file.
+    pub(crate) fn let_go(&self, request: &mut Request) {
+        self.leave_watch(request);
+        self.unwatch(request);
+        if let FileRef::Owned(_) = request.held.file {
+            request.held.file = FileRef::None;
         }
     }
 
-    /// Arms the request on a duplicate, or on its own descriptor.
-    fn arm_on(
+    /// Arms the request by a registration of its own: of `duplicate`, or of its file.
+    fn arm_alone(
         &mut self,
         mut request: Request,
-        duplicate: Result<Option<std::os::fd::OwnedFd>, Errno>,
+        duplicate: Option<OwnedFd>,
         events: u32,
         edge: bool,
     ) -> Result<(), Again> {
-        let duplicate = match duplicate {
-            Ok(duplicate) => duplicate,
-            Err(errno) => {
-                return Err(Again::Next(self.complete(request, Completion::error(errno)).map(Box::new)));
-            }
-        };
-        let known = request.watch.is_some();
         let mut inflight = self.ring.inflight.lock();
-        let refused = inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot));
-        if refused {
-            drop(inflight);
-            return Err(Again::Next(self.complete_cancelled(request).map(Box::new)));
-        }
-        if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
-            && std::mem::take(reported)
-        {
-            return Err(Again::Run(Box::new(request)));
-        }
-        let slot = match request.slot {
-            Some(slot) => slot,
-            None => *request.slot.insert(inflight.reserve(&request)),
-        };
-        let fresh = match request.watch.take() {
-            Some(mut watch) => {
-                let same = watch.edge && edge && watch.events == events;
-                watch.has_reported &= same;
-                (watch.events, watch.edge) = (events, edge);
-                request.watch = Some(watch);
-                !same
-            }
-            None => {
-                request.watch = Some(Watch { fd: duplicate, events, edge, has_reported: false });
-                true
+        let slot = match slot_to_arm(&mut inflight, &mut request) {
+            Ok(slot) => slot,
+            Err(not_now) => {
+                drop(inflight);
+                return Err(match not_now {
+                    NotNow::Reported => Again::Run(Box::new(request)),
+                    NotNow::Cancelled => Again::Next(self.complete_cancelled(request).map(Box::new)),
+                });
             }
         };
-        if fresh {
+        let known = match &mut request.watching {
+            Some(Watching::Own { events: before, edge: was_edge, .. }) => {
+                let is_same = *was_edge && edge && *before == events;
+                (*before, *was_edge) = (events, edge);
+                Some(is_same)
+            }
+            _ => {
+                request.watching = Some(Watching::Own { fd: duplicate, events, edge });
+                None
+            }
+        };
+        // One that is edge-triggered goes on as it is.
+        if known != Some(true) {
             self.armed_edge |= edge;
+            let reactor = &self.ring.reactor;
             let result = match request.watched_fd() {
-                Some(fd) if known => self.ring.reactor.rearm(fd, events, edge, slot.to_token()),
-                Some(fd) => self.ring.reactor.add(fd, events, edge, slot.to_token()),
+                Some(fd) if known.is_some() => reactor.rearm(fd, events, edge, slot.to_token()),
+                Some(fd) => reactor.add(fd, events, edge, slot.to_token()),
                 None => Err(Errno::BADF),
             };
+            if known.is_none() && result.is_ok() {
+                reactor.adopt();
+            } else if known.is_none() {
+                request.watching = None;
+            }
             if let Err(errno) = result {
                 drop(inflight);
-                let always_ready = match (&request.operation, request.watched_fd()) {
-                    (Operation::PollAdd(poll), Some(fd)) => Some(poll.without_waiting(fd.as_raw_fd())),
-                    _ => None,
-                };
-                if !known {
-                    request.watch = None;
-                }
-                return Err(Again::Next(match (errno, always_ready) {
-                    // A file that cannot be waited for is for a worker; a poll has nothing to do there.
-                    (Errno::PERM, Some(completion)) => self.complete(request, completion).map(Box::new),
-                    (Errno::PERM, None) if request.operation.waits_to_start().is_some() => {
-                        self.complete(request, Completion::error(Errno::BADFD)).map(Box::new)
-                    }
-                    (Errno::PERM, None) if self.place != Place::Worker => self.punt(request).map(Box::new),
-                    (errno, _) => self.complete(request, Completion::error(errno)).map(Box::new),
-                }));
+                return Err(self.refuse_to_arm(request, errno));
             }
         }
         request.served = Served::Poll;
@@ -208,4 +187,31 @@ pub(crate) enum Again {
     Run(Box<Request>),
     /// It is finished or handed over; this one follows.
     Next(Option<Box<Request>>),
+}
+
+/// Why a request is not armed after all.
+pub(crate) enum NotNow {
+    /// It was cancelled, or its ring closed.
+    Cancelled,
+    /// Its file reported meanwhile.
+    Reported,
+}
+
+/// The slot of a request that is about to be armed.
+///
+/// # Errors
+/// What happened meanwhile.
+pub(crate) fn slot_to_arm(inflight: &mut Inflight, request: &mut Request) -> Result<RequestId, NotNow> {
+    if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
+        return Err(NotNow::Cancelled);
+    }
+    if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
+        && std::mem::take(reported)
+    {
+        return Err(NotNow::Reported);
+    }
+    Ok(match request.slot {
+        Some(slot) => slot,
+        None => *request.slot.insert(inflight.reserve(request)),
+    })
 }

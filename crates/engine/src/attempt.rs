@@ -137,7 +137,7 @@ impl Turn<'_> {
         match &held.file {
             FileRef::Registered(file) => issue.status_flags = Some(file.status_flags()),
             FileRef::Program(fd) => issue.is_direct = self.ring.direct_files.recall(*fd),
-            FileRef::Owned { .. } | FileRef::None => {}
+            FileRef::Owned(_) | FileRef::None => {}
         }
         let believed = issue.is_direct;
         let started = (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.begin_brief());

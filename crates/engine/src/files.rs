@@ -1,13 +1,13 @@
 //! Registered files: the ring's own descriptors for files of the program.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Weak};
 
 use ringer_ops::FileSlot;
 use ringer_sys::{Errno, call, descriptor};
 
 use crate::mapped_reads::MappedReads;
-use crate::release;
+use crate::release::Duplicate;
 use crate::ring::Ring;
 
 /// The most files one ring may register (`IORING_MAX_FIXED_FILES`).
@@ -16,19 +16,10 @@ pub(crate) const MOST_FILES: u32 = 1 << 20;
 /// One registered file. Requests hold it too, so that it stays open until the last of them is done.
 #[derive(Debug)]
 pub(crate) struct RegisteredFile {
-    /// Taken when it is dropped.
-    fd: Option<OwnedFd>,
+    fd: Duplicate,
     status_flags: u32,
     pub(crate) mapped: MappedReads,
     release: Release,
-}
-
-impl Drop for RegisteredFile {
-    fn drop(&mut self) {
-        if let Some(fd) = self.fd.take() {
-            release::close(fd);
-        }
-    }
 }
 
 impl RegisteredFile {
@@ -42,30 +33,28 @@ impl RegisteredFile {
             return Err((Errno::BADF, release));
         }
         const O_PATH: u32 = 0o10000000;
-        match descriptor::duplicate_for_engine(fd).map(Self::open) {
+        match Duplicate::of(fd).map(Self::open) {
             // A descriptor that is only a path counts as not open.
             Ok((_, flags)) if flags & O_PATH != 0 => Err((Errno::BADF, release)),
-            Ok((fd, status_flags)) => {
-                Ok(Self { fd: Some(fd), status_flags, mapped: MappedReads::default(), release })
-            }
+            Ok((fd, status_flags)) => Ok(Self { fd, status_flags, mapped: MappedReads::default(), release }),
             Err(errno) => Err((errno, release)),
         }
     }
 
     /// Takes over a file that the engine opened.
     pub(crate) fn adopt(fd: OwnedFd, release: Release) -> Self {
-        let (fd, status_flags) = Self::open(fd);
-        Self { fd: Some(fd), status_flags, mapped: MappedReads::default(), release }
+        let (fd, status_flags) = Self::open(fd.into());
+        Self { fd, status_flags, mapped: MappedReads::default(), release }
     }
 
-    fn open(fd: OwnedFd) -> (OwnedFd, u32) {
+    fn open(fd: Duplicate) -> (Duplicate, u32) {
         const F_GETFL: u32 = 3;
-        let status_flags = call::fcntl(fd.as_raw_fd(), F_GETFL, 0).unwrap_or(0) as u32;
+        let status_flags = call::fcntl(fd.raw(), F_GETFL, 0).unwrap_or(0) as u32;
         (fd, status_flags)
     }
 
     pub(crate) fn fd(&self) -> RawFd {
-        self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.fd.raw()
     }
 
     /// The status flags at registration. `O_DIRECT` and `O_NONBLOCK` rarely change afterwards, but can:

@@ -9,6 +9,7 @@ use crate::futex::FutexSleep;
 use crate::request::Request;
 use crate::timer::{TimerKey, TimerQueue};
 use crate::user_data::UserDataIndex;
+use crate::watch::{WatchId, Watches};
 
 /// Names a pending request. Never reused: a number is in use once, its slot many times.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -56,6 +57,8 @@ struct Slot {
     file: (i32, bool),
     /// When it became pending, relative to the others.
     order: u64,
+    /// The watch that it waits for, and its position there.
+    waits_for: Option<(WatchId, u32)>,
     stage: Option<Stage>,
 }
 
@@ -75,6 +78,7 @@ pub(crate) struct Inflight {
     used: usize,
     next_order: u64,
     pub(crate) timers: TimerQueue,
+    pub(crate) watches: Watches,
     pub(crate) drained: VecDeque<Drained>,
     /// The latest chain had `IOSQE_IO_DRAIN`, or waited behind one.
     pub(crate) drain_was_last: bool,
@@ -121,7 +125,14 @@ impl Inflight {
     /// Reserves a slot for a request that runs already.
     pub(crate) fn reserve(&mut self, request: &Request) -> RequestId {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, opcode: 0, file: (-1, false), order: 0, stage: None });
+            self.slots.push(Slot {
+                generation: 0,
+                opcode: 0,
+                file: (-1, false),
+                order: 0,
+                waits_for: None,
+                stage: None,
+            });
             // The memory for 2^32 slots is not to be had.
             (self.slots.len() - 1) as u32
         });
@@ -187,6 +198,7 @@ impl Inflight {
         match slot.stage.replace(running)? {
             Stage::Armed(request) => {
                 self.armed -= 1;
+                self.stop_waiting(id);
                 Some(request)
             }
             Stage::Queued(request) | Stage::Asleep { request, .. } => Some(request),
@@ -200,6 +212,21 @@ impl Inflight {
                 slot.stage = Some(stage);
                 None
             }
+        }
+    }
+
+    /// The request in this slot waits for a watch, as long as it is armed.
+    pub(crate) fn wait_for(&mut self, id: RequestId, watch: WatchId, events: u32) {
+        let position = self.watches.wait(watch, id, events);
+        self.slots[id.index as usize].waits_for = Some((watch, position));
+    }
+
+    fn stop_waiting(&mut self, id: RequestId) {
+        let waited = self.slots[id.index as usize].waits_for.take();
+        if let Some((watch, position)) = waited
+            && let Some(moved) = self.watches.stop(watch, position)
+        {
+            self.slots[moved.index as usize].waits_for = Some((watch, position));
         }
     }
 

@@ -34,6 +34,7 @@ mod release;
 mod request;
 mod ring;
 mod setup;
+mod shared_watch;
 mod sqpoll;
 mod submit;
 mod system;
@@ -42,6 +43,7 @@ mod timer;
 mod turn;
 mod user_data;
 mod wait;
+mod watch;
 mod worker;
 
 pub use enter::SERVED as ENTER_FLAGS;

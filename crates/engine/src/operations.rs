@@ -8,7 +8,7 @@ use crate::Served;
 use crate::inflight::Stage;
 use crate::message;
 use crate::register::{ResourceUpdate, files};
-use crate::request::Request;
+use crate::request::{Request, Watching};
 use crate::turn::Turn;
 
 impl Turn<'_> {
@@ -86,8 +86,8 @@ impl Turn<'_> {
         if let (Some(events), Operation::PollAdd(poll)) = (remove.update_events, &mut request.operation) {
             poll.update(events, remove.multishot || poll.multishot);
             // It is armed anew even for the same events: the present state is reported once more.
-            if let Some(watch) = &mut request.watch {
-                watch.edge = false;
+            if let Some(Watching::Own { edge, .. }) = &mut request.watching {
+                *edge = false;
             }
         }
         inflight.pass_on(id, &request);

@@ -1,18 +1,17 @@
 //! What stays of the program's files when a request is done: watches, and files that are read from often.
 //!
-//! A request that waits for a file owns a duplicate of it, registered with its ring's epoll instance. To make both for each wait
-//! and to undo them costs more than the transfer that is waited for. So they are *parked* for the next request
-//! on the same descriptor. Their registration is one that has reported once and is silent since.
+//! A request that waits for a file has a [`watch`](crate::watch) of it. To make one for each wait and to undo it costs more than the
+//! transfer that is waited for. So a watch is *parked*: its ring keeps it for the next request on the same descriptor.
 //!
 //! A file that is read from often is kept as if it were registered, to be mapped (see [`mapped_reads`](crate::mapped_reads)).
 //!
-//! A parked duplicate keeps the program's file open, so that it must go when the program closes its descriptor. That is
+//! What is parked keeps the program's file open, so that it must go when the program closes its descriptor. That is
 //! known only where somebody tells ([`Parking::closing`]), as the preload library does: nothing is parked elsewhere. A close that
 //! nobody told of is found before the next use, as the kernel is asked whether both are one file. What is not used for
 //! [`IDLE`] is given up by the background thread: a waiter that looked after it would need a timer for each wait.
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -36,16 +35,8 @@ const MOST_FILES: usize = 64;
 const NUMBERS: usize = 256;
 
 /// How often descriptors of one number were closed. Equal counts at two times: not closed between them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Closes(u32);
-
-#[derive(Debug)]
-struct Watch {
-    ring: Weak<Ring>,
-    duplicate: OwnedFd,
-    /// The sweep that it was parked after.
-    sweep: u32,
-}
 
 /// A file that is read from often, as if it were registered.
 #[derive(Debug)]
@@ -58,14 +49,13 @@ struct KeptFile {
 /// What is parked, by the descriptor of the program.
 #[derive(Debug, Default)]
 struct Parked {
-    watches: HashMap<RawFd, Vec<Watch>>,
+    /// The rings that keep a watch.
+    watches: HashMap<RawFd, Vec<Weak<Ring>>>,
     files: HashMap<RawFd, KeptFile>,
     /// Reads of descriptors, each in the place of its number.
     reads: HashMap<usize, (RawFd, u32)>,
     /// How often the background thread looked for what is not used.
     sweeps: u32,
-    /// It will look again.
-    is_swept: bool,
 }
 
 impl Parked {
@@ -85,6 +75,8 @@ pub(crate) struct Parking {
     enabled: AtomicBool,
     count: AtomicUsize,
     closes: [AtomicU32; NUMBERS],
+    /// The background thread will look, or look again, for what is not used.
+    is_swept: AtomicBool,
     parked: Lock<Parked>,
 }
 
@@ -94,6 +86,7 @@ impl Default for Parking {
             enabled: AtomicBool::new(false),
             count: AtomicUsize::new(0),
             closes: [const { AtomicU32::new(0) }; NUMBERS],
+            is_swept: AtomicBool::new(false),
             parked: Lock::default(),
         }
     }
@@ -108,8 +101,8 @@ impl Parking {
 
     /// How often this number was closed so far.
     pub(crate) fn closes(&self, fd: RawFd) -> Closes {
-        // Relaxed: a close beside this is the program's race.
-        Closes(self.closes[fd as usize % NUMBERS].load(Ordering::Relaxed))
+        // SeqCst: see `park`.
+        Closes(self.closes[fd as usize % NUMBERS].load(Ordering::SeqCst))
     }
 
     /// The program is about to close this descriptor, or to put another file there. Returns whether [`forget`](Self::forget) must
@@ -119,8 +112,9 @@ impl Parking {
         if !self.enabled.load(Ordering::Relaxed) || fd < 0 {
             return false;
         }
-        self.closes[fd as usize % NUMBERS].fetch_add(1, Ordering::Relaxed);
-        self.count.load(Ordering::Relaxed) > 0
+        // SeqCst, both: see `park`.
+        self.closes[fd as usize % NUMBERS].fetch_add(1, Ordering::SeqCst);
+        self.count.load(Ordering::SeqCst) > 0
     }
 
     /// [`closing`](Self::closing) for a range of numbers.
@@ -129,44 +123,40 @@ impl Parking {
             return false;
         }
         for number in first..=last.min(first.saturating_add(NUMBERS as u32 - 1)) {
-            self.closes[number as usize % NUMBERS].fetch_add(1, Ordering::Relaxed);
+            self.closes[number as usize % NUMBERS].fetch_add(1, Ordering::SeqCst);
         }
-        self.count.load(Ordering::Relaxed) > 0
+        self.count.load(Ordering::SeqCst) > 0
     }
 
     /// Gives up what is parked for a descriptor.
     pub(crate) fn forget(&self, fd: RawFd) {
-        let (watches, file) = {
+        let (rings, file) = {
             let mut parked = self.parked.lock();
-            let watches = parked.watches.remove(&fd).unwrap_or_default();
+            let rings = parked.watches.remove(&fd).unwrap_or_default();
             let file = parked.files.remove(&fd);
-            self.count.fetch_sub(watches.len() + usize::from(file.is_some()), Ordering::Relaxed);
-            (watches, file)
+            self.count.fetch_sub(rings.len() + usize::from(file.is_some()), Ordering::Relaxed);
+            (rings, file)
         };
-        watches.into_iter().for_each(Watch::end);
+        for ring in rings.iter().filter_map(Weak::upgrade) {
+            ring.unlink_watches(|number| number == fd);
+        }
         drop(file);
     }
 
     /// Gives up what is parked for a range of descriptors, both ends included.
     pub(crate) fn forget_range(&self, first: u32, last: u32) {
         let is_meant = |fd: RawFd| (first..=last).contains(&(fd as u32));
-        let (watches, files) = {
+        let (rings, files) = {
             let mut parked = self.parked.lock();
-            let watches = self.take_watches(&mut parked, |fd, _| is_meant(fd));
-            (watches, self.take_files(&mut parked, |fd, _| is_meant(fd)))
+            let meant: Vec<RawFd> = parked.watches.keys().copied().filter(|fd| is_meant(*fd)).collect();
+            let rings: Vec<_> = meant.iter().filter_map(|fd| parked.watches.remove(fd)).flatten().collect();
+            self.count.fetch_sub(rings.len(), Ordering::Relaxed);
+            (rings, self.take_files(&mut parked, |fd, _| is_meant(fd)))
         };
-        watches.into_iter().for_each(Watch::end);
+        for ring in distinct(&rings) {
+            ring.unlink_watches(is_meant);
+        }
         drop(files);
-    }
-
-    fn take_watches(&self, parked: &mut Parked, is_meant: impl Fn(RawFd, &Watch) -> bool) -> Vec<Watch> {
-        let mut gone = Vec::new();
-        parked.watches.retain(|fd, watches| {
-            gone.extend(watches.extract_if(.., |watch| is_meant(*fd, watch)));
-            !watches.is_empty()
-        });
-        self.count.fetch_sub(gone.len(), Ordering::Relaxed);
-        gone
     }
 
     fn take_files(
@@ -185,14 +175,32 @@ impl Parking {
     pub(crate) fn sweep(&self) -> bool {
         let (watches, files, again) = {
             let mut parked = self.parked.lock();
+            // Whoever leaves something idle from now on may be overlooked, and asks for another one.
+            self.is_swept.store(false, Ordering::SeqCst);
+            let rings = distinct(parked.watches.values().flatten());
+            // Under the lock, so that who parks a watch meanwhile is not overlooked.
+            let watches: Vec<_> = rings.into_iter().map(|ring| (ring.sweep_watches(), ring)).collect();
+            let has_idle = watches.iter().any(|((_, has_idle), _)| *has_idle);
+            let mut count = 0;
+            parked.watches.retain(|fd, rings| {
+                let has_watch =
+                    |ring: &mut Weak<Ring>| ring.upgrade().is_some_and(|ring| ring.has_watch(*fd));
+                count += rings.extract_if(.., |ring| !has_watch(ring)).count();
+                !rings.is_empty()
+            });
+            self.count.fetch_sub(count, Ordering::Relaxed);
             let latest = parked.sweeps;
-            let watches = self.take_watches(&mut parked, |_, watch| watch.sweep != latest);
             let files = self.take_files(&mut parked, |_, kept| kept.sweep != latest);
             parked.sweeps = latest.wrapping_add(1);
-            parked.is_swept = !parked.watches.is_empty() || !parked.files.is_empty();
-            (watches, files, parked.is_swept)
+            let again = has_idle || !parked.files.is_empty();
+            if again {
+                self.is_swept.store(true, Ordering::SeqCst);
+            }
+            (watches, files, again)
         };
-        watches.into_iter().for_each(Watch::end);
+        for ((watches, _), ring) in watches {
+            ring.end_watches(watches);
+        }
         drop(files);
         again
     }
@@ -234,7 +242,7 @@ impl Parking {
             self.parked.lock().reads.remove(&(fd as usize % NUMBERS));
             return None;
         }
-        let is_swept = {
+        {
             let mut parked = self.parked.lock();
             let sweep = parked.sweeps;
             if self.closes(fd) != closes || parked.files.contains_key(&fd) {
@@ -242,78 +250,44 @@ impl Parking {
             }
             parked.files.insert(fd, KeptFile { file: Arc::clone(&file), sweep });
             self.count.fetch_add(1, Ordering::Relaxed);
-            std::mem::replace(&mut parked.is_swept, true)
-        };
-        if !is_swept {
-            System::global().background().sweep_parking();
         }
+        self.is_idle();
         Some(file)
     }
 
-    /// There is no thread to sweep: the next one to park something asks for it again.
-    pub(crate) fn is_not_swept(&self) {
-        self.parked.lock().is_swept = false;
-    }
-
-    /// Parks a request's duplicate of descriptor `fd`, unless that was closed meanwhile. Gives it back then.
-    pub(crate) fn park(
-        &self,
-        ring: &Arc<Ring>,
-        fd: RawFd,
-        closes: Closes,
-        duplicate: OwnedFd,
-    ) -> Option<OwnedFd> {
-        if !self.enabled.load(Ordering::Relaxed) || self.closes(fd) != closes {
-            return Some(duplicate);
-        }
-        let is_swept = {
-            let mut parked = self.parked.lock();
-            let sweep = parked.sweeps;
-            let watches = parked.watches.entry(fd).or_default();
-            if watches.iter().any(|watch| watch.is_of(ring)) {
-                return Some(duplicate);
-            }
-            watches.push(Watch { ring: Arc::downgrade(ring), duplicate, sweep });
-            std::mem::replace(&mut parked.is_swept, true)
-        };
-        self.count.fetch_add(1, Ordering::Relaxed);
-        ring.reactor.parked.fetch_add(1, Ordering::Relaxed);
-        if !is_swept {
+    /// Something is kept that nobody uses just now: it is to be given up in a while.
+    pub(crate) fn is_idle(&self) {
+        // SeqCst, with `sweep`: either it finds what is idle, or this finds that it does not look again.
+        if !self.is_swept.load(Ordering::SeqCst) && !self.is_swept.swap(true, Ordering::SeqCst) {
             System::global().background().sweep_parking();
         }
-        None
     }
 
-    /// Takes a parked duplicate for a request on descriptor `fd`, if that is still the same file.
-    pub(crate) fn take(&self, ring: &Arc<Ring>, fd: RawFd) -> Option<OwnedFd> {
-        if self.count.load(Ordering::Relaxed) == 0 {
-            return None;
+    /// There is no thread to sweep: the next one to leave something idle asks for it again.
+    pub(crate) fn is_not_swept(&self) {
+        self.is_swept.store(false, Ordering::SeqCst);
+    }
+
+    /// The ring has a watch of descriptor `fd`, to be kept from now on. False if the descriptor was closed meanwhile, or nobody tells of
+    /// that: it must not be kept then.
+    pub(crate) fn park(&self, ring: &Arc<Ring>, fd: RawFd, closes: Closes) -> bool {
+        if !self.enabled.load(Ordering::Relaxed) {
+            return false;
         }
-        let watch = {
+        {
             let mut parked = self.parked.lock();
-            let watches = parked.watches.get_mut(&fd)?;
-            let position = watches.iter().position(|watch| watch.is_of(ring))?;
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            watches.swap_remove(position)
-        };
-        if same_file(watch.duplicate.as_raw_fd(), fd) == Some(true) {
-            ring.reactor.parked.fetch_sub(1, Ordering::Relaxed);
-            return Some(watch.duplicate);
+            // Whoever closes it from now on finds the ring here.
+            let rings = parked.watches.entry(fd).or_default();
+            if !rings.iter().any(|one| std::ptr::eq(one.as_ptr(), Arc::as_ptr(ring))) {
+                rings.push(Arc::downgrade(ring));
+                // SeqCst, as in `closing` and `closes`: whoever closes the descriptor sees this, or is seen below to have done so.
+                self.count.fetch_add(1, Ordering::SeqCst);
+            }
         }
-        watch.end();
-        None
+        self.closes(fd) == closes
     }
 
-    /// Gives up what a ring has parked.
-    pub(crate) fn forget_ring(&self, ring: &Arc<Ring>) {
-        if ring.reactor.parked.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let gone = self.take_watches(&mut self.parked.lock(), |_, watch| watch.is_of(ring));
-        gone.into_iter().for_each(Watch::end);
-    }
-
-    /// In a child after fork: the registrations are the parent's. Only the duplicates are given up.
+    /// In a child after fork: what is parked is the parent's.
     pub(crate) fn after_fork_in_child(&self) {
         // Held by another thread at the time of the fork, it stays held, and nothing is parked here any more.
         match self.parked.try_lock() {
@@ -321,19 +295,14 @@ impl Parking {
             None => self.enabled.store(false, Ordering::Relaxed),
         }
         self.count.store(0, Ordering::Relaxed);
+        self.is_not_swept();
     }
 }
 
-impl Watch {
-    fn is_of(&self, ring: &Arc<Ring>) -> bool {
-        std::ptr::eq(self.ring.as_ptr(), Arc::as_ptr(ring))
-    }
-
-    /// Takes it out of its ring's instance: a duplicate elsewhere would keep the registration alive.
-    fn end(self) {
-        if let Some(ring) = self.ring.upgrade() {
-            ring.reactor.parked.fetch_sub(1, Ordering::Relaxed);
-            ring.reactor.forget(&self.duplicate);
-        }
-    }
+/// The rings that are still there, each once.
+fn distinct<'a>(rings: impl IntoIterator<Item = &'a Weak<Ring>>) -> Vec<Arc<Ring>> {
+    let mut found: Vec<Arc<Ring>> = rings.into_iter().filter_map(Weak::upgrade).collect();
+    found.sort_by_key(Arc::as_ptr);
+    found.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    found
 }

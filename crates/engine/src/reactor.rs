@@ -1,7 +1,7 @@
 //! The reactor of one ring: which descriptors it watches, and how its waiters are woken.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ pub(crate) struct Reactor {
     epoll: OnceLock<Epoll>,
     /// Shared by the processes that have inherited the ring: each may post what another one waits for.
     kick: OnceLock<Arc<Kick>>,
-    /// Descriptors of requests in the instance.
+    /// Requests that have a descriptor in the instance, of their own or shared.
     watches: AtomicU32,
-    /// Watches that are parked there.
-    pub(crate) parked: AtomicU32,
+    /// The number of the latest report of a watch.
+    latest_report: AtomicU64,
     /// Something is armed or a timer runs. Cleared by the background thread when it finds nothing.
     work: AtomicBool,
     /// A timer was queued since the background thread last looked.
@@ -136,32 +136,23 @@ impl Reactor {
         self.instance().map(drop)
     }
 
-    /// Watches a descriptor of a request.
+    /// Watches a descriptor.
     ///
     /// # Errors
     /// `EPERM` for a file that is always ready, and those of epoll.
     pub(crate) fn add(&self, fd: &OwnedFd, events: u32, edge: bool, token: u64) -> Result<(), Errno> {
         let trigger = if edge { Trigger::Edge } else { Trigger::Once };
-        self.instance()?.add(fd, events, trigger, token)?;
-        self.watches.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        self.instance()?.add(fd, events, trigger, token)
     }
 
-    /// A parked watch is a request's again.
+    /// A request has a descriptor there from now on.
     pub(crate) fn adopt(&self) {
         self.watches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A watch is a request's no more, and stays.
+    /// A request has none there any more.
     pub(crate) fn release(&self) {
         self.watches.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Stops watching a descriptor that no request has.
-    pub(crate) fn forget(&self, fd: &OwnedFd) {
-        if let Some(epoll) = self.epoll.get() {
-            epoll.remove(fd);
-        }
     }
 
     /// Whether any descriptor of a request is watched.
@@ -169,6 +160,18 @@ impl Reactor {
     pub(crate) fn has_watches(&self) -> bool {
         // Relaxed: what this thread watches is seen, and what others watch they drive.
         self.watches.load(Ordering::Relaxed) > 0
+    }
+
+    /// A report was taken from the kernel. For the holder of the lock of what is pending.
+    pub(crate) fn set_latest_report(&self, number: u64) {
+        // Release, for `latest_report`: the attempts of who sees it come after the report.
+        self.latest_report.store(number, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn latest_report(&self) -> u64 {
+        // Acquire, from `set_latest_report`.
+        self.latest_report.load(Ordering::Acquire)
     }
 
     /// Watches the eventfd of the ring's transfers.
@@ -188,10 +191,11 @@ impl Reactor {
         self.instance()?.rearm(fd, events, trigger, token)
     }
 
-    /// Stops watching it.
+    /// Stops watching a descriptor.
     pub(crate) fn remove(&self, fd: &OwnedFd) {
-        self.forget(fd);
-        self.release();
+        if let Some(epoll) = self.epoll.get() {
+            epoll.remove(fd);
+        }
     }
 
     /// Waits for reports. `kicks` are taken here; a thread that does not wait for one has none to take.

@@ -1,6 +1,6 @@
 //! A request: one SQE on its way to its CQE.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use ringer_abi::{Sqe, SqeFlags};
@@ -12,8 +12,9 @@ use crate::Served;
 use crate::buffers::RegisteredBuffer;
 use crate::files::RegisteredFile;
 use crate::inflight::RequestId;
-use crate::parking::Closes;
 use crate::provided::TakenBuffer;
+use crate::release::Duplicate;
+use crate::watch::WatchId;
 
 /// One request, from its preparation to its final CQE.
 #[derive(Debug)]
@@ -35,8 +36,8 @@ pub(crate) struct Request {
     pub(crate) link_timeout: Option<RequestId>,
     /// Where it is kept while nothing runs it.
     pub(crate) slot: Option<RequestId>,
-    /// Its own descriptor in the ring's epoll instance.
-    pub(crate) watch: Option<Watch>,
+    /// What it has in the ring's epoll instance.
+    pub(crate) watching: Option<Watching>,
     /// It waits for a file that its operation named, not for its own.
     pub(crate) waits_for_other: bool,
     /// Who it is done as (`IORING_REGISTER_PERSONALITY`), when that is not the process.
@@ -106,8 +107,8 @@ pub(crate) enum FileRef {
     None,
     /// The program's descriptor; only while the program waits in the call that submitted it.
     Program(RawFd),
-    /// A duplicate of the program's descriptor, and how often that number had been closed: the request outlives the call.
-    Owned { fd: OwnedFd, closes: Closes },
+    /// A duplicate of the program's descriptor: the request outlives the call.
+    Owned(Arc<Duplicate>),
     /// A registered file.
     Registered(Arc<RegisteredFile>),
 }
@@ -117,22 +118,25 @@ impl FileRef {
         match self {
             Self::None => -1,
             Self::Program(fd) => *fd,
-            Self::Owned { fd, .. } => fd.as_raw_fd(),
+            Self::Owned(duplicate) => duplicate.raw(),
             Self::Registered(file) => file.fd(),
         }
     }
 }
 
-/// A duplicate that is registered with the ring's epoll instance. Several requests may wait for
-/// one file, and an epoll instance takes each descriptor only once.
+/// How a request hears of its file's readiness.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    /// A duplicate of a registered file. `None`: the request's own duplicate serves for both.
-    pub(crate) fd: Option<OwnedFd>,
-    pub(crate) events: u32,
-    pub(crate) edge: bool,
-    /// It has reported since it was armed: one that reports once is silent now.
-    pub(crate) has_reported: bool,
+pub(crate) enum Watching {
+    /// By the watch that all requests of the ring on this file share.
+    Shared(WatchId),
+    /// By a registration of its own: for changes, or of a file that the program has no descriptor of. An epoll instance takes each
+    /// descriptor only once.
+    Own {
+        /// `None`: the request's own duplicate serves for both.
+        fd: Option<OwnedFd>,
+        events: u32,
+        edge: bool,
+    },
 }
 
 impl Request {
@@ -149,7 +153,7 @@ impl Request {
             next: None,
             link_timeout: None,
             slot: None,
-            watch: None,
+            watching: None,
             waits_for_other: false,
             personality: None,
             captured: false,
@@ -181,13 +185,13 @@ impl Request {
         self.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK)
     }
 
-    /// The descriptor that is registered with the reactor.
+    /// The descriptor of its own that is registered with the reactor.
     pub(crate) fn watched_fd(&self) -> Option<&OwnedFd> {
-        let own = match &self.held.file {
-            FileRef::Owned { fd, .. } => Some(fd),
+        match (&self.watching, &self.held.file) {
+            (Some(Watching::Own { fd: Some(fd), .. }), _) => Some(fd),
+            (Some(Watching::Own { fd: None, .. }), FileRef::Owned(duplicate)) => duplicate.owned(),
             _ => None,
-        };
-        self.watch.as_ref().and_then(|watch| watch.fd.as_ref()).or(own)
+        }
     }
 
     /// Whether a LINK_TIMEOUT follows it.

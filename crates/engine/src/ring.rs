@@ -24,8 +24,9 @@ use crate::reactor::Reactor;
 use crate::register::Registrations;
 use crate::register::region::Region;
 use crate::register::restrictions::RestrictionState;
+use crate::release::Duplicate;
+use crate::request::FileRef;
 use crate::sqpoll::PollThread;
-use crate::system::System;
 
 /// A ring in this process. Several descriptors may name it.
 #[derive(Debug)]
@@ -171,8 +172,12 @@ impl Ring {
     pub(crate) fn drop_files_of_parent(&self) {
         // Held by another thread at the time of the fork: then they stay open.
         if let Some(mut inflight) = self.inflight.try_lock() {
+            inflight.watches.abandon();
             for mut request in inflight.take_all() {
-                drop(std::mem::take(&mut request.held.file));
+                match std::mem::take(&mut request.held.file) {
+                    FileRef::Owned(duplicate) => Duplicate::abandon(duplicate),
+                    other => drop(other),
+                }
                 // Nothing else of it may be undone here: it goes on in the parent.
                 std::mem::forget(request);
             }
@@ -185,7 +190,7 @@ impl Ring {
             thread.stop();
         }
         cancel::cancel_all(self);
-        System::global().parking().forget_ring(self);
+        self.unlink_watches(|_| true);
         // A thread may keep the ring for its next call: what the program registered goes now. An error means that there is nothing.
         let files = self.files.lock().unregister();
         let buffers = self.buffers.lock().unregister();

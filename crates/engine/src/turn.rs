@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
-use ringer_ops::{Attempt, Completion, Operation, Outcome, row};
+use ringer_ops::{Attempt, Completion, Operation, Outcome, Until, row};
 use ringer_sys::aio::{BATCH, Transfer};
 use ringer_sys::credentials::Credentials;
 use ringer_sys::{Errno, call};
@@ -64,6 +64,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) last_brief: Option<Instant>,
     /// An edge-triggered watch was set up: it reports the present state, too.
     pub(crate) armed_edge: bool,
+    /// The latest report of a watch before the attempts of this turn.
+    pub(crate) seen_reports: u64,
 }
 
 impl<'a> Turn<'a> {
@@ -85,6 +87,7 @@ impl<'a> Turn<'a> {
             waiters: 0,
             last_brief: None,
             armed_edge: false,
+            seen_reports: ring.reactor.latest_report(),
         }
     }
 
@@ -204,7 +207,7 @@ impl<'a> Turn<'a> {
             };
             return match resolved {
                 Ok(()) => match start_of_async(&mut request) {
-                    Some(events) => self.go_on(request, Outcome::WaitFor { events, edge: false }),
+                    Some(events) => self.go_on(request, Outcome::WaitFor { events, until: Until::Ready }),
                     None => self.punt(request),
                 },
                 Err(errno) => self.refuse(request, errno),
@@ -238,7 +241,7 @@ impl<'a> Turn<'a> {
                         return None;
                     }
                 }
-                Outcome::WaitFor { events, edge } => match self.arm(request, events, edge) {
+                Outcome::WaitFor { events, until } => match self.arm(request, events, until) {
                     Ok(()) => return None,
                     Err(Again::Run(back)) => request = *back,
                     Err(Again::Next(next)) => return next.map(|next| *next),
@@ -331,7 +334,7 @@ impl<'a> Turn<'a> {
     pub(crate) fn complete(&mut self, mut request: Request, completion: Completion) -> Option<Request> {
         // A request that was cancelled may have taken a buffer.
         let completion = completion.with_flags(request.held.taken.take_flags());
-        self.park(&mut request);
+        self.let_go(&mut request);
         self.count(request.opcode, request.served);
         let skip = request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
         // A timeout that is cancelled counts as any request does.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
 use ringer_ops::timeout::Clock;
 use ringer_sys::Errno;
 use ringer_sys::ready::Report;
@@ -14,6 +13,7 @@ use crate::reactor::{DEVICE, KICK, Kicks};
 use crate::ring::Ring;
 use crate::timer;
 use crate::turn::{Place, Turn};
+use crate::watch::WatchId;
 
 /// Reports taken from the kernel at once.
 const REPORTS: usize = 64;
@@ -124,18 +124,21 @@ pub(crate) fn drive(ring: &Arc<Ring>) {
 
 /// Runs the requests whose files reported, completes transfers, and runs the timers that are due.
 fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
-    let mut turn = Turn::new(ring, Place::Reactor);
-    let mut ids: ArrayVec<RequestId, REPORTS> = reports
-        .iter()
-        .map(|report| report.token)
-        .filter(|token| !matches!(*token, KICK | DEVICE))
-        .map(RequestId::from_token)
-        .collect();
+    let mut ids = Vec::new();
+    for report in reports {
+        let token = report.token;
+        match WatchId::from_token(token) {
+            _ if matches!(token, KICK | DEVICE) => {}
+            Some(watch) => ring.note_report(watch, report.events, &mut ids),
+            None => ids.push(RequestId::from_token(token)),
+        }
+    }
     if ids.len() > 1 {
         // The kernel reports the latest watcher of a file first; requests on one file are served in their order.
         let inflight = ring.inflight.lock();
         ids.sort_by_key(|id| inflight.order(*id));
     }
+    let mut turn = Turn::new(ring, Place::Reactor);
     for id in ids {
         let request = {
             let mut inflight = ring.inflight.lock();
@@ -148,10 +151,7 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
                 _ => None,
             }
         };
-        if let Some(mut request) = request {
-            if let Some(watch) = &mut request.watch {
-                watch.has_reported = true;
-            }
+        if let Some(request) = request {
             turn.run(*request);
         }
     }

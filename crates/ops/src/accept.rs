@@ -7,7 +7,7 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::wait_for;
 use crate::net::{O_NONBLOCK, POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK, is_ip, is_listening};
-use crate::operation::{Completion, FileSlot, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Completion, FileSlot, Issue, Op, Outcome, Prepare, Traits, Until};
 
 /// `IORING_OP_ACCEPT`. Source: `io_uring_prep_accept.3`, `io_uring_prep_multishot_accept.3`.
 ///
@@ -71,11 +71,11 @@ impl Op for Accept {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if std::mem::take(&mut self.wait_first) {
-            return self.not_ready();
+            return self.not_ready(Until::Ready);
         }
         match self.may_call(context) {
             Ok(true) => self.accept(context),
-            Ok(false) => self.not_ready(),
+            Ok(false) => self.not_ready(Until::ReadyAgain),
             Err(outcome) => outcome,
         }
     }
@@ -96,8 +96,8 @@ impl Accept {
         }
     }
 
-    fn not_ready(&self) -> Outcome {
-        if self.impatient { Outcome::failed(Errno::AGAIN) } else { wait_for(POLLIN) }
+    fn not_ready(&self, until: Until) -> Outcome {
+        if self.impatient { Outcome::failed(Errno::AGAIN) } else { wait_for(POLLIN, until) }
     }
 
     fn accept(&mut self, context: &Issue<'_>) -> Outcome {
@@ -105,7 +105,7 @@ impl Accept {
         let for_slot = if self.slot.is_some() { SOCK_CLOEXEC } else { 0 };
         let file = match call::accept4(context.fd, self.address, self.address_size, self.flags | for_slot) {
             Ok(file) => file,
-            Err(Errno::AGAIN) => return self.not_ready(),
+            Err(Errno::AGAIN) => return self.not_ready(Until::ReadyAgain),
             Err(errno) => return Outcome::failed(errno),
         };
         let installed = match self.slot {

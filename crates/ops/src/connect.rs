@@ -8,7 +8,7 @@ use ringer_sys::{Errno, UserAddress, call};
 use crate::check::unused;
 use crate::message_transfer::wait_for;
 use crate::net::{Address, O_NONBLOCK, POLLERR, POLLHUP, POLLOUT, read_address, set_nonblocking, take_error};
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Until};
 
 /// `IORING_OP_CONNECT`. Source: `io_uring_prep_connect.3`.
 ///
@@ -63,9 +63,9 @@ impl Op for Connect {
             Err(Errno::INPROGRESS) => {
                 self.in_progress = true;
                 // To a socket of this host the handshake is over already.
-                self.settle(fd).unwrap_or_else(|| wait_for(POLLOUT))
+                self.settle(fd).unwrap_or_else(|| wait_for(POLLOUT, Until::Ready))
             }
-            Err(Errno::ALREADY) if self.in_progress => wait_for(POLLOUT),
+            Err(Errno::ALREADY) if self.in_progress => wait_for(POLLOUT, Until::Ready),
             Err(Errno::ISCONN | Errno::BADFD) if self.in_progress => Self::end(fd),
             Err(Errno::AGAIN) if !is_nonblocking && !context.may_block() => Outcome::Punt,
             Err(Errno::AGAIN) if !is_nonblocking => Outcome::from_result(self.call(fd)),
@@ -82,12 +82,12 @@ impl Connect {
     /// What became of the handshake; `None`: closed without an error to tell of it, to be tried again.
     fn settle(&self, fd: RawFd) -> Option<Outcome> {
         match call::poll_now(fd, POLLOUT as u16).map(u32::from) {
-            Ok(0) => Some(wait_for(POLLOUT)),
+            Ok(0) => Some(wait_for(POLLOUT, Until::Ready)),
             Ok(events) if events & POLLERR != 0 => Some(Self::end(fd)),
             // The socket counts as connected, for later calls, once a call was told so.
             Ok(events) if events & POLLHUP == 0 => Some(match self.call(fd) {
                 Ok(_) | Err(Errno::ISCONN) => Outcome::done(0),
-                Err(Errno::INPROGRESS | Errno::ALREADY) => wait_for(POLLOUT),
+                Err(Errno::INPROGRESS | Errno::ALREADY) => wait_for(POLLOUT, Until::Ready),
                 Err(errno) => Outcome::failed(errno),
             }),
             Ok(_) => None,

@@ -6,7 +6,7 @@ use ringer_abi::Sqe;
 use ringer_sys::{Errno, UserAddress, call, descriptor};
 
 use crate::check::unused;
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Until};
 
 const EPOLL_CTL_DEL: u32 = 2;
 const POLLIN: u32 = 0x1;
@@ -67,7 +67,7 @@ impl Op for EpollWait {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         match call::epoll_pwait(context.fd, self.events, self.most, 0, UserAddress::new(0), 0) {
-            Ok(0) => Outcome::WaitFor { events: POLLIN, edge: false },
+            Ok(0) => Outcome::WaitFor { events: POLLIN, until: Until::ReadyAgain },
             result => Outcome::from_result(result),
         }
     }

@@ -58,7 +58,7 @@ pub mod zero_copy;
 
 pub use operation::{
     Buffer, Completion, DeviceTransfer, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits,
-    Way,
+    Until, Way,
 };
 pub use selection::{BufferGroup, Bundle, Segment};
 pub use table::{Attempt, Operation, Row, row};

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::net::{MSG_DONTWAIT, MSG_WAITALL, capped, goes_on_after_part, message_flags};
-use crate::operation::{Completion, Outcome};
+use crate::operation::{Completion, Outcome, Until};
 use crate::segments::Segments;
 
 /// A `struct msghdr`. The engine's own: the program's is copied in and its results are copied back.
@@ -109,7 +109,7 @@ impl Progress {
         if !std::mem::take(&mut self.poll_first) {
             return None;
         }
-        Some(if self.is_impatient() { Outcome::failed(Errno::AGAIN) } else { wait_for(events) })
+        Some(if self.is_impatient() { Outcome::failed(Errno::AGAIN) } else { wait_for(events, Until::Ready) })
     }
 
     /// Judges one attempt to move `remaining` bytes.
@@ -179,6 +179,6 @@ impl Progress {
 }
 
 /// Waits for a state of the socket.
-pub(crate) const fn wait_for(events: u32) -> Outcome {
-    Outcome::WaitFor { events, edge: false }
+pub(crate) const fn wait_for(events: u32, until: Until) -> Outcome {
+    Outcome::WaitFor { events, until }
 }

@@ -265,6 +265,17 @@ pub trait Resources {
     }
 }
 
+/// Which report of a file ends a wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// Any, also that it is ready already: nobody has looked.
+    Ready,
+    /// Any since this attempt, which found it not ready.
+    ReadyAgain,
+    /// One of a change. That it is ready already does not count.
+    Change,
+}
+
 /// What became of one attempt. Small enough to be returned in registers.
 #[derive(Debug)]
 pub enum Outcome {
@@ -272,13 +283,12 @@ pub enum Outcome {
     Done(Completion),
     /// A multishot request has one result and goes on: post it with `F_MORE`, then issue again.
     More(Completion),
-    /// The file is not ready: issue again once it reports one of these `poll.2` events.
-    /// With `edge`, only a new report counts, not the present state.
+    /// Issue again once the file reports one of these `poll.2` events.
     WaitFor {
         /// `POLLIN`, `POLLOUT`, ….
         events: u32,
-        /// Wait for a change, not for a state.
-        edge: bool,
+        /// Which report counts.
+        until: Until,
     },
     /// The attempt needs more patience than it was given.
     Punt,

@@ -3,7 +3,7 @@
 use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::Errno;
 
-use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 
 /// Events that are reported whether asked for or not: an error, a hang-up, and one of the peer's half.
 const ALWAYS: u32 = 0x08 | 0x10 | 0x2000;
@@ -64,18 +64,19 @@ impl Op for PollAdd {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         let interest = (self.events & 0xffff) | ALWAYS;
-        let edge = self.multishot && self.is_edge();
         // An edge-triggered registration reports the present state first, so that nothing is lost
         // between looking and arming. After a report only the next one counts.
         if self.multishot && std::mem::take(&mut self.wait_first) {
-            return Outcome::WaitFor { events: interest, edge };
+            let until = if self.is_edge() { Until::Change } else { Until::Ready };
+            return Outcome::WaitFor { events: interest, until };
         }
         let ready = match ready_events(context.fd, interest) {
             Ok(ready) => (ready | also_of_a_ring(context.fd, ready)) & interest,
             Err(errno) => return Outcome::failed(errno),
         };
         if ready == 0 {
-            return Outcome::WaitFor { events: interest, edge };
+            let until = if self.multishot && self.is_edge() { Until::Change } else { Until::ReadyAgain };
+            return Outcome::WaitFor { events: interest, until };
         }
         if !self.multishot {
             return Outcome::done(ready as i32);

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::rw::{
     KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, of_file_open_for, of_open_file,
 };
@@ -60,7 +60,7 @@ impl Op for ReadMultishot {
 impl ReadMultishot {
     fn attempt(&mut self, context: &mut Issue<'_>) -> Result<Outcome, Errno> {
         if std::mem::take(&mut self.waits) {
-            return Ok(wait());
+            return Ok(wait(Until::Ready));
         }
         if !self.pollable {
             if !is_pollable(context.fd)? {
@@ -94,7 +94,7 @@ impl ReadMultishot {
     fn attempt_without_asking(&mut self, context: &mut Issue<'_>, buffer: Buffer) -> Result<Outcome, Errno> {
         if context.status_flags()? & O_NONBLOCK == 0 {
             if call::poll_now(context.fd, POLLIN as u16)? == 0 {
-                return Ok(wait());
+                return Ok(wait(Until::ReadyAgain));
             }
             // Ready, but somebody else may be faster: only a worker may be caught by that.
             if !context.may_block() {
@@ -121,7 +121,7 @@ impl ReadMultishot {
 
     fn judge(&mut self, result: Result<usize, Errno>) -> Result<Outcome, Errno> {
         match result {
-            Err(Errno::AGAIN) if self.flags & RWF_NOWAIT == 0 => Ok(wait()),
+            Err(Errno::AGAIN) if self.flags & RWF_NOWAIT == 0 => Ok(wait(Until::ReadyAgain)),
             Err(errno) => Err(errno),
             Ok(0) => Ok(Outcome::done(0)),
             Ok(bytes) => {
@@ -143,8 +143,8 @@ fn group<'a>(context: &'a mut Issue<'_>) -> Result<&'a mut (dyn BufferGroup + 'a
     }
 }
 
-fn wait() -> Outcome {
-    Outcome::WaitFor { events: POLLIN, edge: false }
+fn wait(until: Until) -> Outcome {
+    Outcome::WaitFor { events: POLLIN, until }
 }
 
 /// Whether the file can be waited for: pipes can, of others an epoll instance knows.

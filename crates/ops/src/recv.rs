@@ -10,7 +10,7 @@ use crate::net::{
     INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, ReadKind,
     check_range, is_at_end_of_tcp, waiting_bytes, without_buffer,
 };
-use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::segments::Segments;
 use crate::selection::{MOST_OF_A_BUNDLE, Segment};
 
@@ -73,7 +73,7 @@ impl Receiving {
     pub(crate) fn first_wait(&mut self) -> Option<Outcome> {
         if std::mem::take(&mut self.is_drained) {
             let waits = !self.progress.is_impatient();
-            return Some(if waits { self.wait() } else { Outcome::failed(Errno::AGAIN) });
+            return Some(if waits { self.wait(Until::Ready) } else { Outcome::failed(Errno::AGAIN) });
         }
         self.progress.first_wait(self.events())
     }
@@ -122,9 +122,9 @@ impl Receiving {
             Step::Part(bytes) => {
                 segments.advance(bytes);
                 self.begin_buffer(context, bytes);
-                self.wait()
+                self.wait(Until::Ready)
             }
-            Step::NotReady => self.wait(),
+            Step::NotReady => self.wait(Until::ReadyAgain),
             Step::End(completion) => match result {
                 Ok(bytes) => self.finish(context, completion, bytes as u64, asked, bytes as u64),
                 Err(_) => Outcome::Done(completion),
@@ -207,8 +207,8 @@ impl Receiving {
         if self.progress.flags() & MSG_ERRQUEUE != 0 { POLLERR } else { POLLIN }
     }
 
-    fn wait(&self) -> Outcome {
-        wait_for(self.events())
+    fn wait(&self, until: Until) -> Outcome {
+        wait_for(self.events(), until)
     }
 }
 
@@ -328,7 +328,7 @@ impl Recv {
                         self.receiving.has_buffer = true;
                         group.take(asked);
                     }
-                    return self.receiving.wait();
+                    return self.receiving.wait(Until::ReadyAgain);
                 }
                 Err(errno) if done == 0 => {
                     if is_taken && !is_no_socket(result) {

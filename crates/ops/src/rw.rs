@@ -6,7 +6,7 @@ use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::operation::{
-    BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits,
+    BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits, Until,
 };
 use crate::selection::BufferGroup;
 
@@ -405,7 +405,8 @@ impl Transfer {
     }
 
     fn wait(&self) -> Outcome {
-        Outcome::WaitFor { events: if self.is_write { POLLOUT } else { POLLIN }, edge: false }
+        let events = if self.is_write { POLLOUT } else { POLLIN };
+        Outcome::WaitFor { events, until: Until::ReadyAgain }
     }
 
     /// The end of the transfer. An error after some bytes went over is not reported: the bytes are. But in Linux they

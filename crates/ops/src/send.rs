@@ -7,7 +7,7 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
 use crate::net::{Address, INT_MAX, MSG_NOSIGNAL, POLLOUT, check_range, read_address, without_buffer};
-use crate::operation::{BAD_DESCRIPTOR, Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{BAD_DESCRIPTOR, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::segments::Segments;
 use crate::selection::MOST_OF_A_BUNDLE;
 
@@ -37,9 +37,9 @@ impl Sending {
         match self.progress.step(fd, result, remaining, self.progress.wants_all(), false) {
             Step::Part(bytes) => {
                 self.segments.advance(bytes);
-                wait_for(POLLOUT)
+                wait_for(POLLOUT, Until::Ready)
             }
-            Step::NotReady => wait_for(POLLOUT),
+            Step::NotReady => wait_for(POLLOUT, Until::ReadyAgain),
             Step::End(completion) => Outcome::Done(completion),
         }
     }

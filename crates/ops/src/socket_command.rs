@@ -8,7 +8,7 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::check::big_cqe_flags;
 use crate::net::{POLLERR, SOL_SOCKET, check_is_ip};
-use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::send_times;
 
 /// Bytes that wait to be read. `tcp.7`, `udp.7`.
@@ -94,7 +94,7 @@ fn tell_send_time(big_flags: u32, context: &mut Issue<'_>) -> Result<Outcome, Er
     const KIND: u32 = 17;
     let Some(told) = send_times::next(context.fd)? else {
         // Not for the state, as an error of the socket itself is one, too.
-        return Ok(Outcome::WaitFor { events: POLLERR, edge: true });
+        return Ok(Outcome::WaitFor { events: POLLERR, until: Until::Change });
     };
     context.extra = told.time;
     let flags = big_flags | told.kind << KIND | u32::from(told.by_device) << BY_DEVICE;

@@ -8,7 +8,7 @@ use ringer_sys::{Errno, UserAddress, call, descriptor};
 
 use crate::check::unused;
 use crate::net::is_listening;
-use crate::operation::{Completion, Issue, Op, Outcome, Patience, Prepare, Traits};
+use crate::operation::{Completion, Issue, Op, Outcome, Patience, Prepare, Traits, Until};
 
 /// `SPLICE_F_MOVE`, `_NONBLOCK`, `_MORE`, `_GIFT` of `splice.2`.
 const KNOWN_FLAGS: u32 = 0xf;
@@ -244,7 +244,7 @@ impl Move {
             return Err(Errno::AGAIN);
         }
         self.waits_for_input = for_input;
-        Ok(Some(Outcome::WaitFor { events: if for_input { POLLIN } else { POLLOUT }, edge: false }))
+        Ok(Some(Outcome::WaitFor { events: if for_input { POLLIN } else { POLLOUT }, until: Until::Ready }))
     }
 }
 

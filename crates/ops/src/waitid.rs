@@ -6,7 +6,7 @@ use ringer_abi::Sqe;
 use ringer_sys::{Errno, UserAddress, call, descriptor};
 
 use crate::check::unused;
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Until};
 
 const P_PID: u32 = 1;
 const P_PIDFD: u32 = 3;
@@ -97,7 +97,7 @@ impl Waitid {
             self.pidfd = open_pidfd(self.id);
         }
         self.waits = self.pidfd.is_some();
-        Ok(if self.waits { Outcome::WaitFor { events: POLLIN, edge: false } } else { Outcome::Punt })
+        Ok(if self.waits { Outcome::WaitFor { events: POLLIN, until: Until::Ready } } else { Outcome::Punt })
     }
 
     /// Writes what `waitid.2` writes: signal, errno and code, then, behind a gap, process, user and status.

@@ -12,7 +12,7 @@ use file_support::{
     prepare, result_of, serve, sqe,
 };
 use ringer_abi::{Opcode, Sqe, SqeFlags};
-use ringer_ops::{Buffer, Operation, Outcome, Patience};
+use ringer_ops::{Buffer, Operation, Outcome, Patience, Until};
 use ringer_sys::{Errno, UserAddress, call};
 
 const POLLIN: u32 = 0x1;
@@ -57,7 +57,7 @@ fn set_nonblocking(file: &impl AsRawFd) {
 
 fn events(outcome: Outcome) -> u32 {
     match outcome {
-        Outcome::WaitFor { events, edge: false } => events,
+        Outcome::WaitFor { events, until: Until::Ready | Until::ReadyAgain } => events,
         other => panic!("not waiting: {other:?}"),
     }
 }

@@ -42,6 +42,7 @@ cases! {
     closes_all
     ring
     closes_what_was_waited_for
+    shares_a_watch
     shares_ring_over_fork
     restricts_over_fork
     keeps_record_locks

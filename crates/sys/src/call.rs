@@ -388,13 +388,21 @@ pub enum FileKind {
 
 /// Whether a descriptor is a socket; one that is not open is none. `fstat.2`.
 pub fn is_socket(fd: RawFd) -> bool {
+    file_type(fd) == Some(rustix::fs::FileType::Socket)
+}
+
+/// Whether a descriptor is a pipe, a FIFO or a socket; one that is not open is none. `fstat.2`.
+pub fn is_pipe_or_socket(fd: RawFd) -> bool {
+    matches!(file_type(fd), Some(rustix::fs::FileType::Fifo | rustix::fs::FileType::Socket))
+}
+
+fn file_type(fd: RawFd) -> Option<rustix::fs::FileType> {
     if fd < 0 {
-        return false;
+        return None;
     }
     // SAFETY: the descriptor is only asked about; a closed one gives EBADF.
     let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    rustix::fs::fstat(file)
-        .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Socket)
+    rustix::fs::fstat(file).ok().map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode))
 }
 
 /// Whether a descriptor is an epoll instance. False where that cannot be seen.

@@ -500,6 +500,121 @@ static int closes_what_was_waited_for(void)
 	return 0;
 }
 
+enum { SHARED_ROUNDS = 5000 };
+
+// Two threads that read from one pipe by one ring, round by round, and one that writes for both.
+struct readers {
+	struct queue *queue;
+	pthread_mutex_t lock;
+	pthread_barrier_t round;
+	int pipe[2], done;
+};
+
+static void *reads_of_one_pipe(void *argument)
+{
+	struct readers *readers = argument;
+	struct queue *queue = readers->queue;
+	static char byte;
+	struct timespec limit = { .tv_nsec = 100000 };
+	uint64_t wait[3] = { 0, 0, (uint64_t)(uintptr_t)&limit };
+	for (int round = 1; round <= SHARED_ROUNDS; round++) {
+		pthread_barrier_wait(&readers->round);
+		pthread_mutex_lock(&readers->lock);
+		add(queue, 22, readers->pipe[0], &byte, 1);
+		CHECK(inline_call(ENTER, queue->fd, 1, 0, 0, 0, 0) == 1);
+		pthread_mutex_unlock(&readers->lock);
+		for (int waits = 0, done = 0; done < 2 * round; waits++) {
+			CHECK(waits < 20000);
+			// The other one may reap what this one waited for.
+			long waited = inline_call(ENTER, queue->fd, 0, 1, 9, (long)wait, sizeof wait);
+			CHECK(waited == 0 || waited == -ETIME);
+			pthread_mutex_lock(&readers->lock);
+			while (*queue->cq_head != __atomic_load_n(queue->cq_tail, __ATOMIC_ACQUIRE)) {
+				CHECK(reap(queue) == 1);
+				readers->done++;
+			}
+			done = readers->done;
+			pthread_mutex_unlock(&readers->lock);
+		}
+		pthread_barrier_wait(&readers->round);
+	}
+	return NULL;
+}
+
+static void *writes_for_both(void *argument)
+{
+	struct readers *readers = argument;
+	for (int round = 0; round < SHARED_ROUNDS; round++) {
+		pthread_barrier_wait(&readers->round);
+		for (volatile int pause = 0; pause < round % 64 * 64; pause++)
+			;
+		CHECK(write(readers->pipe[1], "xx", 2) == 2);
+		pthread_barrier_wait(&readers->round);
+	}
+	return NULL;
+}
+
+static int open_descriptors(void)
+{
+	int count = 0;
+	DIR *directory = opendir("/proc/self/fd");
+	CHECK(directory);
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
+// What waits for one file shares a watch, and none of it is forgotten.
+static int shares_a_watch(void)
+{
+	struct queue rings = queue();
+	struct readers readers = { .queue = &rings, .lock = PTHREAD_MUTEX_INITIALIZER };
+	char bytes[4], byte;
+	pthread_t thread;
+	CHECK(pipe(readers.pipe) == 0);
+	add(&rings, 22, readers.pipe[0], bytes, 1);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	int before = open_descriptors();
+	for (int index = 1; index < 4; index++) {
+		add(&rings, 22, readers.pipe[0], bytes + index, 1);
+		CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	}
+	CHECK(open_descriptors() == before);
+	CHECK(write(readers.pipe[1], "abcd", 4) == 4);
+	CHECK(inline_call(ENTER, rings.fd, 0, 4, 1, 0, 0) == 0);
+	for (int index = 0; index < 4; index++)
+		CHECK(reap(&rings) == 1);
+	CHECK(memcmp(bytes, "abcd", 4) == 0);
+	// What comes while nobody waits is no wait's end, and the next wait has one.
+	int idle[2];
+	CHECK(pipe(idle) == 0);
+	add(&rings, 22, idle[0], bytes, 1);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	for (int round = 0; round < 3; round++) {
+		CHECK(write(readers.pipe[1], "y", 1) == 1);
+		struct timespec limit = { .tv_nsec = 3000000 };
+		uint64_t wait[3] = { 0, 0, (uint64_t)(uintptr_t)&limit };
+		CHECK(inline_call(ENTER, rings.fd, 0, 1, 9, (long)wait, sizeof wait) == -ETIME);
+		CHECK(read(readers.pipe[0], &byte, 1) == 1 && byte == 'y');
+		CHECK(pthread_create(&thread, NULL, write_later, (void *)(intptr_t)readers.pipe[1]) == 0);
+		char eight[8];
+		add(&rings, 22, readers.pipe[0], eight, 8);
+		CHECK(inline_call(ENTER, rings.fd, 1, 1, 1, 0, 0) == 1 && reap(&rings) == 8);
+		CHECK(pthread_join(thread, NULL) == 0);
+	}
+	CHECK(write(idle[1], "z", 1) == 1);
+	CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == 1 && bytes[0] == 'z');
+	// One thread puts its request to wait while the other takes the report.
+	CHECK(pthread_barrier_init(&readers.round, NULL, 3) == 0);
+	CHECK(pthread_create(&thread, NULL, reads_of_one_pipe, &readers) == 0);
+	pthread_t writer;
+	CHECK(pthread_create(&writer, NULL, writes_for_both, &readers) == 0);
+	reads_of_one_pipe(&readers);
+	CHECK(pthread_join(thread, NULL) == 0 && pthread_join(writer, NULL) == 0);
+	return 0;
+}
+
 // What a ring was restricted to holds for a child as well.
 static int restricts_over_fork(void)
 {
@@ -1093,7 +1208,7 @@ int main(int count, char **arguments)
 		{ "own_trap_handler", own_trap_handler }, { "forks", forks }, { "executes", executes },
 		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
 		{ "refused", refused }, { "cost", cost },
-		{ "closes_what_was_waited_for", closes_what_was_waited_for },
+		{ "closes_what_was_waited_for", closes_what_was_waited_for }, { "shares_a_watch", shares_a_watch },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
 		{ "changes_user", changes_user }, { "sleeps_while_idle", sleeps_while_idle },
 		{ "transfers_together", transfers_together },

@@ -1,0 +1,174 @@
+//! Waiting by a [`watch`](crate::watch) that a ring's requests share: joined, waited for, left.
+
+use std::sync::Arc;
+
+use ringer_ops::Until;
+use ringer_sys::Errno;
+
+use crate::arm::{Again, NotNow, slot_to_arm};
+use crate::cancel::same_file;
+use crate::inflight::{RequestId, Stage};
+use crate::release::Duplicate;
+use crate::request::{FileRef, Request, Watching};
+use crate::ring::Ring;
+use crate::system::System;
+use crate::turn::{Turn, take_limit};
+use crate::watch::{Change, Left, Watch, WatchId};
+
+impl Turn<'_> {
+    /// Whether the request waits, or can wait, by a shared watch. Others have an independent file already, or a registered one.
+    pub(crate) fn may_share_watch(request: &Request) -> bool {
+        match &request.watching {
+            Some(watching) => matches!(watching, Watching::Shared(_)),
+            None => matches!(request.held.file, FileRef::Program(_)),
+        }
+    }
+
+    /// Arms the request by the watch of its file.
+    pub(crate) fn arm_shared(
+        &mut self,
+        mut request: Request,
+        events: u32,
+        until: Until,
+    ) -> Result<(), Again> {
+        if let Err(errno) = self.join_watch(&mut request) {
+            return Err(self.refuse_to_arm(request, errno));
+        }
+        let Some(Watching::Shared(id)) = request.watching else {
+            // It has just joined one, or had one before.
+            return Err(self.refuse_to_arm(request, Errno::BADF));
+        };
+        let mut inflight = self.ring.inflight.lock();
+        let slot = match slot_to_arm(&mut inflight, &mut request) {
+            Ok(slot) => slot,
+            Err(not_now) => {
+                drop(inflight);
+                return Err(match not_now {
+                    NotNow::Reported => Again::Run(Box::new(request)),
+                    NotNow::Cancelled => Again::Next(self.complete_cancelled(request).map(Box::new)),
+                });
+            }
+        };
+        if let Err(errno) = inflight.watches.get(id).map_or(Err(Errno::BADF), |watch| {
+            let change = watch.change_for(events, (until == Until::ReadyAgain).then_some(self.seen_reports));
+            change.map_or(Ok(()), |change| self.ring.change_watch(watch, id, change))
+        }) {
+            drop(inflight);
+            return Err(self.refuse_to_arm(request, errno));
+        }
+        request.served = crate::Served::Poll;
+        self.ring.reactor.has_work();
+        let limit = take_limit(&mut request);
+        inflight.put(Box::new(request), Stage::Armed);
+        inflight.wait_for(slot, id, events);
+        if let Some(limit) = limit {
+            self.arm_limit(&mut inflight, slot, limit);
+        }
+        Ok(())
+    }
+
+    /// Gives a request on a descriptor of the program the watch of that file, unless it has it.
+    ///
+    /// # Errors
+    /// Those of capturing what the SQE points to, and of duplicating the descriptor.
+    fn join_watch(&self, request: &mut Request) -> Result<(), Errno> {
+        self.capture(request)?;
+        let FileRef::Program(fd) = request.held.file else { return Ok(()) };
+        let parking = System::global().parking();
+        let closes = parking.closes(fd);
+        let found = self.ring.inflight.lock().watches.find(fd, closes);
+        let joined = found.filter(|(id, file)| {
+            same_file(file.raw(), fd) == Some(true) && self.ring.inflight.lock().watches.join(*id)
+        });
+        let (watch, file) = match joined {
+            Some(joined) => joined,
+            None => {
+                let file = Arc::new(Duplicate::of(fd)?);
+                let watch = Watch::new(Arc::clone(&file), fd, closes);
+                let (id, replaced) = self.ring.inflight.lock().watches.insert(watch);
+                self.ring.end_watches(replaced);
+                if parking.park(self.ring, fd, closes) {
+                    self.ring.inflight.lock().watches.keep(id);
+                }
+                (id, file)
+            }
+        };
+        self.ring.reactor.adopt();
+        request.held.file = FileRef::Owned(file);
+        request.watching = Some(Watching::Shared(watch));
+        Ok(())
+    }
+
+    /// The request needs its shared watch no more.
+    pub(crate) fn leave_watch(&self, request: &mut Request) {
+        if let Some(Watching::Shared(watch)) = request.watching {
+            request.watching = None;
+            self.ring.reactor.release();
+            let left = self.ring.inflight.lock().watches.leave(watch);
+            match left {
+                Left::InUse => {}
+                Left::Idle => System::global().parking().is_idle(),
+                Left::Over(watch) => self.ring.end_watches([watch]),
+            }
+        }
+    }
+}
+
+impl Ring {
+    /// # Errors
+    /// Those of epoll.
+    fn change_watch(&self, watch: &mut Watch, id: WatchId, change: Change) -> Result<(), Errno> {
+        let fd = watch.file.owned().ok_or(Errno::BADF)?;
+        let events = match change {
+            Change::Add(events) => {
+                self.reactor.add(fd, events, true, id.to_token())?;
+                events
+            }
+            Change::Renew(events) => {
+                self.reactor.rearm(fd, events, true, id.to_token())?;
+                events
+            }
+        };
+        watch.set_interest(events);
+        Ok(())
+    }
+
+    /// A watch has reported. Adds the requests that wait for that to `requests`.
+    pub(crate) fn note_report(&self, id: WatchId, events: u32, requests: &mut Vec<RequestId>) {
+        let mut inflight = self.inflight.lock();
+        let narrowed = inflight.watches.report(id, events, requests);
+        if let Some((file, interest)) = narrowed
+            && let Some(fd) = file.owned()
+        {
+            // It is registered: there is nothing that could fail. If it did, it would report more than is wanted.
+            let _ = self.reactor.rearm(fd, interest, true, id.to_token());
+        }
+        self.reactor.set_latest_report(inflight.watches.latest_report());
+    }
+
+    /// Gives up the watches of descriptors, as far as no request has them. Requests that come find none.
+    pub(crate) fn unlink_watches(&self, is_meant: impl Fn(std::os::fd::RawFd) -> bool) {
+        let watches = self.inflight.lock().watches.unlink_all(is_meant);
+        self.end_watches(watches);
+    }
+
+    /// Takes out the watches that were not used since the last sweep, to be [ended](Self::end_watches). Tells, too, whether others are
+    /// idle.
+    pub(crate) fn sweep_watches(&self) -> (Vec<Watch>, bool) {
+        self.inflight.lock().watches.sweep()
+    }
+
+    /// Whether the next request on a descriptor finds a watch.
+    pub(crate) fn has_watch(&self, fd: std::os::fd::RawFd) -> bool {
+        self.inflight.lock().watches.has(fd)
+    }
+
+    /// Takes watches out of the epoll instance: a duplicate elsewhere would keep the registration alive.
+    pub(crate) fn end_watches(&self, watches: impl IntoIterator<Item = Watch>) {
+        for watch in watches {
+            if let Some(fd) = watch.file.owned() {
+                self.reactor.remove(fd);
+            }
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Watches: which files of the program a ring waits for.
+//!
+//! A request that waits for a file does so by a watch: a duplicate of the descriptor, registered with the ring's epoll
+//! instance. All requests of the ring that wait for one file share one. It is edge-triggered and stays registered when a request is done,
+//! so that the next one on the same descriptor makes no system call to wait.
+//!
+//! Nothing may be lost between an attempt that found the file not ready and the wait. A report takes a number when
+//! it is taken from the kernel; a request that is put to wait knows what the latest number was before its attempt. If its watch has
+//! reported since, to whomever, the registration is renewed, by which the kernel looks at the file once more. The same is done where
+//! edges alone are not [trusted](trusts_edges).
+//!
+//! A report that nobody waits for narrows the registration to what is waited for, so that it is the last of its kind.
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use ringer_sys::call;
+
+use crate::inflight::RequestId;
+use crate::parking::Closes;
+use crate::release::Duplicate;
+
+const POLLIN: u32 = 0x1;
+const POLLERR: u32 = 0x8;
+const POLLHUP: u32 = 0x10;
+const POLLRDNORM: u32 = 0x40;
+const POLLRDHUP: u32 = 0x2000;
+
+/// Reported whether asked for or not.
+const ALWAYS: u32 = POLLERR | POLLHUP;
+/// What says that there is something to read.
+const INPUT: u32 = POLLIN | POLLRDNORM | POLLRDHUP | ALWAYS;
+
+/// Tells the tokens of watches from those of requests, whose index is smaller.
+const IS_WATCH: u32 = 1 << 31;
+
+/// Names a watch. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct WatchId {
+    index: u32,
+    /// How often the place was given out before.
+    generation: u32,
+}
+
+impl WatchId {
+    pub(crate) const fn to_token(self) -> u64 {
+        (self.generation as u64) << 32 | (self.index | IS_WATCH) as u64
+    }
+
+    /// `None`: the token is not of a watch.
+    pub(crate) const fn from_token(token: u64) -> Option<Self> {
+        let index = token as u32;
+        if index & IS_WATCH == 0 {
+            return None;
+        }
+        Some(Self { index: index & !IS_WATCH, generation: (token >> 32) as u32 })
+    }
+}
+
+/// A request that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    request: RequestId,
+    events: u32,
+}
+
+/// One file that requests wait for.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) file: Arc<Duplicate>,
+    /// The program's descriptor.
+    number: RawFd,
+    /// How often that had been closed before it was duplicated.
+    closes: Closes,
+    trusts_edges: bool,
+    /// What the registration asks for. `None`: there is none.
+    interest: Option<u32>,
+    /// The number of its latest report.
+    latest_report: u64,
+    waiting: Vec<Waiting>,
+    /// Requests that have it, waiting or not.
+    users: u32,
+    /// A request was done with it since the latest sweep.
+    is_used: bool,
+    /// It stays when no request has it.
+    is_kept: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(file: Arc<Duplicate>, number: RawFd, closes: Closes) -> Self {
+        Self {
+            trusts_edges: trusts_edges(&file),
+            file,
+            number,
+            closes,
+            interest: None,
+            latest_report: 0,
+            waiting: Vec::new(),
+            users: 1,
+            is_used: true,
+            is_kept: false,
+        }
+    }
+
+    /// What must be asked of the kernel before a request waits for `events`. `None`: nothing.
+    ///
+    /// `seen` is the latest report before the request's attempt, which found the file not ready. `None`: nobody has looked.
+    pub(crate) fn change_for(&self, events: u32, seen: Option<u64>) -> Option<Change> {
+        let Some(interest) = self.interest else { return Some(Change::Add(events)) };
+        let is_good = self.trusts_edges
+            && events & !INPUT == 0
+            && events & !interest == 0
+            && seen.is_some_and(|seen| self.latest_report <= seen);
+        (!is_good).then_some(Change::Renew(interest | events))
+    }
+
+    /// The registration asks for this now.
+    pub(crate) fn set_interest(&mut self, interest: u32) {
+        self.interest = Some(interest);
+    }
+
+    /// A registration that asks for no more than what is waited for, if it asks for more.
+    fn narrowed(&self) -> Option<u32> {
+        let wanted = self.waiting.iter().fold(0, |all, waiting| all | waiting.events);
+        self.interest.filter(|interest| *interest != wanted).map(|_| wanted)
+    }
+}
+
+/// A change of a registration, to these events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Change {
+    Add(u32),
+    Renew(u32),
+}
+
+/// What became of a watch that a request has left.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// Other requests have it, too.
+    InUse,
+    /// It is kept for the next request on its descriptor.
+    Idle,
+    /// Nobody has it: it is to be ended.
+    Over(Watch),
+}
+
+/// Whether "nothing to read" and "readable again" of this file always have an edge between them. They have where the file's own
+/// wait queue tells of each arrival. A driver or a file system may tell only who has asked since.
+fn trusts_edges(file: &Duplicate) -> bool {
+    call::is_pipe_or_socket(file.raw()) || call::is_anonymous(file.raw())
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    generation: u32,
+    watch: Option<Watch>,
+}
+
+/// The watches of one ring.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    /// Those that the next request on the same descriptor may find.
+    by_number: HashMap<RawFd, WatchId>,
+    /// Reports so far.
+    reports: u64,
+}
+
+impl Watches {
+    pub(crate) fn get(&mut self, id: WatchId) -> Option<&mut Watch> {
+        let place = self.places.get_mut(id.index as usize)?;
+        if place.generation == id.generation { place.watch.as_mut() } else { None }
+    }
+
+    /// The watch of a descriptor that was closed so often. Whether it is still of that file must be asked.
+    pub(crate) fn find(&mut self, number: RawFd, closes: Closes) -> Option<(WatchId, Arc<Duplicate>)> {
+        let id = *self.by_number.get(&number)?;
+        let watch = self.get(id).filter(|watch| watch.closes == closes)?;
+        Some((id, Arc::clone(&watch.file)))
+    }
+
+    /// One more request has the watch. False if there is no such watch any more.
+    pub(crate) fn join(&mut self, id: WatchId) -> bool {
+        let watch = self.get(id);
+        watch.map(|watch| watch.users += 1).is_some()
+    }
+
+    /// Puts a new watch in, which a request has. Returns the one of the same descriptor that it replaces, if no request has that.
+    pub(crate) fn insert(&mut self, watch: Watch) -> (WatchId, Option<Watch>) {
+        let number = watch.number;
+        let replaced = self.unlink(number);
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            (self.places.len() - 1) as u32
+        });
+        let place = &mut self.places[index as usize];
+        place.watch = Some(watch);
+        let id = WatchId { index, generation: place.generation };
+        self.by_number.insert(number, id);
+        (id, replaced)
+    }
+
+    /// A request is done with its watch. Returns what becomes of the watch.
+    pub(crate) fn leave(&mut self, id: WatchId) -> Left {
+        let Some(watch) = self.get(id) else { return Left::InUse };
+        watch.users -= 1;
+        watch.is_used = true;
+        if watch.users > 0 {
+            return Left::InUse;
+        }
+        let (is_kept, number) = (watch.is_kept, watch.number);
+        let is_found = self.by_number.get(&number) == Some(&id);
+        if is_found && is_kept {
+            return Left::Idle;
+        }
+        if is_found {
+            self.by_number.remove(&number);
+        }
+        self.remove(id).map_or(Left::InUse, Left::Over)
+    }
+
+    /// The watch stays for the next request on its descriptor, until it is [unlinked](Self::unlink) or [swept](Self::sweep).
+    pub(crate) fn keep(&mut self, id: WatchId) {
+        if let Some(watch) = self.get(id) {
+            watch.is_kept = true;
+        }
+    }
+
+    /// The next request on the descriptor does not find its watch. Returns the watch if no request has it.
+    pub(crate) fn unlink(&mut self, number: RawFd) -> Option<Watch> {
+        let id = self.by_number.remove(&number)?;
+        let is_free = self.get(id).is_some_and(|watch| watch.users == 0);
+        if is_free { self.remove(id) } else { None }
+    }
+
+    /// [`unlink`](Self::unlink) for all descriptors that are meant.
+    pub(crate) fn unlink_all(&mut self, is_meant: impl Fn(RawFd) -> bool) -> Vec<Watch> {
+        let numbers: Vec<RawFd> = self.by_number.keys().copied().filter(|number| is_meant(*number)).collect();
+        numbers.into_iter().filter_map(|number| self.unlink(number)).collect()
+    }
+
+    /// Takes out what no request was done with since the last sweep, and none has. Tells, too, whether there are others that no
+    /// request has.
+    pub(crate) fn sweep(&mut self) -> (Vec<Watch>, bool) {
+        let mut unused = Vec::new();
+        let mut has_idle = false;
+        for watch in self.places.iter_mut().filter_map(|place| place.watch.as_mut()) {
+            let is_used = std::mem::take(&mut watch.is_used);
+            match (watch.users, is_used) {
+                (0, false) => unused.push(watch.number),
+                (0, true) => has_idle = true,
+                _ => {}
+            }
+        }
+        (unused.into_iter().filter_map(|number| self.unlink(number)).collect(), has_idle)
+    }
+
+    /// Whether the next request on this descriptor finds a watch.
+    pub(crate) fn has(&self, number: RawFd) -> bool {
+        self.by_number.contains_key(&number)
+    }
+
+    fn remove(&mut self, id: WatchId) -> Option<Watch> {
+        let place = self.places.get_mut(id.index as usize)?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(id.index);
+        place.watch.take()
+    }
+
+    /// A request waits now. Returns its position, to be told when it stops.
+    pub(crate) fn wait(&mut self, id: WatchId, request: RequestId, events: u32) -> u32 {
+        let Some(watch) = self.get(id) else { return 0 };
+        watch.waiting.push(Waiting { request, events });
+        (watch.waiting.len() - 1) as u32
+    }
+
+    /// The request at this position waits no more. Returns the one that has the position now.
+    pub(crate) fn stop(&mut self, id: WatchId, position: u32) -> Option<RequestId> {
+        let watch = self.get(id)?;
+        watch.waiting.swap_remove(position as usize);
+        watch.waiting.get(position as usize).map(|moved| moved.request)
+    }
+
+    /// A watch has reported: adds the requests that wait for that to `requests`. Returns a narrower registration to be made if there
+    /// are none.
+    pub(crate) fn report(
+        &mut self,
+        id: WatchId,
+        events: u32,
+        requests: &mut Vec<RequestId>,
+    ) -> Option<(Arc<Duplicate>, u32)> {
+        self.reports += 1;
+        let latest_report = self.reports;
+        let watch = self.get(id)?;
+        watch.latest_report = latest_report;
+        let before = requests.len();
+        let interested = watch.waiting.iter().filter(|waiting| (waiting.events | ALWAYS) & events != 0);
+        requests.extend(interested.map(|waiting| waiting.request));
+        if requests.len() > before {
+            return None;
+        }
+        let interest = watch.narrowed()?;
+        watch.set_interest(interest);
+        Some((Arc::clone(&watch.file), interest))
+    }
+
+    /// The number of the latest report.
+    pub(crate) fn latest_report(&self) -> u64 {
+        self.reports
+    }
+
+    /// In a child after fork: the registrations are the parent's, only the duplicates are given up.
+    pub(crate) fn abandon(&mut self) {
+        let watches = std::mem::take(self).places.into_iter().filter_map(|place| place.watch);
+        watches.for_each(|watch| Duplicate::abandon(watch.file));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: RequestId = RequestId { index: 3, generation: 0 };
+    const SECOND: RequestId = RequestId { index: 4, generation: 7 };
+
+    /// Watches with one of a pipe, whose other end is returned as well.
+    fn watching() -> (Watches, WatchId, std::io::PipeWriter) {
+        let (read, write) = std::io::pipe().expect("a pipe");
+        let duplicate = Duplicate::from(std::os::fd::OwnedFd::from(read));
+        let mut watches = Watches::default();
+        let (id, _) = watches.insert(Watch::new(Arc::new(duplicate), 5, Closes::default()));
+        (watches, id, write)
+    }
+
+    #[test]
+    fn tokens_tell_watches_from_requests() {
+        let id = WatchId { index: 9, generation: u32::MAX };
+        assert_eq!(WatchId::from_token(id.to_token()), Some(id));
+        assert_eq!(WatchId::from_token(SECOND.to_token()), None);
+    }
+
+    #[test]
+    fn the_second_wait_asks_nothing_of_the_kernel() {
+        let (mut watches, id, _write) = watching();
+        let watch = watches.get(id).expect("it is there");
+        assert_eq!(watch.change_for(POLLIN, Some(0)), Some(Change::Add(POLLIN)));
+        watch.set_interest(POLLIN);
+        assert_eq!(watch.change_for(POLLIN, Some(0)), None);
+    }
+
+    #[test]
+    fn the_kernel_looks_again_when_something_may_have_been_missed() {
+        const POLLOUT: u32 = 0x4;
+        let (mut watches, id, _write) = watching();
+        let seen = watches.latest_report();
+        watches.get(id).expect("it is there").set_interest(POLLIN | POLLOUT);
+        assert_eq!(watches.report(id, POLLIN, &mut Vec::new()).map(|(_, interest)| interest), Some(0));
+        let seen_since = watches.latest_report();
+        let watch = watches.get(id).expect("it is there");
+        watch.set_interest(POLLIN | POLLOUT);
+        let renewed = Some(Change::Renew(POLLIN | POLLOUT));
+        assert_eq!(watch.change_for(POLLIN, Some(seen)), renewed, "a report since the attempt");
+        assert_eq!(watch.change_for(POLLIN, Some(seen_since)), None);
+        assert_eq!(watch.change_for(POLLIN, None), renewed, "nobody has looked");
+        assert_eq!(watch.change_for(POLLOUT, Some(seen_since)), renewed, "for output edges are not trusted");
+    }
+
+    #[test]
+    fn a_report_finds_who_waits_for_it() {
+        let (mut watches, id, _write) = watching();
+        watches.get(id).expect("it is there").set_interest(POLLIN);
+        assert_eq!(watches.wait(id, FIRST, POLLIN), 0);
+        assert_eq!(watches.wait(id, SECOND, POLLIN), 1);
+        let mut requests = Vec::new();
+        assert!(watches.report(id, POLLIN, &mut requests).is_none());
+        assert_eq!(requests, [FIRST, SECOND]);
+        assert_eq!(watches.stop(id, 0), Some(SECOND));
+        assert_eq!(watches.stop(id, 0), None);
+    }
+
+    #[test]
+    fn a_watch_goes_with_its_last_request_once_it_cannot_be_found() {
+        let (mut watches, id, _write) = watching();
+        watches.keep(id);
+        assert!(watches.join(id));
+        assert!(watches.unlink(5).is_none(), "two requests have it");
+        assert!(matches!(watches.leave(id), Left::InUse));
+        assert!(matches!(watches.leave(id), Left::Over(_)));
+        assert!(watches.get(id).is_none() && !watches.join(id));
+    }
+
+    #[test]
+    fn a_watch_that_is_not_kept_goes_with_its_last_request() {
+        let (mut watches, id, _write) = watching();
+        assert!(watches.has(5));
+        assert!(matches!(watches.leave(id), Left::Over(_)));
+        assert!(!watches.has(5));
+    }
+
+    #[test]
+    fn what_is_not_used_between_two_sweeps_goes() {
+        let (mut watches, id, _write) = watching();
+        watches.keep(id);
+        for _ in 0..2 {
+            let (gone, has_idle) = watches.sweep();
+            assert!(gone.is_empty() && !has_idle, "a request has it");
+        }
+        assert!(matches!(watches.leave(id), Left::Idle));
+        let (gone, has_idle) = watches.sweep();
+        assert!(gone.is_empty() && has_idle);
+        let (gone, has_idle) = watches.sweep();
+        assert!(gone.len() == 1 && !has_idle);
+        assert!(!watches.has(5));
+    }
+}
