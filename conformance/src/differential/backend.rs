@@ -140,7 +140,7 @@ impl Backend for Ringer {
     }
 
     fn watch(&self, fd: RawFd) {
-        System::global().watch(fd);
+        System::global().watch(fd).expect("a case leaves the engine descriptors");
     }
 }
 

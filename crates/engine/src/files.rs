@@ -9,6 +9,7 @@ use ringer_sys::{Errno, call, descriptor};
 use crate::mapped_reads::MappedReads;
 use crate::release::Duplicate;
 use crate::ring::Ring;
+use crate::system::System;
 
 /// The most files one ring may register (`IORING_MAX_FIXED_FILES`).
 pub(crate) const MOST_FILES: u32 = 1 << 20;
@@ -29,7 +30,7 @@ impl RegisteredFile {
     /// `EBADF` when it is not open or is a ring, `EMFILE`.
     pub(crate) fn duplicate(fd: RawFd, release: Release) -> Result<Self, (Errno, Release)> {
         // A ring in its own files would never be freed.
-        if descriptor::reserved().all().contains(&fd) {
+        if descriptor::reserved().engine.contains(&fd) || System::global().is_ring(fd) {
             return Err((Errno::BADF, release));
         }
         const O_PATH: u32 = 0o10000000;

@@ -27,6 +27,7 @@ use crate::register::restrictions::RestrictionState;
 use crate::release::Duplicate;
 use crate::request::FileRef;
 use crate::sqpoll::PollThread;
+use crate::system::System;
 
 /// A ring in this process. Several descriptors may name it.
 #[derive(Debug)]
@@ -64,7 +65,6 @@ pub(crate) struct Ring {
     /// Files that are not worth the question whether they are mapped.
     pub(crate) unmapped_files: Beliefs,
     pub(crate) poll_thread: OnceLock<Arc<PollThread>>,
-    /// A duplicate of the ring's descriptor: an eventfd whose readiness is shown to the program.
     pub(crate) readiness: Readiness,
 }
 
@@ -112,7 +112,7 @@ fn first_submitter(setup: SetupFlags) -> u32 {
 
 impl Ring {
     /// A ring over its shared memory.
-    pub(crate) fn new(shared: Arc<SharedRing>, setup: SetupFlags, descriptor: OwnedFd) -> Self {
+    pub(crate) fn new(shared: Arc<SharedRing>, setup: SetupFlags) -> Self {
         Self {
             shared,
             setup,
@@ -137,21 +137,20 @@ impl Ring {
             plain_files: Beliefs::default(),
             unmapped_files: Beliefs::default(),
             poll_thread: OnceLock::new(),
-            readiness: Readiness::new(descriptor),
+            readiness: Readiness::default(),
         }
     }
 
     /// The ring as a child process has it after fork. `None` when it cannot be had: a lock is held for ever.
     pub(crate) fn inherited(&self) -> Option<Self> {
-        let descriptor = descriptor::duplicate_for_engine(self.readiness.descriptor()).ok()?;
         let files = self.files.try_lock()?.clone();
         let buffers = self.buffers.try_lock()?.clone();
         let provided = self.provided.try_lock()?.clone();
-        let mut ring = Self::new(Arc::clone(&self.shared), self.setup, descriptor);
+        let mut ring = Self::new(Arc::clone(&self.shared), self.setup);
         ring.reactor = self.reactor.inherited();
         ring.readiness.share();
         if self.readiness.is_watched() {
-            ring.readiness.watch();
+            ring.readiness.watch(self.readiness.descriptor()?.as_raw_fd()).ok()?;
         }
         *ring.registrations.get_mut() = self.registrations.try_lock()?.clone();
         ring.restrictions = Arc::clone(&self.restrictions);
@@ -213,9 +212,10 @@ impl Ring {
 ///
 /// The descriptor is an eventfd. Keeping it readable exactly while the CQ holds something would
 /// cost two system calls a round, so it is done only once somebody is known to wait for it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Readiness {
-    descriptor: OwnedFd,
+    /// A duplicate, made when somebody waits.
+    descriptor: OnceLock<OwnedFd>,
     watched: AtomicBool,
     /// Another process shows it, too: what was shown last is not known here.
     is_shared: AtomicBool,
@@ -223,19 +223,18 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    fn new(descriptor: OwnedFd) -> Self {
-        Self {
-            descriptor,
-            watched: AtomicBool::new(false),
-            is_shared: AtomicBool::new(false),
-            shown: Lock::new(false),
+    /// Somebody waits for a descriptor of the ring, this one, from now on. For the holder of the completion lock: either a later
+    /// look at the CQ sees a CQE, or its poster sees this.
+    ///
+    /// # Errors
+    /// `EMFILE`: nobody can be told.
+    pub(crate) fn watch(&self, fd: RawFd) -> Result<(), Errno> {
+        if self.descriptor.get().is_none() {
+            // All descriptors of the ring are of one eventfd: if another one is there by now, it serves as well.
+            let _ = self.descriptor.set(descriptor::duplicate_for_engine(fd)?);
         }
-    }
-
-    /// Somebody waits for the descriptor from now on. For the holder of the completion lock: either a later look at the CQ sees
-    /// a CQE, or its poster sees this.
-    pub(crate) fn watch(&self) {
         self.watched.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether another process has the ring, too.
@@ -259,28 +258,38 @@ impl Readiness {
     pub(crate) fn show(&self, ready: impl FnOnce() -> bool) {
         // Relaxed: a poster has had the completion lock, under which it is set.
         if self.watched.load(Ordering::Relaxed) {
-            self.show_watched(ready);
+            self.show_watched(ready, false);
         }
     }
 
-    fn show_watched(&self, ready: impl FnOnce() -> bool) {
+    /// The same when CQEs were posted: whoever waits for a change is told, also if the CQ held something before.
+    #[inline]
+    pub(crate) fn tell(&self, ready: impl FnOnce() -> bool) {
+        // Relaxed: as above.
+        if self.watched.load(Ordering::Relaxed) {
+            self.show_watched(ready, true);
+        }
+    }
+
+    fn show_watched(&self, ready: impl FnOnce() -> bool, is_news: bool) {
+        let Some(descriptor) = self.descriptor() else { return };
         let mut shown = self.shown.lock();
         let ready = ready();
         if self.is_shared() {
             // Shown once too often does no harm.
             *shown = !ready;
         }
-        if ready && !*shown {
+        if ready && (is_news || !*shown) {
             // The counter is far from its limit, so that the write cannot fail.
-            let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
+            let _ = rustix::io::write(descriptor, &1_u64.to_ne_bytes());
         } else if !ready && *shown {
-            let _ = rustix::io::read(&self.descriptor, &mut [0_u8; 8]);
+            let _ = rustix::io::read(descriptor, &mut [0_u8; 8]);
         }
         *shown = ready;
     }
 
-    pub(crate) fn descriptor(&self) -> RawFd {
-        self.descriptor.as_raw_fd()
+    fn descriptor(&self) -> Option<&OwnedFd> {
+        self.descriptor.get()
     }
 }
 
@@ -303,6 +312,14 @@ impl Resources for Ring {
     fn registered_file(&self, index: u32) -> Result<RawFd, Errno> {
         // The table keeps the file open; taking it out while an attempt runs is the program's race.
         self.files.lock().get(index).map(|file| file.fd()).ok_or(Errno::BADF)
+    }
+
+    fn is_ring(&self, fd: RawFd) -> bool {
+        System::global().is_ring(fd)
+    }
+
+    fn watch_ring(&self, fd: RawFd) -> Result<bool, Errno> {
+        System::global().watch(fd)
     }
 
     fn remove_file(&self, index: u32) {

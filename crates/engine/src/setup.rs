@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use ringer_abi::{Features, MAX_CQ_ENTRIES, MAX_SQ_ENTRIES, Params, SetupFlags};
 use ringer_ring::{RingShape, SharedRing};
-use ringer_sys::{Errno, descriptor};
-use rustix::event::{EventfdFlags, eventfd};
+use ringer_sys::Errno;
 
 use crate::buffers;
 use crate::ring::Ring;
@@ -65,10 +64,8 @@ pub(crate) fn make_ring(entries: u32, params: &mut Params) -> Result<Ring, Errno
         Some((rings, sqes)) => SharedRing::allocate_in(shape, rings, sqes)?,
         None => SharedRing::allocate(shape)?,
     });
-    let descriptor =
-        descriptor::into_engine_range(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?;
     params.features = FEATURES.bits();
-    Ok(Ring::new(shared, flags, descriptor))
+    Ok(Ring::new(shared, flags))
 }
 
 /// The shape of a ring with these entries; fills in sizes and offsets.

@@ -11,6 +11,7 @@ use ringer_abi::{
 };
 use ringer_ring::Area;
 use ringer_sys::{Errno, UserAddress, descriptor};
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::background::Background;
 use crate::enter::{self, Enter};
@@ -245,7 +246,8 @@ impl System {
             params.write(filled)?;
             return put_into_table(hold, None).map(|index| index as RawFd);
         }
-        let descriptor = descriptor::duplicate_ring(hold.readiness.descriptor())?;
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let descriptor = descriptor::into_ring_range(eventfd)?;
         params.write(filled)?;
         let fd = descriptor.as_raw_fd();
         USES_RINGS.set(true);
@@ -424,14 +426,19 @@ impl System {
     }
 
     /// Says that the program waits for this ring descriptor by poll, select or epoll, so that the
-    /// engine keeps the descriptor's readiness true from now on.
-    pub fn watch(&self, fd: RawFd) {
-        if let Ok(ring) = self.ring(fd) {
-            let guard = ring.shared.lock_completions();
-            ring.readiness.watch();
-            drop(guard);
-            ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
-        }
+    /// engine keeps the descriptor's readiness true from now on. Returns whether it is a ring's.
+    ///
+    /// # Errors
+    /// `ENOMEM` when the engine has no descriptor left to do so.
+    pub fn watch(&self, fd: RawFd) -> Result<bool, Errno> {
+        let Some(ring) = self.ring_of(fd) else { return Ok(false) };
+        let guard = ring.shared.lock_completions();
+        let watched = ring.readiness.watch(fd);
+        drop(guard);
+        // What `poll.2` and `epoll_ctl.2` say when the kernel lacks something.
+        watched.map_err(|_| Errno::NOMEM)?;
+        ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
+        Ok(true)
     }
 
     /// To be called before `fork`, by the thread that forks: makes what the child must share with its parent.

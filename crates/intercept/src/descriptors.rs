@@ -115,6 +115,13 @@ pub unsafe fn map(fd: RawFd, mapping: &Mapping) -> Result<usize, Errno> {
     unsafe { pass_on(nr::__NR_mmap, arguments) }
 }
 
+/// A descriptor in the ring half that is no ring is about to be closed, or to name another file.
+fn forget(fd: RawFd) {
+    if System::global().closing(fd) && !borrows_memory() {
+        System::global().closed(fd);
+    }
+}
+
 /// `close.2`. In the engine half nothing is open as far as the program knows.
 pub fn close(fd: RawFd) -> Result<usize, Errno> {
     if is_in_engine_half(fd) && !borrows_memory() {
@@ -124,6 +131,8 @@ pub fn close(fd: RawFd) -> Result<usize, Errno> {
         wait::forget(fd);
         return System::global().close(fd).map(|()| 0);
     }
+    // A file of the program that lies among the rings.
+    forget(fd);
     pass_on_numbers(nr::__NR_close, fd, 0, 0)
 }
 
@@ -185,6 +194,8 @@ pub fn replace(old: RawFd, new: RawFd, flags: Option<u32>) -> Result<usize, Errn
     if old != new && is_ring(new) && ringer_sys::call::fcntl(old, F_GETFD, 0).is_ok() {
         wait::forget(new);
         System::global().close(new)?;
+    } else if old != new {
+        forget(new);
     }
     match flags {
         Some(flags) => pass_on_numbers(nr::__NR_dup3, old, new as usize, flags as usize),
@@ -209,7 +220,7 @@ pub fn epoll_ctl(epoll: RawFd, operation: u32, fd: RawFd, event: usize) -> Resul
         if operation == DELETE {
             wait::forget_in(epoll, fd);
         } else {
-            System::global().watch(fd);
+            System::global().watch(fd)?;
             wait::remember(epoll, fd);
         }
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::{epoll_event, fd_set, nfds_t, pollfd, sigset_t, size_t, timespec, timeval};
 use ringer_engine::System;
-use ringer_sys::UserAddress;
 use ringer_sys::thread::Lock;
+use ringer_sys::{Errno, UserAddress};
 
 use crate::descriptors::{is_in_ring_half, ring_numbers_below};
 use crate::dispatch::has_rings;
@@ -51,47 +51,44 @@ pub fn forget(ring: RawFd) {
 }
 
 /// Tells the engine of the rings in an epoll instance.
-fn watch_epoll(epoll: RawFd) {
-    if IN_EPOLL_COUNT.load(Ordering::Relaxed) > 0 {
-        guest::enter(|_| {
-            let list = IN_EPOLL.lock();
-            for (_, ring) in list.iter().filter(|(instance, _)| *instance == epoll) {
-                System::global().watch(*ring);
-            }
-        });
+fn watch_epoll(epoll: RawFd) -> Result<(), Errno> {
+    if IN_EPOLL_COUNT.load(Ordering::Relaxed) == 0 {
+        return Ok(());
     }
+    guest::enter(|_| {
+        let list = IN_EPOLL.lock();
+        let mut rings = list.iter().filter(|(instance, _)| *instance == epoll);
+        rings.try_for_each(|(_, ring)| System::global().watch(*ring).map(drop))
+    })
 }
 
 /// Tells the engine of a ring that the program waits for.
-fn watch(fd: RawFd) {
-    guest::enter(|_| {
-        if System::global().is_ring(fd) {
-            System::global().watch(fd);
-        }
-    });
+fn watch(fd: RawFd) -> Result<(), Errno> {
+    guest::enter(|_| System::global().watch(fd).map(drop))
 }
 
 /// Tells the engine of the rings among what is polled. A bad address is the kernel's to refuse.
-fn watch_polled(fds: *const pollfd, count: nfds_t) {
+fn watch_polled(fds: *const pollfd, count: nfds_t) -> Result<(), Errno> {
     if !has_rings() {
-        return;
+        return Ok(());
     }
     let start = UserAddress::of(fds);
     for index in 0..count {
         // `fd` is the first field.
         match start.add(index * size_of::<pollfd>() as u64).read::<i32>() {
-            Ok(fd) if is_in_ring_half(fd) => watch(fd),
+            Ok(fd) if is_in_ring_half(fd) => watch(fd)?,
             Ok(_) => {}
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    Ok(())
 }
 
 /// Tells the engine of the rings among what is selected: those below `count` in one of the sets.
-fn watch_selected(count: c_int, sets: [*const fd_set; 3]) {
+fn watch_selected(count: c_int, sets: [*const fd_set; 3]) -> Result<(), Errno> {
     const BITS: i32 = u64::BITS as i32;
     if !has_rings() {
-        return;
+        return Ok(());
     }
     for fd in ring_numbers_below(count) {
         let offset = (fd / BITS) as u64 * 8;
@@ -103,21 +100,21 @@ fn watch_selected(count: c_int, sets: [*const fd_set; 3]) {
                     .is_ok_and(|word| word >> (fd % BITS) & 1 == 1)
         };
         if sets.iter().any(is_in) {
-            watch(fd);
+            watch(fd)?;
         }
     }
+    Ok(())
 }
 
 /// Calls the function behind, or fails where there is none.
+/// Calls the C library once the rings are watched that the call waits for.
 macro_rules! pass_on {
-    ($name:ident($($argument:expr),*)) => {
-        match next::$name.find() {
+    ($watched:expr, $name:ident($($argument:expr),*)) => {
+        match ($watched, next::$name.find()) {
             // SAFETY: the program's call, with a signal set that is at most smaller.
-            Some(next) => unsafe { next($($argument),*) },
-            None => {
-                guest::set_errno(libc::ENOSYS);
-                -1
-            }
+            (Ok(()), Some(next)) => unsafe { next($($argument),*) },
+            (Ok(()), None) => guest::answer(Err(Errno::NOSYS)) as c_int,
+            (Err(errno), _) => guest::answer(Err(errno)) as c_int,
         }
     };
 }
@@ -128,8 +125,7 @@ macro_rules! pass_on {
 /// As for the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
-    watch_polled(fds, count);
-    pass_on!(poll(fds, count, timeout))
+    pass_on!(watch_polled(fds, count), poll(fds, count, timeout))
 }
 
 /// `poll.2` as the C library's headers call it when they know the size of the array.
@@ -139,8 +135,7 @@ pub unsafe extern "C" fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __poll_chk(fds: *mut pollfd, count: nfds_t, timeout: c_int, size: size_t) -> c_int {
     check(count, size);
-    watch_polled(fds, count);
-    pass_on!(poll(fds, count, timeout))
+    pass_on!(watch_polled(fds, count), poll(fds, count, timeout))
 }
 
 /// `ppoll.2`.
@@ -154,10 +149,9 @@ pub unsafe extern "C" fn ppoll(
     timeout: *const timespec,
     set: *const sigset_t,
 ) -> c_int {
-    watch_polled(fds, count);
     // SAFETY: null, or the program's set.
     let stripped = unsafe { without_trap(set) };
-    pass_on!(ppoll(fds, count, timeout, address(&stripped)))
+    pass_on!(watch_polled(fds, count), ppoll(fds, count, timeout, address(&stripped)))
 }
 
 /// `ppoll.2` as the C library's headers call it when they know the size of the array.
@@ -196,8 +190,7 @@ pub unsafe extern "C" fn select(
     except: *mut fd_set,
     timeout: *mut timeval,
 ) -> c_int {
-    watch_selected(count, [read, write, except]);
-    pass_on!(select(count, read, write, except, timeout))
+    pass_on!(watch_selected(count, [read, write, except]), select(count, read, write, except, timeout))
 }
 
 /// `pselect.2`.
@@ -213,10 +206,12 @@ pub unsafe extern "C" fn pselect(
     timeout: *const timespec,
     set: *const sigset_t,
 ) -> c_int {
-    watch_selected(count, [read, write, except]);
     // SAFETY: null, or the program's set.
     let stripped = unsafe { without_trap(set) };
-    pass_on!(pselect(count, read, write, except, timeout, address(&stripped)))
+    pass_on!(
+        watch_selected(count, [read, write, except]),
+        pselect(count, read, write, except, timeout, address(&stripped))
+    )
 }
 
 /// `epoll_wait.2`.
@@ -230,8 +225,7 @@ pub unsafe extern "C" fn epoll_wait(
     count: c_int,
     timeout: c_int,
 ) -> c_int {
-    watch_epoll(epoll);
-    pass_on!(epoll_wait(epoll, events, count, timeout))
+    pass_on!(watch_epoll(epoll), epoll_wait(epoll, events, count, timeout))
 }
 
 /// `epoll_pwait.2`.
@@ -246,10 +240,9 @@ pub unsafe extern "C" fn epoll_pwait(
     timeout: c_int,
     set: *const sigset_t,
 ) -> c_int {
-    watch_epoll(epoll);
     // SAFETY: null, or the program's set.
     let stripped = unsafe { without_trap(set) };
-    pass_on!(epoll_pwait(epoll, events, count, timeout, address(&stripped)))
+    pass_on!(watch_epoll(epoll), epoll_pwait(epoll, events, count, timeout, address(&stripped)))
 }
 
 /// `epoll_pwait2.2`.
@@ -264,8 +257,7 @@ pub unsafe extern "C" fn epoll_pwait2(
     timeout: *const timespec,
     set: *const sigset_t,
 ) -> c_int {
-    watch_epoll(epoll);
     // SAFETY: null, or the program's set.
     let stripped = unsafe { without_trap(set) };
-    pass_on!(epoll_pwait2(epoll, events, count, timeout, address(&stripped)))
+    pass_on!(watch_epoll(epoll), epoll_pwait2(epoll, events, count, timeout, address(&stripped)))
 }

@@ -36,7 +36,7 @@ impl Op for Close {
             return Outcome::Engine;
         }
         // A ring cannot be closed through a ring, and the engine's own descriptors do not exist for the program.
-        if descriptor::reserved().all().contains(&self.fd) {
+        if descriptor::reserved().engine.contains(&self.fd) || context.resources.is_ring(self.fd) {
             return Outcome::failed(Errno::BADF);
         }
         with_brief_patience(context, || call::close(self.fd))

@@ -248,6 +248,20 @@ pub trait Resources {
     /// `EBADF` when there is none.
     fn registered_file(&self, index: u32) -> Result<RawFd, Errno>;
 
+    /// Whether a descriptor is of a ring that the engine serves.
+    fn is_ring(&self, _fd: RawFd) -> bool {
+        false
+    }
+
+    /// A request waits for this descriptor: if it is of a ring, its readiness is true from now on, as it is now. Returns whether it
+    /// is.
+    ///
+    /// # Errors
+    /// `ENOMEM` when that cannot be.
+    fn watch_ring(&self, _fd: RawFd) -> Result<bool, Errno> {
+        Ok(false)
+    }
+
     /// Takes a file out of its slot again, when a later step of the same request failed.
     fn remove_file(&self, _index: u32) {}
 

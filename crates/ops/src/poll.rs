@@ -64,6 +64,10 @@ impl Op for PollAdd {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         let interest = (self.events & 0xffff) | ALWAYS;
+        let is_ring = match is_ring(context) {
+            Ok(is_ring) => is_ring,
+            Err(errno) => return Outcome::failed(errno),
+        };
         // An edge-triggered registration reports the present state first, so that nothing is lost
         // between looking and arming. After a report only the next one counts.
         if self.multishot && std::mem::take(&mut self.wait_first) {
@@ -71,7 +75,8 @@ impl Op for PollAdd {
             return Outcome::WaitFor { events: interest, until };
         }
         let ready = match ready_events(context.fd, interest) {
-            Ok(ready) => (ready | also_of_a_ring(context.fd, ready)) & interest,
+            Ok(ready) if is_ring => (ready | also_of_a_ring(ready)) & interest,
+            Ok(ready) => ready & interest,
             Err(errno) => return Outcome::failed(errno),
         };
         if ready == 0 {
@@ -86,12 +91,18 @@ impl Op for PollAdd {
     }
 }
 
+/// Whether the file is a ring. Its readiness is that of its CQ only while somebody waits for it.
+fn is_ring(context: &Issue<'_>) -> Result<bool, Errno> {
+    // Other files lie there, too.
+    let may_be = ringer_sys::descriptor::reserved().rings.contains(&context.fd);
+    if may_be { context.resources.watch_ring(context.fd) } else { Ok(false) }
+}
+
 /// What a ring reports besides the eventfd that its descriptor is here.
-fn also_of_a_ring(fd: std::os::fd::RawFd, ready: u32) -> u32 {
+fn also_of_a_ring(ready: u32) -> u32 {
     const POLLOUT: u32 = 0x4;
     const POLLWRNORM: u32 = 0x100;
-    let is_ring = ready & POLLOUT != 0 && ringer_sys::descriptor::reserved().rings.contains(&fd);
-    if is_ring { POLLWRNORM } else { 0 }
+    if ready & POLLOUT != 0 { POLLWRNORM } else { 0 }
 }
 
 /// The file's readiness now, without waiting.

@@ -43,6 +43,8 @@ cases! {
     ring
     closes_what_was_waited_for
     shares_a_watch
+    waits_for_a_ring
+    files_among_rings
     shares_ring_over_fork
     restricts_over_fork
     keeps_record_locks

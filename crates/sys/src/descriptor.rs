@@ -35,7 +35,8 @@ const ENGINE_AT_MOST: u64 = 1 << 17;
 /// The reserved range of this process.
 ///
 /// It lies above the soft limit on open files where the hard limit allows it (a descriptor above
-/// the limit stays valid, only new numbers are bounded by it), else in the top half of the limit.
+/// the limit stays valid, only new numbers are bounded by it), else in the upper part of the limit. Where that is scarce, the
+/// engine has a third of all numbers and the rings the half below: the program's own files may lie among the rings then.
 pub fn reserved() -> &'static ReservedRange {
     static RANGE: OnceLock<ReservedRange> = OnceLock::new();
     RANGE.get_or_init(|| {
@@ -47,18 +48,24 @@ pub fn reserved() -> &'static ReservedRange {
 }
 
 fn choose(soft: u64, hard: u64) -> ReservedRange {
-    let base = if hard > HIGH_BASE * 2 && soft <= HIGH_BASE {
-        HIGH_BASE
-    } else if hard >= soft * 2 {
-        soft
+    let above = if hard > HIGH_BASE * 2 && soft <= HIGH_BASE {
+        Some(HIGH_BASE)
     } else {
-        soft / 2
+        (hard >= soft * 2).then_some(soft)
     };
-    let top = hard.min(base + RINGS_AT_MOST + ENGINE_AT_MOST).max(soft.min(hard));
-    let room = top - base;
-    let rings = (room / 3).min(RINGS_AT_MOST);
-    let engine = (room - rings).min(ENGINE_AT_MOST);
-    let (start, middle, end) = (base as RawFd, (base + rings) as RawFd, (base + rings + engine) as RawFd);
+    let (start, rings, engine) = match above {
+        Some(start) => {
+            let room = hard - start;
+            let rings = (room / 3).min(RINGS_AT_MOST);
+            (start, rings, (room - rings).min(ENGINE_AT_MOST))
+        }
+        None => {
+            let rings = (soft / 2 + soft / 64).min(RINGS_AT_MOST);
+            let engine = (soft / 3).min(ENGINE_AT_MOST);
+            ((soft - rings - engine).min(soft / 2), rings, engine)
+        }
+    };
+    let (start, middle, end) = (start as RawFd, (start + rings) as RawFd, (start + rings + engine) as RawFd);
     ReservedRange { rings: start..middle, engine: middle..end }
 }
 
@@ -158,8 +165,9 @@ mod tests {
     fn the_range_stays_inside_equal_limits() {
         for limit in [256, 1024, 20_000, 1 << 20] {
             let range = choose(limit, limit);
-            assert!(range.rings.start as u64 >= limit / 2 && range.engine.end as u64 <= limit, "{range:?}");
+            assert!(range.rings.start as u64 >= limit / 7 && range.engine.end as u64 <= limit, "{range:?}");
             assert!(range.rings.len() >= 40 && range.engine.len() >= 40, "{range:?}");
+            assert!(range.rings.len() as u64 > (limit / 2).min(10_000), "{range:?}");
         }
     }
 

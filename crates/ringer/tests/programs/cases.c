@@ -615,6 +615,73 @@ static int shares_a_watch(void)
 	return 0;
 }
 
+// A ring can be waited for like any file: by another ring, and for changes only.
+static int waits_for_a_ring(void)
+{
+	struct queue rings = queue(), other = queue();
+	char *sqe = rings.sqes + (*rings.sq_tail & 3) * 64;
+	uint32_t events = POLLIN;
+	add(&rings, 6, other.fd, NULL, 0);
+	memcpy(sqe + 28, &events, sizeof events);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	CHECK(*rings.cq_head == __atomic_load_n(rings.cq_tail, __ATOMIC_ACQUIRE));
+	add(&other, 0, -1, NULL, 0);
+	CHECK(inline_call(ENTER, other.fd, 1, 0, 0, 0, 0) == 1);
+	CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == POLLIN);
+	CHECK(reap(&other) == 0);
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, other.fd, &event) == 0);
+	for (int round = 0; round < 3; round++) {
+		struct timespec soon = { .tv_nsec = 5000000 };
+		add(&other, 0, -1, NULL, 0);
+		add(&other, 11, -1, &soon, 1);
+		CHECK(inline_call(ENTER, other.fd, 2, 0, 0, 0, 0) == 2);
+		CHECK(epoll_wait(epoll, &event, 1, 1000) == 1 && reap(&other) == 0);
+		// It comes before anybody looks again.
+		usleep(20000);
+		CHECK(epoll_wait(epoll, &event, 1, 1000) == 1 && reap(&other) == -ETIME);
+		CHECK(epoll_wait(epoll, &event, 1, 0) == 0);
+	}
+	return 0;
+}
+
+// Where few descriptors are to be had, files of the program lie among the rings, and are files all the same.
+static int files_among_rings(void)
+{
+	enum { LIMIT = 256, FILES = 60 };
+	struct rlimit limit = { LIMIT, LIMIT }, now;
+	CHECK(getrlimit(RLIMIT_NOFILE, &now) == 0);
+	if (now.rlim_max != LIMIT) {
+		CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+		execl(self, self, "files_among_rings", NULL);
+		_exit(1);
+	}
+	struct queue rings = queue();
+	int pipes[FILES][2], above = 0;
+	for (int index = 0; index < FILES; index++) {
+		CHECK(pipe(pipes[index]) == 0);
+		above += pipes[index][0] > rings.fd;
+	}
+	CHECK(above > 0);
+	for (int index = 0; index < FILES; index++) {
+		int *pair = pipes[index];
+		char byte = 0;
+		add(&rings, 22, pair[0], &byte, 1);
+		CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+		CHECK(write(pair[1], "x", 1) == 1);
+		CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == 1 && byte == 'x');
+		CHECK(inline_call(REGISTER, rings.fd, 2, (long)pair, 2, 0, 0) == 0);
+		CHECK(inline_call(REGISTER, rings.fd, 3, 0, 0, 0, 0) == 0);
+		add(&rings, 19, pair[1], NULL, 0);
+		CHECK(inline_call(ENTER, rings.fd, 1, 1, 1, 0, 0) == 1 && reap(&rings) == 0);
+		CHECK(sees_end(pair[0], 1000));
+		CHECK(close(pair[0]) == 0);
+		CHECK(inline_call(SYS_close, pair[0], 0, 0, 0, 0, 0) == -EBADF);
+	}
+	return 0;
+}
+
 // What a ring was restricted to holds for a child as well.
 static int restricts_over_fork(void)
 {
@@ -1209,6 +1276,7 @@ int main(int count, char **arguments)
 		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for }, { "shares_a_watch", shares_a_watch },
+		{ "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
 		{ "changes_user", changes_user }, { "sleeps_while_idle", sleeps_while_idle },
 		{ "transfers_together", transfers_together },
