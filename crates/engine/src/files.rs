@@ -4,12 +4,14 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Weak};
 
 use ringer_ops::FileSlot;
+use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, call, descriptor};
 
 use crate::mapped_reads::MappedReads;
 use crate::release::Duplicate;
 use crate::ring::Ring;
 use crate::system::System;
+use crate::watch::{Watch, WatchId};
 
 /// The most files one ring may register (`IORING_MAX_FIXED_FILES`).
 pub(crate) const MOST_FILES: u32 = 1 << 20;
@@ -17,10 +19,22 @@ pub(crate) const MOST_FILES: u32 = 1 << 20;
 /// One registered file. Requests hold it too, so that it stays open until the last of them is done.
 #[derive(Debug)]
 pub(crate) struct RegisteredFile {
-    fd: Duplicate,
+    fd: Arc<Duplicate>,
+    /// The watches of it, in the rings where requests have waited for it.
+    watches: Lock<Vec<(Weak<Ring>, WatchId)>>,
     status_flags: u32,
     pub(crate) mapped: MappedReads,
     release: Release,
+}
+
+impl Drop for RegisteredFile {
+    fn drop(&mut self) {
+        for (ring, watch) in self.watches.get_mut().drain(..) {
+            if let Some(ring) = ring.upgrade() {
+                ring.end_watch(watch);
+            }
+        }
+    }
 }
 
 impl RegisteredFile {
@@ -37,15 +51,41 @@ impl RegisteredFile {
         match Duplicate::of(fd).map(Self::open) {
             // A descriptor that is only a path counts as not open.
             Ok((_, flags)) if flags & O_PATH != 0 => Err((Errno::BADF, release)),
-            Ok((fd, status_flags)) => Ok(Self { fd, status_flags, mapped: MappedReads::default(), release }),
+            Ok(opened) => Ok(Self::new(opened, release)),
             Err(errno) => Err((errno, release)),
         }
     }
 
     /// Takes over a file that the engine opened.
     pub(crate) fn adopt(fd: OwnedFd, release: Release) -> Self {
-        let (fd, status_flags) = Self::open(fd.into());
-        Self { fd, status_flags, mapped: MappedReads::default(), release }
+        Self::new(Self::open(fd.into()), release)
+    }
+
+    fn new((fd, status_flags): (Duplicate, u32), release: Release) -> Self {
+        let (watches, mapped) = (Lock::default(), MappedReads::default());
+        Self { fd: Arc::new(fd), watches, status_flags, mapped, release }
+    }
+
+    /// The watch of it in a ring, which a request has from now on.
+    pub(crate) fn join_watch(&self, ring: &Arc<Ring>) -> WatchId {
+        let mut watches = self.watches.lock();
+        let of_ring = watches.iter().find(|(other, _)| std::ptr::eq(other.as_ptr(), Arc::as_ptr(ring)));
+        if let Some((_, watch)) = of_ring
+            && ring.inflight.lock().watches.join(*watch)
+        {
+            return *watch;
+        }
+        let (watch, _) = ring.inflight.lock().watches.insert(Watch::new(Arc::clone(&self.fd), None));
+        watches.push((Arc::downgrade(ring), watch));
+        watch
+    }
+
+    /// In a child after fork: the watches are the parent's.
+    pub(crate) fn forget_watches(&self) {
+        // Held by another thread at the time of the fork, they are not touched any more.
+        if let Some(mut watches) = self.watches.try_lock() {
+            watches.clear();
+        }
     }
 
     fn open(fd: Duplicate) -> (Duplicate, u32) {
@@ -149,6 +189,11 @@ impl FileTable {
     /// `ENXIO` when no files are registered.
     pub(crate) fn len(&self) -> Result<u32, Errno> {
         self.slots.as_ref().map(|slots| slots.len() as u32).ok_or(Errno::NXIO)
+    }
+
+    /// All registered files.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<RegisteredFile>> {
+        self.slots.iter().flatten().flatten()
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<Arc<RegisteredFile>> {

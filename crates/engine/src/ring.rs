@@ -144,6 +144,7 @@ impl Ring {
     /// The ring as a child process has it after fork. `None` when it cannot be had: a lock is held for ever.
     pub(crate) fn inherited(&self) -> Option<Self> {
         let files = self.files.try_lock()?.clone();
+        files.iter().for_each(|file| file.forget_watches());
         let buffers = self.buffers.try_lock()?.clone();
         let provided = self.provided.try_lock()?.clone();
         let mut ring = Self::new(Arc::clone(&self.shared), self.setup);
@@ -175,7 +176,8 @@ impl Ring {
             for mut request in inflight.take_all() {
                 match std::mem::take(&mut request.held.file) {
                     FileRef::Owned(duplicate) => Duplicate::abandon(duplicate),
-                    other => drop(other),
+                    FileRef::Registered(file) => file.forget_watches(),
+                    FileRef::Program(_) | FileRef::None => {}
                 }
                 // Nothing else of it may be undone here: it goes on in the parent.
                 std::mem::forget(request);

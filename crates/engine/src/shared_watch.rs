@@ -1,5 +1,6 @@
 //! Waiting by a [`watch`](crate::watch) that a ring's requests share: joined, waited for, left.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use ringer_ops::Until;
@@ -16,11 +17,11 @@ use crate::turn::{Turn, take_limit};
 use crate::watch::{Change, Left, Watch, WatchId};
 
 impl Turn<'_> {
-    /// Whether the request waits, or can wait, by a shared watch. Others have an independent file already, or a registered one.
+    /// Whether the request waits, or can wait, by a shared watch. Others have a file of their own already.
     pub(crate) fn may_share_watch(request: &Request) -> bool {
         match &request.watching {
             Some(watching) => matches!(watching, Watching::Shared(_)),
-            None => matches!(request.held.file, FileRef::Program(_)),
+            None => matches!(request.held.file, FileRef::Program(_) | FileRef::Registered(_)),
         }
     }
 
@@ -67,36 +68,51 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Gives a request on a descriptor of the program the watch of that file, unless it has it.
+    /// Gives a request the watch of its file, unless it has it.
     ///
     /// # Errors
     /// Those of capturing what the SQE points to, and of duplicating the descriptor.
     fn join_watch(&self, request: &mut Request) -> Result<(), Errno> {
         self.capture(request)?;
-        let FileRef::Program(fd) = request.held.file else { return Ok(()) };
+        if request.watching.is_some() {
+            return Ok(());
+        }
+        let watch = match &request.held.file {
+            FileRef::Registered(file) => file.join_watch(self.ring),
+            FileRef::Program(fd) => {
+                let (watch, file) = self.join_watch_of(*fd)?;
+                request.held.file = FileRef::Owned(file);
+                watch
+            }
+            FileRef::Owned(_) | FileRef::None => return Err(Errno::BADF),
+        };
+        self.ring.reactor.adopt();
+        request.watching = Some(Watching::Shared(watch));
+        Ok(())
+    }
+
+    /// The watch of a descriptor of the program, which a request has from now on, and its duplicate.
+    ///
+    /// # Errors
+    /// Those of duplicating the descriptor.
+    fn join_watch_of(&self, fd: RawFd) -> Result<(WatchId, Arc<Duplicate>), Errno> {
         let parking = System::global().parking();
         let closes = parking.closes(fd);
         let found = self.ring.inflight.lock().watches.find(fd, closes);
         let joined = found.filter(|(id, file)| {
             same_file(file.raw(), fd) == Some(true) && self.ring.inflight.lock().watches.join(*id)
         });
-        let (watch, file) = match joined {
-            Some(joined) => joined,
-            None => {
-                let file = Arc::new(Duplicate::of(fd)?);
-                let watch = Watch::new(Arc::clone(&file), fd, closes);
-                let (id, replaced) = self.ring.inflight.lock().watches.insert(watch);
-                self.ring.end_watches(replaced);
-                if parking.park(self.ring, fd, closes) {
-                    self.ring.inflight.lock().watches.keep(id);
-                }
-                (id, file)
-            }
-        };
-        self.ring.reactor.adopt();
-        request.held.file = FileRef::Owned(file);
-        request.watching = Some(Watching::Shared(watch));
-        Ok(())
+        if let Some(joined) = joined {
+            return Ok(joined);
+        }
+        let file = Arc::new(Duplicate::of(fd)?);
+        let watch = Watch::new(Arc::clone(&file), Some((fd, closes)));
+        let (id, replaced) = self.ring.inflight.lock().watches.insert(watch);
+        self.ring.end_watches(replaced);
+        if parking.park(self.ring, fd, closes) {
+            self.ring.inflight.lock().watches.keep(id);
+        }
+        Ok((id, file))
     }
 
     /// The request needs its shared watch no more.
@@ -147,7 +163,7 @@ impl Ring {
     }
 
     /// Gives up the watches of descriptors, as far as no request has them. Requests that come find none.
-    pub(crate) fn unlink_watches(&self, is_meant: impl Fn(std::os::fd::RawFd) -> bool) {
+    pub(crate) fn unlink_watches(&self, is_meant: impl Fn(RawFd) -> bool) {
         let watches = self.inflight.lock().watches.unlink_all(is_meant);
         self.end_watches(watches);
     }
@@ -159,8 +175,14 @@ impl Ring {
     }
 
     /// Whether the next request on a descriptor finds a watch.
-    pub(crate) fn has_watch(&self, fd: std::os::fd::RawFd) -> bool {
+    pub(crate) fn has_watch(&self, fd: RawFd) -> bool {
         self.inflight.lock().watches.has(fd)
+    }
+
+    /// The registered file of a watch is gone.
+    pub(crate) fn end_watch(&self, id: WatchId) {
+        let watch = self.inflight.lock().watches.remove(id);
+        self.end_watches(watch);
     }
 
     /// Takes watches out of the epoll instance: a duplicate elsewhere would keep the registration alive.

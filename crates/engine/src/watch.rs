@@ -2,7 +2,7 @@
 //!
 //! A request that waits for a file does so by a watch: a duplicate of the descriptor, registered with the ring's epoll
 //! instance. All requests of the ring that wait for one file share one. It is edge-triggered and stays registered when a request is done,
-//! so that the next one on the same descriptor makes no system call to wait.
+//! so that the next one on the same descriptor makes no system call to wait. The watch of a registered file goes with the file.
 //!
 //! Nothing may be lost between an attempt that found the file not ready and the wait. A report takes a number when
 //! it is taken from the kernel; a request that is put to wait knows what the latest number was before its attempt. If its watch has
@@ -69,10 +69,9 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) file: Arc<Duplicate>,
-    /// The program's descriptor.
-    number: RawFd,
-    /// How often that had been closed before it was duplicated.
-    closes: Closes,
+    /// The program's descriptor, and how often that had been closed before it was duplicated. `None`: a registered file, with
+    /// which the watch goes.
+    number: Option<(RawFd, Closes)>,
     trusts_edges: bool,
     /// What the registration asks for. `None`: there is none.
     interest: Option<u32>,
@@ -88,12 +87,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(file: Arc<Duplicate>, number: RawFd, closes: Closes) -> Self {
+    pub(crate) fn new(file: Arc<Duplicate>, number: Option<(RawFd, Closes)>) -> Self {
         Self {
             trusts_edges: trusts_edges(&file),
             file,
             number,
-            closes,
             interest: None,
             latest_report: 0,
             waiting: Vec::new(),
@@ -137,7 +135,7 @@ pub(crate) enum Change {
 /// What became of a watch that a request has left.
 #[derive(Debug)]
 pub(crate) enum Left {
-    /// Other requests have it, too.
+    /// Other requests have it, too, or its registered file.
     InUse,
     /// It is kept for the next request on its descriptor.
     Idle,
@@ -177,7 +175,7 @@ impl Watches {
     /// The watch of a descriptor that was closed so often. Whether it is still of that file must be asked.
     pub(crate) fn find(&mut self, number: RawFd, closes: Closes) -> Option<(WatchId, Arc<Duplicate>)> {
         let id = *self.by_number.get(&number)?;
-        let watch = self.get(id).filter(|watch| watch.closes == closes)?;
+        let watch = self.get(id).filter(|watch| watch.number == Some((number, closes)))?;
         Some((id, Arc::clone(&watch.file)))
     }
 
@@ -189,17 +187,23 @@ impl Watches {
 
     /// Puts a new watch in, which a request has. Returns the one of the same descriptor that it replaces, if no request has that.
     pub(crate) fn insert(&mut self, watch: Watch) -> (WatchId, Option<Watch>) {
-        let number = watch.number;
-        let replaced = self.unlink(number);
+        let number = watch.number.map(|(number, _)| number);
+        let replaced = number.and_then(|number| self.unlink(number));
+        let id = self.put(watch);
+        if let Some(number) = number {
+            self.by_number.insert(number, id);
+        }
+        (id, replaced)
+    }
+
+    fn put(&mut self, watch: Watch) -> WatchId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place::default());
             (self.places.len() - 1) as u32
         });
         let place = &mut self.places[index as usize];
         place.watch = Some(watch);
-        let id = WatchId { index, generation: place.generation };
-        self.by_number.insert(number, id);
-        (id, replaced)
+        WatchId { index, generation: place.generation }
     }
 
     /// A request is done with its watch. Returns what becomes of the watch.
@@ -210,7 +214,8 @@ impl Watches {
         if watch.users > 0 {
             return Left::InUse;
         }
-        let (is_kept, number) = (watch.is_kept, watch.number);
+        let is_kept = watch.is_kept;
+        let Some((number, _)) = watch.number else { return Left::InUse };
         let is_found = self.by_number.get(&number) == Some(&id);
         if is_found && is_kept {
             return Left::Idle;
@@ -248,9 +253,9 @@ impl Watches {
         let mut has_idle = false;
         for watch in self.places.iter_mut().filter_map(|place| place.watch.as_mut()) {
             let is_used = std::mem::take(&mut watch.is_used);
-            match (watch.users, is_used) {
-                (0, false) => unused.push(watch.number),
-                (0, true) => has_idle = true,
+            match (watch.number, watch.users, is_used) {
+                (Some((number, _)), 0, false) => unused.push(number),
+                (Some(_), 0, true) => has_idle = true,
                 _ => {}
             }
         }
@@ -262,8 +267,12 @@ impl Watches {
         self.by_number.contains_key(&number)
     }
 
-    fn remove(&mut self, id: WatchId) -> Option<Watch> {
+    /// Takes a watch out.
+    pub(crate) fn remove(&mut self, id: WatchId) -> Option<Watch> {
         let place = self.places.get_mut(id.index as usize)?;
+        if place.generation != id.generation || place.watch.is_none() {
+            return None;
+        }
         place.generation = place.generation.wrapping_add(1);
         self.free.push(id.index);
         place.watch.take()
@@ -330,7 +339,7 @@ mod tests {
         let (read, write) = std::io::pipe().expect("a pipe");
         let duplicate = Duplicate::from(std::os::fd::OwnedFd::from(read));
         let mut watches = Watches::default();
-        let (id, _) = watches.insert(Watch::new(Arc::new(duplicate), 5, Closes::default()));
+        let (id, _) = watches.insert(Watch::new(Arc::new(duplicate), Some((5, Closes::default()))));
         (watches, id, write)
     }
 

@@ -605,6 +605,29 @@ static int shares_a_watch(void)
 	}
 	CHECK(write(idle[1], "z", 1) == 1);
 	CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == 1 && bytes[0] == 'z');
+	// A registered file has one as well, and keeps the file open no longer than it is in use.
+	int pair[2];
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	CHECK(inline_call(REGISTER, rings.fd, 2, (long)pair, 1, 0, 0) == 0 && close(pair[0]) == 0);
+	for (int round = 0; round < 6; round++) {
+		char *sqe = rings.sqes + (*rings.sq_tail & 3) * 64;
+		add(&rings, 27, 0, bytes, 1);
+		sqe[1] = 1;
+		CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+		if (round == 0)
+			before = open_descriptors();
+		CHECK(open_descriptors() == before);
+		if (round < 3)
+			continue;
+		if (round == 5)
+			CHECK(inline_call(REGISTER, rings.fd, 3, 0, 0, 0, 0) == 0);
+		CHECK(!sees_end(pair[1], 0));
+		for (int taken = round == 3 ? 0 : 3; taken < 4; taken++) {
+			CHECK(write(pair[1], "r", 1) == 1);
+			CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == 1);
+		}
+	}
+	CHECK(sees_end(pair[1], 1000) && close(pair[1]) == 0);
 	// One thread puts its request to wait while the other takes the report.
 	CHECK(pthread_barrier_init(&readers.round, NULL, 3) == 0);
 	CHECK(pthread_create(&thread, NULL, reads_of_one_pipe, &readers) == 0);
