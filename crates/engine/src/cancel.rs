@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ringer_abi::{Opcode, uapi};
 use ringer_ops::cancel::CancelMatch;
 use ringer_ops::{Attempt, Completion, Outcome};
+use ringer_sys::same_file::same_file;
 use ringer_sys::{Errno, call};
 
 use crate::inflight::{RequestId, Stage};
@@ -188,10 +189,4 @@ pub(crate) fn cancel_pending(ring: &Arc<Ring>) {
     }
     turn.run_ready();
     turn.finish();
-}
-
-/// Whether two descriptors name the same open file. `None` where the kernel cannot say (before Linux 6.10).
-pub(crate) fn same_file(one: RawFd, other: RawFd) -> Option<bool> {
-    const F_DUPFD_QUERY: u32 = 1027;
-    call::fcntl(one, F_DUPFD_QUERY, other as usize).ok().map(|same| same == 1)
 }

@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ringer_sys::same_file::same_file_by_query;
 use ringer_sys::thread::Lock;
 
-use crate::cancel::same_file;
 use crate::files::{RegisteredFile, Release};
 use crate::ring::Ring;
 use crate::system::System;
@@ -227,7 +227,7 @@ impl Parking {
 
     /// Whether a descriptor is of a kept file. If not, the file is given up.
     pub(crate) fn is_still(&self, fd: RawFd, file: &RegisteredFile) -> bool {
-        let is_same = same_file(file.fd(), fd) == Some(true);
+        let is_same = same_file_by_query(file.fd(), fd) == Some(true);
         if !is_same {
             self.forget(fd);
         }
@@ -238,7 +238,7 @@ impl Parking {
         let closes = self.closes(fd);
         let file = Arc::new(RegisteredFile::duplicate(fd, Release::silent()).ok()?);
         // Where nobody can say whether it is still the same file it is of no use. It is asked again after as many reads.
-        if same_file(file.fd(), fd) != Some(true) {
+        if same_file_by_query(file.fd(), fd) != Some(true) {
             self.parked.lock().reads.remove(&(fd as usize % NUMBERS));
             return None;
         }

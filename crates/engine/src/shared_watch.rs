@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use ringer_ops::Until;
 use ringer_sys::Errno;
+use ringer_sys::same_file::same_file;
 
 use crate::arm::{Again, NotNow, slot_to_arm};
-use crate::cancel::same_file;
 use crate::inflight::{RequestId, Stage};
 use crate::release::Duplicate;
 use crate::request::{FileRef, Request, Watching};

@@ -4,8 +4,10 @@
 mod support;
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
 
-use support::{Outcome, cases, ringer, run, skip};
+use support::{Outcome, cases, compile, ringer, run, skip};
 
 const SERVED: [&str; 5] = ["run", "--when", "always", "--block-kernel", "--"];
 
@@ -54,6 +56,49 @@ cases! {
     reads_of_a_registered_file
     reads_of_a_file_of_the_program
     reads_of_a_changing_file
+}
+
+/// Runs a case where the calls of newer kernels fail.
+fn case_on_old_kernel(name: &str, flags: &[&str]) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (Some(program), Some(kernel)) = (cases(), compile(directory, "old_kernel", flags)) else {
+        return skip("there is no C compiler");
+    };
+    let ringer = ringer(SERVED);
+    let mut command = Command::new(kernel);
+    command.arg(ringer.get_program()).args(ringer.get_args()).arg(program).arg(name);
+    run(&mut command).expect_success();
+}
+
+/// The cases that do not themselves need what is missing.
+#[test]
+fn cases_on_an_old_kernel() {
+    for name in [
+        "calls",
+        "blocked",
+        "in_handler",
+        "forks",
+        "executes",
+        "ring",
+        "closes_what_was_waited_for",
+        "waits_for_a_ring",
+        "files_among_rings",
+        "shares_ring_over_fork",
+        "restricts_over_fork",
+        "keeps_record_locks",
+        "sleeps_while_idle",
+        "transfers_together",
+        "reads_of_a_registered_file",
+        "reads_of_a_changing_file",
+    ] {
+        case_on_old_kernel(name, &[]);
+    }
+}
+
+/// Where `F_DUPFD_QUERY` is missing, `kcmp` says whether a descriptor still is the file that is watched.
+#[test]
+fn shares_a_watch_on_an_old_kernel() {
+    case_on_old_kernel("shares_a_watch", &["-DMAY_TRACE"]);
 }
 
 #[test]

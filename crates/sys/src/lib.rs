@@ -14,6 +14,7 @@ pub mod mapped_file;
 pub mod native;
 pub mod probe;
 pub mod ready;
+pub mod same_file;
 pub mod seccomp;
 pub mod signal;
 pub mod thread;
