@@ -465,6 +465,7 @@ impl System {
     /// changing just then stays as it was, and waits for requests that the child does not have.
     pub fn after_fork_in_child(&self) {
         ringer_sys::thread::forget_all();
+        descriptor::after_fork_in_child();
         // A lock that another thread held stays held: what it guards is left behind.
         let Ok(mut threads) = self.threads.try_write() else { return };
         std::mem::forget(std::mem::take(&mut *threads));

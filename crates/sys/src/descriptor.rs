@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -74,7 +75,21 @@ fn choose(soft: u64, hard: u64) -> ReservedRange {
 /// # Errors
 /// `EMFILE` when the half is full.
 pub fn into_ring_range(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    // Relaxed: a table that two threads let grow has grown once.
+    if !TABLE_HAS_GROWN.swap(true, Ordering::Relaxed) {
+        // If there is no room there, whoever needs it will be told so.
+        drop(duplicate_for_engine(fd.as_raw_fd()));
+    }
     duplicate_within(fd.as_raw_fd(), &reserved().rings)
+}
+
+/// Whether the kernel's table of descriptors reaches into the engine half. In a process with several threads each growth takes
+/// ten milliseconds and more (the kernel waits for all who look at the old table), so that it is to grow once.
+static TABLE_HAS_GROWN: AtomicBool = AtomicBool::new(false);
+
+/// To be called in the child after `fork`: its table is as small as its open descriptors allow.
+pub fn after_fork_in_child() {
+    TABLE_HAS_GROWN.store(false, Ordering::Relaxed);
 }
 
 /// Another descriptor of a ring, for the program to hold.
