@@ -1,10 +1,9 @@
 //! Requests that do not finish at once: they are made independent of the program, and armed or handed over.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ringer_ops::{Completion, Operation, Until};
-use ringer_sys::{Errno, descriptor};
+use ringer_sys::Errno;
 
 use crate::Served;
 use crate::inflight::{Inflight, RequestId, Stage};
@@ -39,23 +38,28 @@ impl Turn<'_> {
         if !edge && other.is_none() && Self::may_share_watch(&request) {
             return self.arm_shared(request, events, until);
         }
+        let is_of_program = matches!(request.held.file, FileRef::Program(_));
         if let Err(errno) = self.detach(&mut request) {
             return Err(self.refuse_to_arm(request, errno));
         }
-        // The duplicate of a shared watch is registered already.
-        let shares = matches!(request.watching, Some(Watching::Shared(_)));
         self.leave_watch(&mut request);
         if other.is_some() || request.waits_for_other {
             // Another file than last time, perhaps: the registration is made anew.
             self.unwatch(&mut request);
         }
         request.waits_for_other = other.is_some();
-        let needs_duplicate = shares || matches!(request.held.file, FileRef::Registered(_));
-        let own = needs_duplicate.then(|| request.held.file.raw()).filter(|_| request.watching.is_none());
-        match other.or(own).map(descriptor::duplicate_for_engine).transpose() {
-            Ok(duplicate) => self.arm_alone(request, duplicate, events, edge),
-            Err(errno) => Err(self.refuse_to_arm(request, errno)),
+        if request.watching.is_none() {
+            let duplicate = match (&request.held.file, other) {
+                (FileRef::Owned(duplicate), None) if is_of_program => Ok(Arc::clone(duplicate)),
+                // The one that it had may be registered by a shared watch.
+                (file, _) => Duplicate::of(other.unwrap_or(file.raw())).map(Arc::new),
+            };
+            match duplicate {
+                Ok(file) => request.watching = Some(Watching::Own { file, interest: None }),
+                Err(errno) => return Err(self.refuse_to_arm(request, errno)),
+            }
         }
+        self.arm_alone(request, events, edge)
     }
 
     /// The request cannot be armed: it ends with this error.
@@ -77,12 +81,14 @@ impl Turn<'_> {
 
     /// Takes the request's own descriptor out of the reactor.
     fn unwatch(&self, request: &mut Request) {
-        if let Some(fd) = request.watched_fd() {
-            self.ring.reactor.remove(fd);
-        }
-        if let Some(Watching::Own { .. }) = request.watching {
+        if let Some(Watching::Own { file, interest }) = &request.watching {
+            if interest.is_some()
+                && let Some(fd) = file.owned()
+            {
+                self.ring.reactor.remove(fd);
+                self.ring.reactor.release();
+            }
             request.watching = None;
-            self.ring.reactor.release();
         }
     }
 
@@ -95,63 +101,59 @@ impl Turn<'_> {
         }
     }
 
-    /// Arms the request by a registration of its own: of `duplicate`, or of its file.
-    fn arm_alone(
-        &mut self,
-        mut request: Request,
-        duplicate: Option<OwnedFd>,
-        events: u32,
-        edge: bool,
-    ) -> Result<(), Again> {
+    /// Arms the request by a registration of its own.
+    fn arm_alone(&mut self, mut request: Request, events: u32, edge: bool) -> Result<(), Again> {
         let mut inflight = self.ring.inflight.lock();
         let slot = match slot_to_arm(&mut inflight, &mut request) {
             Ok(slot) => slot,
-            Err(not_now) => {
+            Err(why) => {
                 drop(inflight);
-                return Err(match not_now {
-                    NotNow::Reported => Again::Run(Box::new(request)),
-                    NotNow::Cancelled => Again::Next(self.complete_cancelled(request).map(Box::new)),
-                });
+                return Err(self.leave_unarmed(request, why));
             }
         };
-        let known = match &mut request.watching {
-            Some(Watching::Own { events: before, edge: was_edge, .. }) => {
-                let is_same = *was_edge && edge && *before == events;
-                (*before, *was_edge) = (events, edge);
-                Some(is_same)
+        let result = match &mut request.watching {
+            // One that is edge-triggered goes on as it is.
+            Some(Watching::Own { interest, .. }) if edge && *interest == Some((events, true)) => Ok(()),
+            Some(Watching::Own { file, interest }) => {
+                self.armed_edge |= edge;
+                let reactor = &self.ring.reactor;
+                let result = match (file.owned(), &interest) {
+                    (Some(fd), Some(_)) => reactor.rearm(fd, events, edge, slot.to_token()),
+                    (Some(fd), None) => {
+                        reactor.add(fd, events, edge, slot.to_token()).inspect(|()| reactor.adopt())
+                    }
+                    (None, _) => Err(Errno::BADF),
+                };
+                result.inspect(|()| *interest = Some((events, edge)))
             }
-            _ => {
-                request.watching = Some(Watching::Own { fd: duplicate, events, edge });
-                None
-            }
+            // It has one: see `arm`.
+            _ => Err(Errno::BADF),
         };
-        // One that is edge-triggered goes on as it is.
-        if known != Some(true) {
-            self.armed_edge |= edge;
-            let reactor = &self.ring.reactor;
-            let result = match request.watched_fd() {
-                Some(fd) if known.is_some() => reactor.rearm(fd, events, edge, slot.to_token()),
-                Some(fd) => reactor.add(fd, events, edge, slot.to_token()),
-                None => Err(Errno::BADF),
-            };
-            if known.is_none() && result.is_ok() {
-                reactor.adopt();
-            } else if known.is_none() {
-                request.watching = None;
-            }
-            if let Err(errno) = result {
-                drop(inflight);
-                return Err(self.refuse_to_arm(request, errno));
-            }
+        if let Err(errno) = result {
+            drop(inflight);
+            return Err(self.refuse_to_arm(request, errno));
         }
+        self.put_armed(&mut inflight, request, slot);
+        Ok(())
+    }
+
+    /// Puts a request away that waits for its file from now on.
+    pub(crate) fn put_armed(&mut self, inflight: &mut Inflight, mut request: Request, slot: RequestId) {
         request.served = Served::Poll;
         self.ring.reactor.has_work();
         let limit = take_limit(&mut request);
         inflight.put(Box::new(request), Stage::Armed);
         if let Some(limit) = limit {
-            self.arm_limit(&mut inflight, slot, limit);
+            self.arm_limit(inflight, slot, limit);
         }
-        Ok(())
+    }
+
+    /// Goes on with a request that is not to be armed after all.
+    pub(crate) fn leave_unarmed(&mut self, request: Request, why: NotNow) -> Again {
+        match why {
+            NotNow::Reported => Again::Run(Box::new(request)),
+            NotNow::Cancelled => Again::Next(self.complete_cancelled(request).map(Box::new)),
+        }
     }
 
     /// Queues the request for a worker.

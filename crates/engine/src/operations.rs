@@ -86,7 +86,7 @@ impl Turn<'_> {
         if let (Some(events), Operation::PollAdd(poll)) = (remove.update_events, &mut request.operation) {
             poll.update(events, remove.multishot || poll.multishot);
             // It is armed anew even for the same events: the present state is reported once more.
-            if let Some(Watching::Own { edge, .. }) = &mut request.watching {
+            if let Some(Watching::Own { interest: Some((_, edge)), .. }) = &mut request.watching {
                 *edge = false;
             }
         }

@@ -1,6 +1,6 @@
 //! A request: one SQE on its way to its CQE.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use ringer_abi::{Sqe, SqeFlags};
@@ -129,13 +129,11 @@ impl FileRef {
 pub(crate) enum Watching {
     /// By the watch that all requests of the ring on this file share.
     Shared(WatchId),
-    /// By a registration of its own: for changes, or of a file that the program has no descriptor of. An epoll instance takes each
-    /// descriptor only once.
+    /// By a registration and a duplicate of its own: for changes, or of a file that the program has no descriptor of.
     Own {
-        /// `None`: the request's own duplicate serves for both.
-        fd: Option<OwnedFd>,
-        events: u32,
-        edge: bool,
+        file: Arc<Duplicate>,
+        /// What the registration asks for, and whether for changes only. `None`: there is none.
+        interest: Option<(u32, bool)>,
     },
 }
 
@@ -183,15 +181,6 @@ impl Request {
     /// Whether the SQE starts or continues a chain.
     pub(crate) fn is_linked(&self) -> bool {
         self.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK)
-    }
-
-    /// The descriptor of its own that is registered with the reactor.
-    pub(crate) fn watched_fd(&self) -> Option<&OwnedFd> {
-        match (&self.watching, &self.held.file) {
-            (Some(Watching::Own { fd: Some(fd), .. }), _) => Some(fd),
-            (Some(Watching::Own { fd: None, .. }), FileRef::Owned(duplicate)) => duplicate.owned(),
-            _ => None,
-        }
     }
 
     /// Whether a LINK_TIMEOUT follows it.

@@ -25,7 +25,7 @@ use crate::register::Registrations;
 use crate::register::region::Region;
 use crate::register::restrictions::RestrictionState;
 use crate::release::Duplicate;
-use crate::request::FileRef;
+use crate::request::{FileRef, Watching};
 use crate::sqpoll::PollThread;
 use crate::system::System;
 
@@ -174,6 +174,9 @@ impl Ring {
         if let Some(mut inflight) = self.inflight.try_lock() {
             inflight.watches.abandon();
             for mut request in inflight.take_all() {
+                if let Some(Watching::Own { file, .. }) = request.watching.take() {
+                    Duplicate::abandon(file);
+                }
                 match std::mem::take(&mut request.held.file) {
                     FileRef::Owned(duplicate) => Duplicate::abandon(duplicate),
                     FileRef::Registered(file) => file.forget_watches(),

@@ -7,13 +7,13 @@ use ringer_ops::Until;
 use ringer_sys::Errno;
 use ringer_sys::same_file::same_file;
 
-use crate::arm::{Again, NotNow, slot_to_arm};
-use crate::inflight::{RequestId, Stage};
+use crate::arm::{Again, slot_to_arm};
+use crate::inflight::RequestId;
 use crate::release::Duplicate;
 use crate::request::{FileRef, Request, Watching};
 use crate::ring::Ring;
 use crate::system::System;
-use crate::turn::{Turn, take_limit};
+use crate::turn::Turn;
 use crate::watch::{Change, Left, Watch, WatchId};
 
 impl Turn<'_> {
@@ -42,12 +42,9 @@ impl Turn<'_> {
         let mut inflight = self.ring.inflight.lock();
         let slot = match slot_to_arm(&mut inflight, &mut request) {
             Ok(slot) => slot,
-            Err(not_now) => {
+            Err(why) => {
                 drop(inflight);
-                return Err(match not_now {
-                    NotNow::Reported => Again::Run(Box::new(request)),
-                    NotNow::Cancelled => Again::Next(self.complete_cancelled(request).map(Box::new)),
-                });
+                return Err(self.leave_unarmed(request, why));
             }
         };
         if let Err(errno) = inflight.watches.get(id).map_or(Err(Errno::BADF), |watch| {
@@ -57,14 +54,8 @@ impl Turn<'_> {
             drop(inflight);
             return Err(self.refuse_to_arm(request, errno));
         }
-        request.served = crate::Served::Poll;
-        self.ring.reactor.has_work();
-        let limit = take_limit(&mut request);
-        inflight.put(Box::new(request), Stage::Armed);
+        self.put_armed(&mut inflight, request, slot);
         inflight.wait_for(slot, id, events);
-        if let Some(limit) = limit {
-            self.arm_limit(&mut inflight, slot, limit);
-        }
         Ok(())
     }
 

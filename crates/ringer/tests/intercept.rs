@@ -45,6 +45,7 @@ cases! {
     ring
     closes_what_was_waited_for
     shares_a_watch
+    waits_for_either_file
     waits_for_a_ring
     files_among_rings
     shares_ring_over_fork
@@ -81,6 +82,7 @@ fn cases_on_an_old_kernel() {
         "executes",
         "ring",
         "closes_what_was_waited_for",
+        "waits_for_either_file",
         "waits_for_a_ring",
         "files_among_rings",
         "shares_ring_over_fork",

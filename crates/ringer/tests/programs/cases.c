@@ -638,6 +638,43 @@ static int shares_a_watch(void)
 	return 0;
 }
 
+// Looks for what has become possible, until then or for a moment.
+static void look(struct queue *queue)
+{
+	struct timespec limit = { .tv_nsec = 20000000 };
+	uint64_t wait[3] = { 0, 0, (uint64_t)(uintptr_t)&limit };
+	long waited = inline_call(ENTER, queue->fd, 0, 1, 9, (long)wait, sizeof wait);
+	CHECK(waited == 0 || waited == -ETIME);
+}
+
+// A splice waits for one of its files, for the other, and for the first again.
+static int waits_for_either_file(void)
+{
+	enum { SPLICE = 30, ROOM = 4096 };
+	struct queue rings = queue();
+	int in[2], out[2];
+	static char page[ROOM];
+	char byte;
+	CHECK(pipe(in) == 0 && pipe(out) == 0 && fcntl(out[1], F_SETPIPE_SZ, ROOM) == ROOM);
+	CHECK(write(in[1], "a", 1) == 1 && write(out[1], page, ROOM) == ROOM);
+	char *sqe = rings.sqes + (*rings.sq_tail & 3) * 64;
+	int64_t none = -1;
+	add(&rings, SPLICE, out[1], (void *)(intptr_t)-1, 1);
+	memcpy(sqe + 8, &none, sizeof none);
+	memcpy(sqe + 44, &in[0], sizeof in[0]);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	look(&rings);
+	CHECK(read(in[0], &byte, 1) == 1 && read(out[0], page, ROOM) == ROOM);
+	look(&rings);
+	CHECK(write(out[1], page, ROOM) == ROOM && write(in[1], "z", 1) == 1);
+	look(&rings);
+	CHECK(*rings.cq_head == __atomic_load_n(rings.cq_tail, __ATOMIC_ACQUIRE));
+	CHECK(read(out[0], page, ROOM) == ROOM);
+	CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == 1);
+	CHECK(read(out[0], &byte, 1) == 1 && byte == 'z');
+	return 0;
+}
+
 // A ring can be waited for like any file: by another ring, and for changes only.
 static int waits_for_a_ring(void)
 {
@@ -736,9 +773,18 @@ static int shares_ring_over_fork(void)
 	// The parent's own request is pending while it forks; the child must not keep its file open.
 	add(&rings, 27, idle[0], buffer, sizeof buffer);
 	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	// Nor that of one that waits for changes, nor what stays of one that is done.
+	int polled[2], kept[2];
+	uint32_t events = POLLIN;
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, polled) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, kept) == 0);
+	char *sqe = rings.sqes + (*rings.sq_tail & 3) * 64;
+	add(&rings, 6, polled[0], NULL, 1);
+	memcpy(sqe + 28, &events, sizeof events);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	receives(&rings, kept);
 	pid_t pid = fork();
 	if (pid == 0) {
-		close(idle[0]), close(idle[1]);
+		close(idle[0]), close(idle[1]), close(polled[0]), close(polled[1]), close(kept[0]), close(kept[1]);
 		// Waits for what the parent submits and completes.
 		CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == 0);
 		// Submits what the parent waits for: it completes when the data come.
@@ -775,6 +821,7 @@ static int shares_ring_over_fork(void)
 	CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == -ECANCELED);
 	// The child lives; the pending request's file has no other holder than this process.
 	CHECK(close(rings.fd) == 0 && close(idle[0]) == 0 && sees_end(idle[1], 1000));
+	CHECK(close(polled[0]) == 0 && sees_end(polled[1], 1000) && close(kept[0]) == 0 && sees_end(kept[1], 1000));
 	CHECK(close(go[0]) == 0 && close(go[1]) == 0);
 	return wait_for(pid) == 0 ? 0 : 1;
 }
@@ -1299,7 +1346,7 @@ int main(int count, char **arguments)
 		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for }, { "shares_a_watch", shares_a_watch },
-		{ "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
+		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
 		{ "changes_user", changes_user }, { "sleeps_while_idle", sleeps_while_idle },
 		{ "transfers_together", transfers_together },
