@@ -173,7 +173,7 @@ impl Turn<'_> {
             self.arm_limit(&mut inflight, slot, limit);
         }
         match personality {
-            None => self.punts.push(slot),
+            None => self.put_punt(slot),
             Some(credentials) => {
                 drop(inflight);
                 worker::run_as(self.ring, slot, credentials);

@@ -304,7 +304,7 @@ impl<'a> Run<'a> {
         if ring.reactor.drivers() > 0 {
             return self.give_up(token);
         }
-        wait::drive(&ring);
+        wait::drive_reported(&ring);
         if !has_work(&ring) {
             return self.give_up(token);
         }
@@ -336,4 +336,46 @@ fn has_work(ring: &Ring) -> bool {
         ring.reactor.no_work();
     }
     work
+}
+
+#[cfg(test)]
+mod tests {
+    use ringer_abi::Params;
+    use ringer_sys::UserAddress;
+
+    use super::*;
+
+    /// Nanoseconds that the thread has run so far. `None` where that cannot be seen, or there is no such thread.
+    fn time_run() -> Option<u64> {
+        std::fs::read_dir("/proc/self/task").ok()?.flatten().find_map(|task| {
+            let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+            let times = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            if name.trim() == "ringer-reactor" { times.split(' ').next()?.parse().ok() } else { None }
+        })
+    }
+
+    /// A kick is left over when a waiter was satisfied before it took it.
+    #[test]
+    fn a_kick_that_nobody_took_does_not_keep_the_thread_busy() {
+        let mut params = Params::default();
+        let fd = System::global().setup(4, UserAddress::of(&raw mut params)).expect("a ring");
+        let ring = System::global().ring_of(fd).expect("it was just made");
+        ring.reactor.prepare().expect("an epoll instance");
+        ring.reactor.wake(&ring.shared, 1);
+        // As if something were on its way to a device.
+        ring.inflight.lock().armed += 1;
+        ring.reactor.has_work();
+        notice(&ring);
+        std::thread::sleep(Duration::from_millis(50));
+        let before = time_run();
+        std::thread::sleep(Duration::from_millis(200));
+        let after = time_run();
+        ring.inflight.lock().armed -= 1;
+        System::global().close(fd).expect("it is open");
+        if let (Some(before), Some(after)) = (before, after) {
+            assert!(after - before < 50_000_000, "{} ns of 200 ms", after - before);
+        } else {
+            eprintln!("SKIPPED: the run time of threads cannot be seen");
+        }
+    }
 }

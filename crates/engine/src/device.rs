@@ -285,7 +285,7 @@ impl Turn<'_> {
         let request = self.ring.inflight.lock().take_transfer(id);
         if let Some(request) = request {
             let next = self.punt(*request);
-            self.ready.extend(next.map(Box::new));
+            self.put_next(next);
         }
     }
 
@@ -313,7 +313,7 @@ impl Turn<'_> {
             if let Some(request) = request {
                 let completion = completion(&request, one.result);
                 let next = self.complete(*request, completion);
-                self.ready.extend(next.map(Box::new));
+                self.put_next(next);
                 self.run_ready();
             }
         }

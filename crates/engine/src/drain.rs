@@ -108,7 +108,7 @@ impl Turn<'_> {
             inflight.draining = drain;
             // It counts as pending from now on, so that the next one waits for it.
             head.slot = Some(inflight.reserve(&head));
-            self.ready.push_back(head);
+            self.put_ready(head);
         }
         self.note_drains(inflight);
     }

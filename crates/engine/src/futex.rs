@@ -222,7 +222,7 @@ impl Job {
         if let Some(request) = request {
             let mut turn = Turn::new(&self.ring, Place::Worker);
             let next = turn.complete(*request, completion_of(end));
-            turn.ready.extend(next.map(Box::new));
+            turn.put_next(next);
             turn.run_ready();
             turn.finish();
             crate::background::notice(&self.ring);

@@ -93,7 +93,7 @@ impl Turn<'_> {
         inflight.pass_on(id, &request);
         drop(inflight);
         // It looks at its file again with the new events.
-        self.ready.push_back(request);
+        self.put_ready(request);
         Ok(())
     }
 }

@@ -94,7 +94,7 @@ impl Turn<'_> {
         } else {
             self.complete(request, Completion { fails_link: !success, ..expired })
         };
-        self.ready.extend(next.map(Box::new));
+        self.put_next(next);
         self.run_ready();
     }
 
@@ -122,7 +122,7 @@ impl Turn<'_> {
             };
             if let Some(request) = request {
                 let next = self.complete(*request, Completion::new(0));
-                self.ready.extend(next.map(Box::new));
+                self.put_next(next);
             }
         }
     }

@@ -42,15 +42,12 @@ const UNPUBLISHED: usize = 32;
 pub(crate) struct Turn<'a> {
     pub(crate) ring: &'a Arc<Ring>,
     pub(crate) place: Place,
-    /// Requests that became ready to start.
-    pub(crate) ready: VecDeque<Box<Request>>,
+    /// What most turns do without.
+    queues: Option<Box<Queues>>,
     /// The credentials of this thread, when they are not the process's.
     pub(crate) personality: Option<Arc<Credentials>>,
-    pub(crate) punts: Vec<RequestId>,
     /// Requests for the device, handed over in one batch.
     pub(crate) transfers: ArrayVec<Transfer, BATCH>,
-    /// What chains go on with after the submission is through, as task work does in the kernel.
-    later: VecDeque<Later>,
     /// The submission is through, and what was put off runs.
     is_task_work: bool,
     /// CQEs that are posted together: the completion lock is taken once for all.
@@ -68,6 +65,17 @@ pub(crate) struct Turn<'a> {
     pub(crate) seen_reports: u64,
 }
 
+/// What a turn has still to do, besides the transfers of a batch.
+#[derive(Default)]
+struct Queues {
+    /// Requests that became ready to start.
+    ready: VecDeque<Box<Request>>,
+    /// What chains go on with after the submission is through, as task work does in the kernel.
+    later: VecDeque<Later>,
+    /// Requests for workers.
+    punts: Vec<RequestId>,
+}
+
 impl<'a> Turn<'a> {
     // Inlined, as a turn is too large to be moved.
     #[inline(always)]
@@ -75,11 +83,9 @@ impl<'a> Turn<'a> {
         Self {
             ring,
             place,
-            ready: VecDeque::new(),
+            queues: None,
             personality: None,
-            punts: Vec::new(),
             transfers: ArrayVec::new(),
-            later: VecDeque::new(),
             is_task_work: false,
             unpublished: ArrayVec::new(),
             counted: 0,
@@ -98,40 +104,75 @@ impl<'a> Turn<'a> {
 
     pub(crate) fn run_from(&mut self, mut next: Option<Request>) {
         loop {
-            let Some(request) = next.take().or_else(|| self.ready.pop_front().map(|request| *request)) else {
-                return;
-            };
+            let Some(request) = next.take().or_else(|| self.take_ready()) else { return };
             next = self.step(request);
-            if self.place == Place::Submitter {
-                self.later.extend(next.take().map(|next| Later::Run(Box::new(next))));
+            if self.place == Place::Submitter
+                && let Some(next) = next.take()
+            {
+                self.put_later(Later::Run(Box::new(next)));
             }
         }
     }
 
+    fn queues(&mut self) -> &mut Queues {
+        self.queues.get_or_insert_default()
+    }
+
+    /// A request is ready to start, in this turn.
+    pub(crate) fn put_ready(&mut self, request: Box<Request>) {
+        self.queues().ready.push_back(request);
+    }
+
+    /// The same for what follows in a chain, if anything does.
+    pub(crate) fn put_next(&mut self, next: Option<Request>) {
+        if let Some(next) = next {
+            self.put_ready(Box::new(next));
+        }
+    }
+
+    fn take_ready(&mut self) -> Option<Request> {
+        self.queues.as_mut()?.ready.pop_front().map(|request| *request)
+    }
+
+    fn put_later(&mut self, later: Later) {
+        self.queues().later.push_back(later);
+    }
+
+    /// A worker gets the request at the end of the turn.
+    pub(crate) fn put_punt(&mut self, slot: RequestId) {
+        self.queues().punts.push(slot);
+    }
+
     /// Runs what became ready without a first request.
     pub(crate) fn run_ready(&mut self) {
-        if let Some(request) = self.ready.pop_front() {
-            self.run(*request);
+        if let Some(request) = self.take_ready() {
+            self.run(request);
         }
     }
 
     /// Ends the turn: hands over what was punted, tells who waits.
     pub(crate) fn finish(&mut self) {
         self.publish();
-        if !self.later.is_empty() {
-            self.run_later();
+        if self.queues.is_some() || !self.transfers.is_empty() {
+            self.hand_over();
         }
+        if std::mem::take(&mut self.posted) {
+            self.ring.completions.eventfd.signal(self.ring, self.place == Place::Worker);
+            self.ring.announce_completions(std::mem::take(&mut self.waiters));
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.run_later();
         while !self.transfers.is_empty() {
             self.submit_transfers();
             self.run_ready();
             self.publish();
         }
-        if !self.punts.is_empty() {
-            System::global().workers().submit(self.ring, self.punts.drain(..));
-        }
-        if std::mem::take(&mut self.posted) {
-            self.ring.completions.eventfd.signal(self.ring, self.place == Place::Worker);
-            self.ring.announce_completions(std::mem::take(&mut self.waiters));
+        if let Some(queues) = &mut self.queues
+            && !queues.punts.is_empty()
+        {
+            System::global().workers().submit(self.ring, queues.punts.drain(..));
         }
     }
 
@@ -141,14 +182,14 @@ impl<'a> Turn<'a> {
             self.give_way(*request);
         } else {
             let request = self.with_slot(request);
-            self.ready.push_back(request);
+            self.put_ready(request);
         }
     }
 
     /// Goes on with a request when all others have had their turn.
     fn give_way(&mut self, request: Request) {
         let request = self.with_slot(Box::new(request));
-        self.later.push_back(Later::Run(request));
+        self.put_later(Later::Run(request));
     }
 
     /// Pending until it goes on: a drain waits for it.
@@ -162,9 +203,8 @@ impl<'a> Turn<'a> {
     /// Goes on with what was put off: the kernel's task work. Where the submitter asks for completions, it has to ask for
     /// these.
     fn run_later(&mut self) {
-        self.publish();
-        self.is_task_work = true;
-        while let Some(later) = self.later.pop_front() {
+        while let Some(later) = self.queues.as_mut().and_then(|queues| queues.later.pop_front()) {
+            self.is_task_work = true;
             match later {
                 Later::Cancel(broken) => self.cancel_broken(broken),
                 Later::Run(request) => self.run(*request),
@@ -361,7 +401,7 @@ impl<'a> Turn<'a> {
             next = limit.next.take();
             let errno = self.end_of_unarmed_limit(&limit);
             if self.place == Place::Submitter {
-                self.later.push_back(Later::Limit(limit, errno));
+                self.put_later(Later::Limit(limit, errno));
             } else {
                 self.finish_limit(&limit, -errno.raw_os_error());
             }
@@ -373,7 +413,7 @@ impl<'a> Turn<'a> {
                 let broken = BrokenChain { rest: following, silently: skip, slot, drains };
                 if self.place == Place::Submitter {
                     // What follows in the submission comes first, as in the kernel.
-                    self.later.push_back(Later::Cancel(broken));
+                    self.put_later(Later::Cancel(broken));
                 } else {
                     self.cancel_broken(broken);
                 }

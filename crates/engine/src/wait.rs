@@ -111,14 +111,19 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
 
 /// Drives readiness and timers once, without waiting.
 pub(crate) fn drive(ring: &Arc<Ring>) {
-    let mut reports = [Report::default(); REPORTS];
-    let count = if ring.reactor.has_watches() {
-        // No signal can end a wait that does not wait; other errors leave nothing to dispatch.
-        let mut kicks = Kicks::of_visitor(ring);
-        ring.reactor.wait(&mut reports, Some(Duration::ZERO), None, &mut kicks).unwrap_or(0)
+    if ring.reactor.has_watches() {
+        drive_reported(ring);
     } else {
-        0
-    };
+        dispatch(ring, &[], &Transfers::new());
+    }
+}
+
+/// The same for a ring whose epoll instance was reported: also a kick that nobody took is.
+pub(crate) fn drive_reported(ring: &Arc<Ring>) {
+    let mut reports = [Report::default(); REPORTS];
+    let mut kicks = Kicks::of_visitor(ring);
+    // No signal can end a wait that does not wait; other errors leave nothing to dispatch.
+    let count = ring.reactor.wait(&mut reports, Some(Duration::ZERO), None, &mut kicks).unwrap_or(0);
     dispatch(ring, &reports[..count], &Transfers::new());
 }
 

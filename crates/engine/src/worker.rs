@@ -168,7 +168,7 @@ impl Job {
         if let Some(request) = request {
             let mut turn = Turn::new(&self.ring, Place::Worker);
             let next = turn.complete(*request, Completion::error(errno));
-            turn.ready.extend(next.map(Box::new));
+            turn.put_next(next);
             turn.run_ready();
             turn.finish();
         }
