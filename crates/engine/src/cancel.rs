@@ -9,6 +9,7 @@ use ringer_ops::{Attempt, Completion, Outcome};
 use ringer_sys::same_file::same_file;
 use ringer_sys::{Errno, call};
 
+use crate::elsewhere;
 use crate::inflight::{RequestId, Stage};
 use crate::request::Request;
 use crate::ring::Ring;
@@ -57,7 +58,11 @@ impl Turn<'_> {
             };
             cancelled += i32::from(!is_known);
         }
-        if wanted.wants_all() { Ok(cancelled) } else { Err(Errno::NOENT) }
+        match elsewhere::cancel(self.ring, wanted) {
+            Ok(more) => Ok(cancelled + more),
+            Err(Errno::NOENT) if wanted.wants_all() => Ok(cancelled),
+            Err(errno) => Err(errno),
+        }
     }
 
     fn wanted_file(&self, wanted: &CancelMatch) -> Result<Wanted, Errno> {

@@ -16,6 +16,7 @@ mod complete;
 mod counters;
 mod device;
 mod drain;
+mod elsewhere;
 mod enter;
 mod files;
 mod futex;

@@ -36,6 +36,10 @@ pub(crate) struct Ring {
     pub(crate) setup: SetupFlags,
     /// What keeps it open.
     holds: AtomicUsize,
+    /// It was made before a fork, by another process.
+    pub(crate) is_inherited: bool,
+    /// The latest question of another process that this one has looked at, or asked.
+    pub(crate) seen_question: AtomicU32,
     /// Set until `IORING_REGISTER_ENABLE_RINGS`.
     pub(crate) disabled: AtomicBool,
     /// Some SQE asked to skip its completion: drains are refused from then on.
@@ -117,6 +121,8 @@ impl Ring {
             shared,
             setup,
             holds: AtomicUsize::new(0),
+            is_inherited: false,
+            seen_question: AtomicU32::new(0),
             disabled: AtomicBool::new(setup.contains(SetupFlags::R_DISABLED)),
             skips_completions: AtomicBool::new(false),
             submitter: AtomicU32::new(first_submitter(setup)),
@@ -148,6 +154,7 @@ impl Ring {
         let buffers = self.buffers.try_lock()?.clone();
         let provided = self.provided.try_lock()?.clone();
         let mut ring = Self::new(Arc::clone(&self.shared), self.setup);
+        ring.is_inherited = true;
         ring.reactor = self.reactor.inherited();
         ring.readiness.share();
         if self.readiness.is_watched() {

@@ -165,6 +165,7 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
         turn.complete_transfers();
     }
     turn.expire_timers();
+    turn.answer_question();
     turn.run_ready();
     turn.finish();
 }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `sq.rs`, `cq.rs` | the two queues, both sides |
 //! | `wakeup.rs`, `waiters.rs` | the two handshakes: with the polling thread, and with threads that wait |
+//! | `question.rs` | what a process asks the others that serve the same ring |
 //! | `orderings.rs`, `head_publication.rs` | every ordering with its partner |
 //! | `memory.rs` | what the protocol needs of memory; below it the pages and the model's heap |
 //! | `shape.rs` | sizes and offsets |
@@ -30,6 +31,7 @@ mod primitive;
 mod program_mapping;
 #[cfg(not(loom))]
 mod program_pages;
+mod question;
 mod shape;
 #[cfg(not(loom))]
 mod shared_ring;

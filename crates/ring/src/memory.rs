@@ -15,6 +15,7 @@ pub use mapped::{Bases, MappedMemory};
 
 use crate::lock::SharedLock;
 use crate::primitive::AtomicU32;
+use crate::question::Question;
 use crate::shape::RingShape;
 use ringer_abi::{Cqe, Sqe};
 
@@ -110,6 +111,8 @@ pub struct Control {
     pub(crate) cq_tail: AtomicU32,
     /// How often waiters were woken.
     pub(crate) wakeups: AtomicU32,
+    /// What one process asks the others.
+    pub(crate) question: Question,
 }
 
 impl Control {
@@ -122,6 +125,7 @@ impl Control {
             completion_lock: SharedLock::default(),
             cq_tail: AtomicU32::new(cq),
             wakeups: AtomicU32::new(0),
+            question: Question::none(),
         }
     }
 }

@@ -447,3 +447,28 @@ mod lock {
         three_threads_take_the_lock::<RelaxedUnlock>();
     }
 }
+
+/// A process asks another one, and takes the question back where nobody has taken it.
+#[test]
+fn a_question_is_answered_or_withdrawn() {
+    const WORDS: [u32; 4] = [1, 2, 3, 4];
+    check(|| {
+        let (serving, _client) = ring::<Production>(1, 1);
+        let serving = Arc::new(serving);
+        let other = Arc::clone(&serving);
+        let number = serving.ask(&WORDS).expect("no other question is put");
+        let answers = thread::spawn(move || {
+            let taken = other.take_question(0);
+            if let Some((words, taken)) = taken {
+                assert_eq!((words, taken), (WORDS, number));
+                other.answer(-7);
+            }
+            taken.is_some()
+        });
+        let is_withdrawn = serving.withdraw_question();
+        let is_taken = answers.join().unwrap();
+        assert!(is_withdrawn != is_taken);
+        assert_eq!(serving.take_answer(), is_taken.then_some(-7));
+        assert!(serving.ask(&WORDS).is_some_and(|next| next != number));
+    });
+}

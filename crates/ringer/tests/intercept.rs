@@ -49,6 +49,7 @@ cases! {
     waits_for_a_ring
     files_among_rings
     shares_ring_over_fork
+    cancels_over_fork
     restricts_over_fork
     keeps_record_locks
     changes_user
@@ -86,6 +87,7 @@ fn cases_on_an_old_kernel() {
         "waits_for_a_ring",
         "files_among_rings",
         "shares_ring_over_fork",
+        "cancels_over_fork",
         "restricts_over_fork",
         "keeps_record_locks",
         "sleeps_while_idle",

@@ -761,6 +761,33 @@ static int restricts_over_fork(void)
 	return 0;
 }
 
+// A child cancels what its parent waits for.
+static int cancels_over_fork(void)
+{
+	struct queue rings = queue();
+	int pair[2];
+	char byte;
+	CHECK(pipe(pair) == 0);
+	add(&rings, 22, pair[0], &byte, 1);
+	*(uint64_t *)(rings.sqes + 32) = 77;
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	for (int way = 0; way < 2; way++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			char *sqe = rings.sqes + (*rings.sq_tail & 3) * 64;
+			add(&rings, 14, -1, (void *)(intptr_t)77, 0);
+			*(uint64_t *)(sqe + 32) = 1;
+			CHECK(inline_call(ENTER, rings.fd, 1, 1 + (way == 0), 1, 0, 0) == 1);
+			int results[2] = { reap(&rings), way == 0 ? reap(&rings) : 0 };
+			// The second time there is nothing to cancel any more.
+			CHECK(way == 1 ? results[0] == -ENOENT : results[0] + results[1] == -ECANCELED);
+			exit(0);
+		}
+		CHECK(wait_for(pid) == 0);
+	}
+	return 0;
+}
+
 // A ring that was made before a fork works on both sides: what one submits the other may reap, and each wakes the other.
 static int shares_ring_over_fork(void)
 {
@@ -1347,7 +1374,8 @@ int main(int count, char **arguments)
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for }, { "shares_a_watch", shares_a_watch },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
-		{ "shares_ring_over_fork", shares_ring_over_fork }, { "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
+		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
+		{ "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
 		{ "changes_user", changes_user }, { "sleeps_while_idle", sleeps_while_idle },
 		{ "transfers_together", transfers_together },
 		{ "reads_of_a_registered_file", reads_of_a_registered_file },
