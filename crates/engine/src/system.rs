@@ -22,7 +22,7 @@ use crate::register::region::OFF_REGION;
 use crate::ring::{Hold, Ring};
 use crate::sqpoll::PollThread;
 use crate::worker::WorkerPool;
-use crate::{Counters, cancel, register, setup};
+use crate::{Counters, cancel, elsewhere, register, setup};
 
 /// What the engine must know of the thread that calls `enter`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -239,16 +239,20 @@ impl System {
             }
         }
         let hold = Hold::new(ring);
+        // Before there is another thread: the kernel's table of descriptors grows without a wait then.
+        let descriptor = if hold.setup.contains(SetupFlags::REGISTERED_FD_ONLY) {
+            None
+        } else {
+            let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            Some(descriptor::into_ring_range(eventfd)?)
+        };
         if hold.setup.contains(SetupFlags::SQPOLL) {
             PollThread::start(&hold, &filled)?;
         }
-        if hold.setup.contains(SetupFlags::REGISTERED_FD_ONLY) {
-            params.write(filled)?;
-            return put_into_table(hold, None).map(|index| index as RawFd);
-        }
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let descriptor = descriptor::into_ring_range(eventfd)?;
         params.write(filled)?;
+        let Some(descriptor) = descriptor else {
+            return put_into_table(hold, None).map(|index| index as RawFd);
+        };
         let fd = descriptor.as_raw_fd();
         USES_RINGS.set(true);
         self.write().insert(fd, Handle { ring: hold, _descriptor: descriptor });
@@ -449,13 +453,24 @@ impl System {
         }
     }
 
-    /// To be called when the process ends, or executes another program: its requests on rings that other processes share
-    /// end with it.
-    pub fn at_end(&self) {
-        let rings: Vec<_> = self.read().values().map(|handle| Arc::clone(&handle.ring)).collect();
-        for ring in rings.into_iter().filter(|ring| ring.readiness.is_shared()) {
+    /// To be called when the process ends: its requests on rings that other processes share end with it, but for timeouts that stand
+    /// alone, which the others go on with.
+    pub fn at_exit(&self) {
+        for ring in self.shared_rings() {
+            elsewhere::bequeath_timeouts(&ring);
             cancel::cancel_pending(&ring);
         }
+    }
+
+    /// To be called when the process executes another program: its requests on rings that other processes share end with it.
+    pub fn at_exec(&self) {
+        self.shared_rings().iter().for_each(cancel::cancel_pending);
+    }
+
+    fn shared_rings(&self) -> Vec<Arc<Ring>> {
+        let rings = self.read();
+        let shared = rings.values().filter(|handle| handle.ring.readiness.is_shared());
+        shared.map(|handle| Arc::clone(&handle.ring)).collect()
     }
 
     /// To be called in the child after `fork`: the engine's threads do not exist there.

@@ -71,6 +71,10 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
         let some = limits.batch.is_some() && batch.is_none() && ready > 0;
         all || some || ring.completions.timeouts() != timeouts
     };
+    if ring.readiness.is_shared() {
+        // What was left by others may be what is waited for.
+        dispatch(ring, &[], &Transfers::new());
+    }
     let mut looked = false;
     let mut kicks = Kicks::of_waiter(ring);
     loop {
@@ -164,8 +168,11 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
     if ring.device.has_completed() {
         turn.complete_transfers();
     }
+    if ring.readiness.is_shared() {
+        turn.inherit_timeouts();
+        turn.answer_question();
+    }
     turn.expire_timers();
-    turn.answer_question();
     turn.run_ready();
     turn.finish();
 }

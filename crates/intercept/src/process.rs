@@ -53,7 +53,7 @@ fn mark() {
 
 extern "C" fn about_to_exit() {
     if !borrows_memory() {
-        guest::enter(|_| System::global().at_end());
+        guest::enter(|_| System::global().at_exit());
     }
 }
 
@@ -63,7 +63,7 @@ pub fn about_to_execute(path: Option<UserAddress>) {
     const EXECUTABLE: u32 = 1;
     let can_be = path.is_none_or(|path| call::faccessat(AT_FDCWD, path, EXECUTABLE).is_ok());
     if has_rings() && can_be && !borrows_memory() {
-        guest::enter(|_| System::global().at_end());
+        guest::enter(|_| System::global().at_exec());
     }
 }
 

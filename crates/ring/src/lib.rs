@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `sq.rs`, `cq.rs` | the two queues, both sides |
 //! | `wakeup.rs`, `waiters.rs` | the two handshakes: with the polling thread, and with threads that wait |
-//! | `question.rs` | what a process asks the others that serve the same ring |
+//! | `question.rs`, `bequest.rs` | what a process asks the others that serve the same ring, and what it leaves to them |
 //! | `orderings.rs`, `head_publication.rs` | every ordering with its partner |
 //! | `memory.rs` | what the protocol needs of memory; below it the pages and the model's heap |
 //! | `shape.rs` | sizes and offsets |
@@ -18,6 +18,7 @@
 //! | `program_pages.rs` | other pages that the engine allocates and the program maps |
 //! | `client_ring.rs` | the program's ring over mappings of any io_uring |
 
+mod bequest;
 #[cfg(not(loom))]
 mod client_ring;
 mod cq;
@@ -40,6 +41,7 @@ mod sq;
 mod waiters;
 mod wakeup;
 
+pub use bequest::Bequest;
 #[cfg(not(loom))]
 pub use client_ring::MappedClientRing;
 pub use cq::CqFull;

@@ -13,6 +13,7 @@ pub use heap::HeapMemory;
 #[cfg(not(loom))]
 pub use mapped::{Bases, MappedMemory};
 
+use crate::bequest::Bequests;
 use crate::lock::SharedLock;
 use crate::primitive::AtomicU32;
 use crate::question::Question;
@@ -111,6 +112,8 @@ pub struct Control {
     pub(crate) cq_tail: AtomicU32,
     /// How often waiters were woken.
     pub(crate) wakeups: AtomicU32,
+    /// What processes have left to the others.
+    pub(crate) bequests: Bequests,
     /// What one process asks the others.
     pub(crate) question: Question,
 }
@@ -125,6 +128,7 @@ impl Control {
             completion_lock: SharedLock::default(),
             cq_tail: AtomicU32::new(cq),
             wakeups: AtomicU32::new(0),
+            bequests: Bequests::none(),
             question: Question::none(),
         }
     }

@@ -50,6 +50,7 @@ cases! {
     files_among_rings
     shares_ring_over_fork
     cancels_over_fork
+    leaves_timeouts
     restricts_over_fork
     keeps_record_locks
     changes_user
@@ -88,6 +89,7 @@ fn cases_on_an_old_kernel() {
         "files_among_rings",
         "shares_ring_over_fork",
         "cancels_over_fork",
+        "leaves_timeouts",
         "restricts_over_fork",
         "keeps_record_locks",
         "sleeps_while_idle",

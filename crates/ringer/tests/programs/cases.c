@@ -788,6 +788,37 @@ static int cancels_over_fork(void)
 	return 0;
 }
 
+// A TIMEOUT that stands alone outlives the child that submitted it; what else is pending ends with it.
+static int leaves_timeouts(void)
+{
+	struct queue rings = queue();
+	int pair[2];
+	char byte;
+	CHECK(pipe(pair) == 0);
+	for (int waits = 0; waits < 2; waits++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			struct timespec soon = { .tv_nsec = 200000000 };
+			usleep(waits * 50000);
+			add(&rings, 11, -1, &soon, 1);
+			add(&rings, 22, pair[0], &byte, 1);
+			CHECK(inline_call(ENTER, rings.fd, 2, 0, 0, 0, 0) == 2);
+			exit(0);
+		}
+		// It comes to one who waits already, or comes later.
+		if (!waits)
+			CHECK(wait_for(pid) == 0);
+		CHECK(inline_call(ENTER, rings.fd, 0, 2, 1, 0, 0) == 0);
+		if (waits)
+			CHECK(wait_for(pid) == 0);
+		int first = reap(&rings);
+		if (*rings.cq_head == __atomic_load_n(rings.cq_tail, __ATOMIC_ACQUIRE))
+			CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0);
+		CHECK(first == -ECANCELED && reap(&rings) == -ETIME);
+	}
+	return 0;
+}
+
 // A ring that was made before a fork works on both sides: what one submits the other may reap, and each wakes the other.
 static int shares_ring_over_fork(void)
 {
@@ -1375,6 +1406,7 @@ int main(int count, char **arguments)
 		{ "closes_what_was_waited_for", closes_what_was_waited_for }, { "shares_a_watch", shares_a_watch },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
+		{ "leaves_timeouts", leaves_timeouts },
 		{ "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
 		{ "changes_user", changes_user }, { "sleeps_while_idle", sleeps_while_idle },
 		{ "transfers_together", transfers_together },
