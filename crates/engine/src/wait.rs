@@ -71,10 +71,6 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
         let some = limits.batch.is_some() && batch.is_none() && ready > 0;
         all || some || ring.completions.timeouts() != timeouts
     };
-    if ring.readiness.is_shared() {
-        // What was left by others may be what is waited for.
-        dispatch(ring, &[], &Transfers::new());
-    }
     let mut looked = false;
     let mut kicks = Kicks::of_waiter(ring);
     loop {
@@ -99,11 +95,14 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
         looked = true;
         let mut reports = [Report::default(); REPORTS];
         let mut transfers = Transfers::new();
-        let waited = if is_enough(batch) || ring.deferred_count() > 0 || ring.device.has_completed() {
-            Ok(0)
-        } else {
-            ring.sleep((&mut reports, &mut transfers), timeout, mask, &mut kicks)
-        };
+        // Likewise: what another process leaves later finds a waiter to wake.
+        let is_heir = ring.readiness.is_shared() && ring.shared.has_bequests();
+        let waited =
+            if is_enough(batch) || is_heir || ring.deferred_count() > 0 || ring.device.has_completed() {
+                Ok(0)
+            } else {
+                ring.sleep((&mut reports, &mut transfers), timeout, mask, &mut kicks)
+            };
         ring.shared.retire_waiter();
         let waited = waited?;
         if !transfers.is_empty() || ring.device.has_completed() {

@@ -36,7 +36,9 @@ impl Op for Close {
             return Outcome::Engine;
         }
         // A ring cannot be closed through a ring, and the engine's own descriptors do not exist for the program.
-        if descriptor::reserved().engine.contains(&self.fd) || context.resources.is_ring(self.fd) {
+        let reserved = descriptor::reserved();
+        let is_ring = reserved.rings.contains(&self.fd) && context.resources.is_ring(self.fd);
+        if is_ring || reserved.engine.contains(&self.fd) {
             return Outcome::failed(Errno::BADF);
         }
         with_brief_patience(context, || call::close(self.fd))

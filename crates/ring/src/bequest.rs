@@ -40,14 +40,19 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         true
     }
 
+    /// Whether something was left. What is left just now is for the next look.
+    #[inline]
+    pub fn has_bequests(&self) -> bool {
+        self.memory.control().bequests.count.load(Relaxed) > 0
+    }
+
     /// Takes what was left last, if anything is there.
     #[inline]
     pub fn inherit(&self) -> Option<Bequest> {
-        let bequests = &self.memory.control().bequests;
-        // One that is left just now is for the next look.
-        if bequests.count.load(Relaxed) == 0 {
+        if !self.has_bequests() {
             return None;
         }
+        let bequests = &self.memory.control().bequests;
         let _guard = self.lock_completions();
         let last = bequests.count.load(Relaxed).checked_sub(1)?;
         let words = bequests.words.get(last as usize)?;
