@@ -64,19 +64,19 @@ impl Turn<'_> {
 
     /// The request cannot be armed: it ends with this error.
     pub(crate) fn refuse_to_arm(&mut self, mut request: Request, errno: Errno) -> Again {
-        let always_ready = match &request.operation {
-            Operation::PollAdd(poll) => Some(poll.without_waiting(request.held.file.raw())),
-            _ => None,
+        // A file that cannot be waited for is for a worker; a poll has nothing to do there.
+        let completion = if errno != Errno::PERM {
+            Completion::error(errno)
+        } else if let Operation::PollAdd(poll) = &request.operation {
+            poll.without_waiting(request.held.file.raw())
+        } else if request.operation.waits_to_start().is_some() {
+            Completion::error(Errno::BADFD)
+        } else if self.place != Place::Worker {
+            return Again::Next(self.punt(request).map(Box::new));
+        } else {
+            Completion::error(errno)
         };
-        Again::Next(match (errno, always_ready) {
-            // A file that cannot be waited for is for a worker; a poll has nothing to do there.
-            (Errno::PERM, Some(completion)) => self.complete(request, completion).map(Box::new),
-            (Errno::PERM, None) if request.operation.waits_to_start().is_some() => {
-                self.complete(request, Completion::error(Errno::BADFD)).map(Box::new)
-            }
-            (Errno::PERM, None) if self.place != Place::Worker => self.punt(request).map(Box::new),
-            (errno, _) => self.complete(request, Completion::error(errno)).map(Box::new),
-        })
+        Again::Next(self.complete(request, completion).map(Box::new))
     }
 
     /// Takes the request's own descriptor out of the reactor.
@@ -102,21 +102,13 @@ impl Turn<'_> {
     }
 
     /// Arms the request by a registration of its own.
-    fn arm_alone(&mut self, mut request: Request, events: u32, edge: bool) -> Result<(), Again> {
-        let mut inflight = self.ring.inflight.lock();
-        let slot = match slot_to_arm(&mut inflight, &mut request) {
-            Ok(slot) => slot,
-            Err(why) => {
-                drop(inflight);
-                return Err(self.leave_unarmed(request, why));
-            }
-        };
-        let result = match &mut request.watching {
+    fn arm_alone(&mut self, request: Request, events: u32, edge: bool) -> Result<(), Again> {
+        self.put_armed(request, |turn, _, request, slot| match &mut request.watching {
             // One that is edge-triggered goes on as it is.
             Some(Watching::Own { interest, .. }) if edge && *interest == Some((events, true)) => Ok(()),
             Some(Watching::Own { file, interest }) => {
-                self.armed_edge |= edge;
-                let reactor = &self.ring.reactor;
+                turn.armed_edge |= edge;
+                let reactor = &turn.ring.reactor;
                 let result = match (file.owned(), &interest) {
                     (Some(fd), Some(_)) => reactor.rearm(fd, events, edge, slot.to_token()),
                     (Some(fd), None) => {
@@ -128,32 +120,42 @@ impl Turn<'_> {
             }
             // It has one: see `arm`.
             _ => Err(Errno::BADF),
+        })
+    }
+
+    /// Puts a request away that waits for its file, once `register` has seen to it that its file reports.
+    pub(crate) fn put_armed(
+        &mut self,
+        mut request: Request,
+        register: impl FnOnce(&mut Self, &mut Inflight, &mut Request, RequestId) -> Result<(), Errno>,
+    ) -> Result<(), Again> {
+        let ring = self.ring;
+        let mut inflight = ring.inflight.lock();
+        if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
+            drop(inflight);
+            return Err(Again::Next(self.complete_cancelled(request).map(Box::new)));
+        }
+        if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
+            && std::mem::take(reported)
+        {
+            return Err(Again::Run(Box::new(request)));
+        }
+        let slot = match request.slot {
+            Some(slot) => slot,
+            None => *request.slot.insert(inflight.reserve(&request)),
         };
-        if let Err(errno) = result {
+        if let Err(errno) = register(self, &mut inflight, &mut request, slot) {
             drop(inflight);
             return Err(self.refuse_to_arm(request, errno));
         }
-        self.put_armed(&mut inflight, request, slot);
-        Ok(())
-    }
-
-    /// Puts a request away that waits for its file from now on.
-    pub(crate) fn put_armed(&mut self, inflight: &mut Inflight, mut request: Request, slot: RequestId) {
         request.served = Served::Poll;
-        self.ring.reactor.has_work();
+        ring.reactor.has_work();
         let limit = take_limit(&mut request);
         inflight.put(Box::new(request), Stage::Armed);
         if let Some(limit) = limit {
-            self.arm_limit(inflight, slot, limit);
+            self.arm_limit(&mut inflight, slot, limit);
         }
-    }
-
-    /// Goes on with a request that is not to be armed after all.
-    pub(crate) fn leave_unarmed(&mut self, request: Request, why: NotNow) -> Again {
-        match why {
-            NotNow::Reported => Again::Run(Box::new(request)),
-            NotNow::Cancelled => Again::Next(self.complete_cancelled(request).map(Box::new)),
-        }
+        Ok(())
     }
 
     /// Queues the request for a worker.
@@ -189,31 +191,4 @@ pub(crate) enum Again {
     Run(Box<Request>),
     /// It is finished or handed over; this one follows.
     Next(Option<Box<Request>>),
-}
-
-/// Why a request is not armed after all.
-pub(crate) enum NotNow {
-    /// It was cancelled, or its ring closed.
-    Cancelled,
-    /// Its file reported meanwhile.
-    Reported,
-}
-
-/// The slot of a request that is about to be armed.
-///
-/// # Errors
-/// What happened meanwhile.
-pub(crate) fn slot_to_arm(inflight: &mut Inflight, request: &mut Request) -> Result<RequestId, NotNow> {
-    if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
-        return Err(NotNow::Cancelled);
-    }
-    if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
-        && std::mem::take(reported)
-    {
-        return Err(NotNow::Reported);
-    }
-    Ok(match request.slot {
-        Some(slot) => slot,
-        None => *request.slot.insert(inflight.reserve(request)),
-    })
 }

@@ -22,6 +22,7 @@ use ringer_sys::thread::Lock;
 use crate::files::{RegisteredFile, Release};
 use crate::ring::Ring;
 use crate::system::System;
+use crate::watch::Watch;
 
 /// A watch that stays parked for longer than this, up to twice as long, is given up.
 pub(crate) const IDLE: Duration = Duration::from_millis(20);
@@ -138,7 +139,7 @@ impl Parking {
             (rings, file)
         };
         for ring in rings.iter().filter_map(Weak::upgrade) {
-            ring.unlink_watches(|number| number == fd);
+            ring.unlink_watch(fd);
         }
         drop(file);
     }
@@ -181,14 +182,20 @@ impl Parking {
             // Under the lock, so that who parks a watch meanwhile is not overlooked.
             let watches: Vec<_> = rings.into_iter().map(|ring| (ring.sweep_watches(), ring)).collect();
             let has_idle = watches.iter().any(|((_, has_idle), _)| *has_idle);
-            let mut count = 0;
-            parked.watches.retain(|fd, rings| {
-                let has_watch =
-                    |ring: &mut Weak<Ring>| ring.upgrade().is_some_and(|ring| ring.has_watch(*fd));
-                count += rings.extract_if(.., |ring| !has_watch(ring)).count();
+            let before: usize = parked.watches.values().map(Vec::len).sum();
+            for ((gone, _), ring) in &watches {
+                for number in gone.iter().filter_map(Watch::number) {
+                    if let Some(rings) = parked.watches.get_mut(&number) {
+                        rings.retain(|one| !std::ptr::eq(one.as_ptr(), Arc::as_ptr(ring)));
+                    }
+                }
+            }
+            parked.watches.retain(|_, rings| {
+                rings.retain(|ring| ring.strong_count() > 0);
                 !rings.is_empty()
             });
-            self.count.fetch_sub(count, Ordering::Relaxed);
+            let after: usize = parked.watches.values().map(Vec::len).sum();
+            self.count.fetch_sub(before - after, Ordering::Relaxed);
             let latest = parked.sweeps;
             let files = self.take_files(&mut parked, |_, kept| kept.sweep != latest);
             parked.sweeps = latest.wrapping_add(1);
@@ -251,12 +258,12 @@ impl Parking {
             parked.files.insert(fd, KeptFile { file: Arc::clone(&file), sweep });
             self.count.fetch_add(1, Ordering::Relaxed);
         }
-        self.is_idle();
+        self.note_idle();
         Some(file)
     }
 
     /// Something is kept that nobody uses just now: it is to be given up in a while.
-    pub(crate) fn is_idle(&self) {
+    pub(crate) fn note_idle(&self) {
         // SeqCst, with `sweep`: either it finds what is idle, or this finds that it does not look again.
         if !self.is_swept.load(Ordering::SeqCst) && !self.is_swept.swap(true, Ordering::SeqCst) {
             System::global().background().sweep_parking();
@@ -301,8 +308,12 @@ impl Parking {
 
 /// The rings that are still there, each once.
 fn distinct<'a>(rings: impl IntoIterator<Item = &'a Weak<Ring>>) -> Vec<Arc<Ring>> {
-    let mut found: Vec<Arc<Ring>> = rings.into_iter().filter_map(Weak::upgrade).collect();
-    found.sort_by_key(Arc::as_ptr);
-    found.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    // There are few rings, each with many descriptors.
+    let mut found: Vec<Arc<Ring>> = Vec::new();
+    for ring in rings {
+        if !found.iter().any(|one| std::ptr::eq(Arc::as_ptr(one), ring.as_ptr())) {
+            found.extend(ring.upgrade());
+        }
+    }
     found
 }

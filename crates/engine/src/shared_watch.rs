@@ -7,7 +7,7 @@ use ringer_ops::Until;
 use ringer_sys::Errno;
 use ringer_sys::same_file::same_file;
 
-use crate::arm::{Again, slot_to_arm};
+use crate::arm::Again;
 use crate::inflight::RequestId;
 use crate::release::Duplicate;
 use crate::request::{FileRef, Request, Watching};
@@ -39,24 +39,15 @@ impl Turn<'_> {
             // It has just joined one, or had one before.
             return Err(self.refuse_to_arm(request, Errno::BADF));
         };
-        let mut inflight = self.ring.inflight.lock();
-        let slot = match slot_to_arm(&mut inflight, &mut request) {
-            Ok(slot) => slot,
-            Err(why) => {
-                drop(inflight);
-                return Err(self.leave_unarmed(request, why));
+        let seen = (until == Until::ReadyAgain).then_some(self.seen_reports);
+        self.put_armed(request, |turn, inflight, _, slot| {
+            let watch = inflight.watches.get(id).ok_or(Errno::BADF)?;
+            if let Some(change) = watch.change_for(events, seen) {
+                turn.ring.change_watch(watch, id, change)?;
             }
-        };
-        if let Err(errno) = inflight.watches.get(id).map_or(Err(Errno::BADF), |watch| {
-            let change = watch.change_for(events, (until == Until::ReadyAgain).then_some(self.seen_reports));
-            change.map_or(Ok(()), |change| self.ring.change_watch(watch, id, change))
-        }) {
-            drop(inflight);
-            return Err(self.refuse_to_arm(request, errno));
-        }
-        self.put_armed(&mut inflight, request, slot);
-        inflight.wait_for(slot, id, events);
-        Ok(())
+            inflight.wait_for(slot, id, events);
+            Ok(())
+        })
     }
 
     /// Gives a request the watch of its file, unless it has it.
@@ -114,7 +105,7 @@ impl Turn<'_> {
             let left = self.ring.inflight.lock().watches.leave(watch);
             match left {
                 Left::InUse => {}
-                Left::Idle => System::global().parking().is_idle(),
+                Left::Idle => System::global().parking().note_idle(),
                 Left::Over(watch) => self.ring.end_watches([watch]),
             }
         }
@@ -153,7 +144,13 @@ impl Ring {
         self.reactor.set_latest_report(inflight.watches.latest_report());
     }
 
-    /// Gives up the watches of descriptors, as far as no request has them. Requests that come find none.
+    /// Gives up the watch of a descriptor, if no request has it. Requests that come find none.
+    pub(crate) fn unlink_watch(&self, fd: RawFd) {
+        let watch = self.inflight.lock().watches.unlink(fd);
+        self.end_watches(watch);
+    }
+
+    /// [`unlink_watch`](Self::unlink_watch) for all descriptors that are meant.
     pub(crate) fn unlink_watches(&self, is_meant: impl Fn(RawFd) -> bool) {
         let watches = self.inflight.lock().watches.unlink_all(is_meant);
         self.end_watches(watches);
@@ -163,11 +160,6 @@ impl Ring {
     /// idle.
     pub(crate) fn sweep_watches(&self) -> (Vec<Watch>, bool) {
         self.inflight.lock().watches.sweep()
-    }
-
-    /// Whether the next request on a descriptor finds a watch.
-    pub(crate) fn has_watch(&self, fd: RawFd) -> bool {
-        self.inflight.lock().watches.has(fd)
     }
 
     /// The registered file of a watch is gone.

@@ -113,6 +113,11 @@ impl Watch {
         (!is_good).then_some(Change::Renew(interest | events))
     }
 
+    /// The program's descriptor. `None`: a registered file.
+    pub(crate) fn number(&self) -> Option<RawFd> {
+        self.number.map(|(number, _)| number)
+    }
+
     /// The registration asks for this now.
     pub(crate) fn set_interest(&mut self, interest: u32) {
         self.interest = Some(interest);
@@ -187,7 +192,7 @@ impl Watches {
 
     /// Puts a new watch in, which a request has. Returns the one of the same descriptor that it replaces, if no request has that.
     pub(crate) fn insert(&mut self, watch: Watch) -> (WatchId, Option<Watch>) {
-        let number = watch.number.map(|(number, _)| number);
+        let number = watch.number();
         let replaced = number.and_then(|number| self.unlink(number));
         let id = self.put(watch);
         if let Some(number) = number {
@@ -260,11 +265,6 @@ impl Watches {
             }
         }
         (unused.into_iter().filter_map(|number| self.unlink(number)).collect(), has_idle)
-    }
-
-    /// Whether the next request on this descriptor finds a watch.
-    pub(crate) fn has(&self, number: RawFd) -> bool {
-        self.by_number.contains_key(&number)
     }
 
     /// Takes a watch out.
@@ -403,9 +403,9 @@ mod tests {
     #[test]
     fn a_watch_that_is_not_kept_goes_with_its_last_request() {
         let (mut watches, id, _write) = watching();
-        assert!(watches.has(5));
+        assert!(watches.find(5, Closes::default()).is_some());
         assert!(matches!(watches.leave(id), Left::Over(_)));
-        assert!(!watches.has(5));
+        assert!(watches.find(5, Closes::default()).is_none());
     }
 
     #[test]
@@ -421,6 +421,6 @@ mod tests {
         assert!(gone.is_empty() && has_idle);
         let (gone, has_idle) = watches.sweep();
         assert!(gone.len() == 1 && !has_idle);
-        assert!(!watches.has(5));
+        assert!(watches.find(5, Closes::default()).is_none());
     }
 }

@@ -57,7 +57,7 @@ pub fn made(fd: RawFd) {
     HIGHEST.fetch_max(fd, Ordering::Relaxed);
 }
 
-/// The program is about to close a descriptor that is not reserved, or to put another file there.
+/// The program is about to close a descriptor that is neither a ring nor the engine's, or to put another file there.
 #[inline]
 pub fn closing(fd: RawFd) {
     if System::global().closing(fd) && !borrows_memory() {
@@ -115,13 +115,6 @@ pub unsafe fn map(fd: RawFd, mapping: &Mapping) -> Result<usize, Errno> {
     unsafe { pass_on(nr::__NR_mmap, arguments) }
 }
 
-/// A descriptor in the ring half that is no ring is about to be closed, or to name another file.
-fn forget(fd: RawFd) {
-    if System::global().closing(fd) && !borrows_memory() {
-        System::global().closed(fd);
-    }
-}
-
 /// `close.2`. In the engine half nothing is open as far as the program knows.
 pub fn close(fd: RawFd) -> Result<usize, Errno> {
     if is_in_engine_half(fd) && !borrows_memory() {
@@ -132,7 +125,7 @@ pub fn close(fd: RawFd) -> Result<usize, Errno> {
         return System::global().close(fd).map(|()| 0);
     }
     // A file of the program that lies among the rings.
-    forget(fd);
+    closing(fd);
     pass_on_numbers(nr::__NR_close, fd, 0, 0)
 }
 
@@ -195,7 +188,7 @@ pub fn replace(old: RawFd, new: RawFd, flags: Option<u32>) -> Result<usize, Errn
         wait::forget(new);
         System::global().close(new)?;
     } else if old != new {
-        forget(new);
+        closing(new);
     }
     match flags {
         Some(flags) => pass_on_numbers(nr::__NR_dup3, old, new as usize, flags as usize),
