@@ -158,8 +158,9 @@ Where that shows, random sequences are not drawn:
 - Linux does not arm the LINK_TIMEOUT of such a request; here it is armed. A write that is done at once here is done before a LINK_TIMEOUT without
   any time.
 - Behind such a request, Linux takes a buffer of a buffer ring before it waits, all that was asked for of an incremental one; a multishot receive waits for
-  data before it looks for a buffer; EPOLL_WAIT, and receives with `IORING_RECVSEND_POLL_FIRST`, answer EAGAIN instead of waiting; `RWF_NOWAIT` of a
-  file says nothing; a write of more than a stream takes goes on until all is written. Here these behave as at the head of a chain.
+  data before it looks for a buffer; EPOLL_WAIT, what asks to poll first (ACCEPT, receives, sends), and ACCEPT of a listener with `O_NONBLOCK` answer EAGAIN
+  instead of waiting; `IORING_ACCEPT_DONTWAIT`, and `RWF_NOWAIT` of a file, say nothing; a write of more than a stream takes goes on until all is written.
+  Here these behave as at the head of a chain.
 
 What a system call of the process cannot do is out of reach:
 

@@ -59,6 +59,8 @@ mod splice;
 mod statx;
 mod timeout;
 mod waitid;
+mod waiting_order;
+mod worker_waits;
 mod xattr;
 mod zero_copy;
 
@@ -157,6 +159,8 @@ pub fn all() -> Vec<Case> {
         descriptors::cases,
         zero_copy::cases,
         waitid::cases,
+        waiting_order::cases,
+        worker_waits::cases,
         personality::cases,
         socket_command::cases,
     ] {

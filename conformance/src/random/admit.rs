@@ -70,6 +70,8 @@ struct Wait {
     object: Object,
     /// Whether it goes on waiting after the object was fed.
     stays: bool,
+    /// Whether it waits in line for the file, and not in a call of a worker of the kernel.
+    in_line: bool,
 }
 
 impl Rules {
@@ -128,6 +130,7 @@ impl Rules {
         let drains = request.flags.contains(SqeFlags::IO_DRAIN);
         let lingers = matches!(request.opcode, Opcode::SendZc | Opcode::SendmsgZc)
             || matches!(request.opcode, Opcode::Timeout | Opcode::LinkTimeout | Opcode::FutexWait)
+            || request.is_multishot()
             || waits_on(request).is_some();
         if (drains && (self.lingers || lingers)) || (lingers && self.drains) {
             return false;
@@ -142,14 +145,18 @@ impl Rules {
         if uses_lane(request.opcode) {
             let lane = request.lane;
             let own = self.users[lane] == Some(self.chain);
-            if !own && (self.waits[lane].is_some() || self.users[lane].is_some() || self.chain_waits) {
+            let waiting = self.waits[lane].filter(|wait| self.chain_works || !may_join(request, wait));
+            if !own && (waiting.is_some() || self.users[lane].is_some() || self.chain_waits) {
                 return false;
             }
             if let Some(wait) = waits_on(request) {
                 if self.chain_waits {
                     return false;
                 }
-                self.waits[lane] = Some(wait);
+                // What comes may not be enough for all that wait.
+                let stays = wait.stays || self.waits[lane].is_some();
+                let in_line = wait.in_line && !self.chain_works;
+                self.waits[lane] = Some(Wait { stays, in_line, ..wait });
                 self.chain_waits = true;
             }
             self.users[lane] = Some(self.chain);
@@ -170,6 +177,7 @@ impl Rules {
 fn is_different_on_a_worker(request: &Request) -> bool {
     // `ioprio` may say `IORING_RECVSEND_POLL_FIRST`, a flag `RWF_NOWAIT`, a length more than a stream takes at once.
     request.select
+        || request.accepts() != 0
         || matches!(request.opcode, Opcode::LinkTimeout | Opcode::EpollWait)
         || matches!(request.fault, Some(Fault::Ioprio(_) | Fault::OpFlag(_) | Fault::Len(_)))
 }
@@ -193,7 +201,9 @@ fn may_be_for_a_worker(request: &Request) -> bool {
         | Opcode::Socket
         | Opcode::MsgRing
         | Opcode::FutexWait
-        | Opcode::FutexWake => true,
+        | Opcode::FutexWake
+        | Opcode::Accept
+        | Opcode::Connect => true,
         Opcode::Read | Opcode::Readv | Opcode::Write | Opcode::Writev => {
             !matches!(request.object, Object::File | Object::Spare | Object::Directory | Object::Event)
         }
@@ -231,6 +241,12 @@ fn counts(request: &Request) -> bool {
     request.opcode == Opcode::Timeout && request.draws[1].is_multiple_of(4)
 }
 
+/// Whether a request may be made where another one waits: one that waits for the same, or that brings what is waited for.
+fn may_join(request: &Request, waiting: &Wait) -> bool {
+    let waits_too = waits_on(request).is_some_and(|wait| wait.in_line && wait.object == waiting.object);
+    waiting.in_line && waits_too || request.opcode == Opcode::Connect && waiting.object == Object::Listener
+}
+
 /// What a request may wait on.
 fn waits_on(request: &Request) -> Option<Wait> {
     let reads = matches!(
@@ -247,6 +263,13 @@ fn waits_on(request: &Request) -> Option<Wait> {
             | Opcode::EpollWait
     );
     let polls = request.opcode == Opcode::PollAdd && request.object != Object::File;
+    let accepts = request.opcode == Opcode::Accept && request.object == Object::Listener;
     let stays = request.goes_on_waiting() || polls;
-    (polls || reads && request.object.can_wait()).then_some(Wait { object: request.object, stays })
+    let in_line = !request.flags.contains(SqeFlags::ASYNC)
+        && !matches!(request.opcode, Opcode::Splice | Opcode::Tee | Opcode::EpollWait);
+    (polls || accepts || reads && request.object.can_wait()).then_some(Wait {
+        object: request.object,
+        stays,
+        in_line,
+    })
 }

@@ -68,6 +68,8 @@ const WEIGHTS: &[(Opcode, u32)] = &[
     (Opcode::FutexWake, 2),
     (Opcode::Waitid, 1),
     (Opcode::UringCmd, 2),
+    (Opcode::Accept, 4),
+    (Opcode::Connect, 3),
 ];
 
 /// One in so many requests has a fault.
@@ -123,6 +125,7 @@ fn step(rng: &mut Rng, wish: &Wish) -> Step {
                 Object::Left,
                 Object::Right,
                 Object::Event,
+                Object::Listener,
             ];
             Step::Feed { lane: rng.usize(..LANES), object: pick(rng, &objects), bytes: rng.usize(1..24) }
         }
@@ -191,7 +194,7 @@ fn objects(opcode: Opcode) -> &'static [Object] {
         Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed => {
             &[File, File, File, PipeWrite, PipeWrite, Left, Right, Event]
         }
-        Opcode::PollAdd => &[PipeRead, PipeRead, PipeWrite, Left, Right, Event, Epoll, File],
+        Opcode::PollAdd => &[PipeRead, PipeRead, PipeWrite, Left, Right, Event, Epoll, File, Listener],
         Opcode::Send
         | Opcode::Sendmsg
         | Opcode::SendZc
@@ -199,7 +202,8 @@ fn objects(opcode: Opcode) -> &'static [Object] {
         | Opcode::Recv
         | Opcode::Recvmsg => &[Left, Right],
         Opcode::Shutdown | Opcode::UringCmd => &[Left, Right],
-        Opcode::Bind | Opcode::Listen => &[Tcp],
+        Opcode::Bind | Opcode::Listen | Opcode::Connect => &[Tcp],
+        Opcode::Accept => &[Listener],
         Opcode::Splice => &[File, PipeRead, PipeRead, Left],
         Opcode::Tee => &[PipeRead],
         Opcode::EpollCtl => &[PipeRead, Left, Event, OtherRead],

@@ -42,6 +42,9 @@ pub struct Lane {
     pub one: Memory,
     /// A futex.
     pub word: Memory,
+    /// Where the listener listens.
+    pub address: Memory,
+    port: u16,
     directory: PathBuf,
     /// The path of the file.
     pub file: PathBuf,
@@ -64,6 +67,7 @@ impl Lane {
         let spare = session.with_kept(fd, |fd| {
             rustix::io::fcntl_dupfd_cloexec(fd, SPARE + number as RawFd).expect("the number is free")
         });
+        let (listener, port) = session.listener();
         let descriptors = [
             fd,
             pipe_read,
@@ -79,18 +83,33 @@ impl Lane {
             session.epoll(),
             open(&directory, rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC),
             session.tcp_socket(),
+            listener,
             std::os::fd::IntoRawFd::into_raw_fd(spare),
             CLOSED,
         ];
         let block = session.memory(BLOCK);
         let first = if number == 1 { b'a' } else { b'A' };
         block.fill(&std::array::from_fn::<u8, ROOM, _>(|byte| first + (byte % 26) as u8));
-        Self { descriptors, block, one: session.words(&[1]), word: session.words(&[0]), directory, file }
+        Self {
+            descriptors,
+            block,
+            one: session.words(&[1]),
+            word: session.words(&[0]),
+            address: session.sockaddr(port),
+            port,
+            directory,
+            file,
+        }
     }
 
     /// The descriptor of an object.
     pub fn descriptor(&self, object: Object) -> RawFd {
         self.descriptors[object.index()]
+    }
+
+    /// Connects to the listener.
+    pub fn connect(&self, session: &Session) {
+        session.client(self.port);
     }
 
     /// Room for what the step with this number reads.

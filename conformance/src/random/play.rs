@@ -83,7 +83,10 @@ impl Stage<'_> {
         // Linked, drained and skipped ones depend on others, or tell nobody.
         let may_wait = request.object.can_wait()
             || sqe.flags().intersects(SqeFlags::CQE_SKIP_SUCCESS)
-            || matches!(request.opcode, Opcode::Timeout | Opcode::LinkTimeout | Opcode::PollAdd);
+            || matches!(
+                request.opcode,
+                Opcode::Timeout | Opcode::LinkTimeout | Opcode::PollAdd | Opcode::Accept | Opcode::Connect
+            );
         let pushed = Pushed { sqe, seen: Vec::new(), ended: false, may_wait };
         self.requests.borrow_mut().insert(sqe.user_data(), pushed);
     }
@@ -153,6 +156,13 @@ impl Stage<'_> {
 
     fn feed(&self, number: usize, lane: usize, object: Object, bytes: usize) {
         let lane = &self.lanes.0[lane];
+        if object == Object::Listener {
+            lane.connect(self.session);
+            self.session.record(format!("feed {number}"), "connected");
+            self.settle();
+            self.batch.set(self.batch.get() + 1);
+            return;
+        }
         let text: Vec<u8> = (0..bytes).map(|index| b'0' + ((index + number) % 10) as u8).collect();
         let (target, text) = match object {
             Object::PipeRead => (Object::PipeWrite, &text[..]),
@@ -246,7 +256,7 @@ impl Stage<'_> {
         if cqe.res >= 0 && makes_descriptor(&pushed.sqe) {
             // The number is the process's own affair.
             let _ = ringer_sys::call::close(cqe.res);
-            return format!("{when}: descriptor");
+            return format!("{when}: descriptor{}", &cqe_text(&Cqe { res: 0, ..*cqe })[1..]);
         }
         // A request that was cancelled while a worker of the kernel waited in it says that a signal came, and SPLICE
         // and TEE say it by a number that is not meant for programs.

@@ -68,6 +68,10 @@ impl Preparation<'_> {
             }
             Fault::BufIndex(index) => sqe.with_buf_index(index),
             Fault::Personality => sqe.with_personality(5),
+            // A descriptor stands there: a number that is open in no process.
+            Fault::FileIndex(index) if matches!(opcode, Opcode::Splice | Opcode::Tee) => {
+                sqe.with_file_index(index.saturating_add(600))
+            }
             Fault::FileIndex(index) => sqe.with_file_index(index),
             Fault::LastWord => sqe.with_pad2(1),
             Fault::UnknownFlag => sqe.with_flags(SqeFlags::from_bits_retain(sqe.flags().bits() | 0x80)),
@@ -195,6 +199,17 @@ impl Preparation<'_> {
             Opcode::Socket => {
                 let slot = if third % 3 == 0 { ANY_SLOT } else { 0 };
                 op([1, 2, 77][first as usize % 3]).with_off(u64::from(second % 3)).with_file_index(slot)
+            }
+            Opcode::Accept => op(fd)
+                .with_op_flags([0, 0o2_000_000, 0o4000, 1][first as usize % 4])
+                .with_file_index(match third % 4 {
+                    1 => ANY_SLOT,
+                    2 => self.slot(request, third / 4) + 1,
+                    _ => 0,
+                })
+                .with_ioprio(request.accepts()),
+            Opcode::Connect => {
+                op(fd).with_addr(lane.address.addr()).with_off([16, 16, 16, 3][first as usize % 4])
             }
             Opcode::Bind => {
                 op(fd).with_addr(self.session.sockaddr(0).addr()).with_off([16, 16, 3][first as usize % 3])
@@ -412,7 +427,7 @@ impl Preparation<'_> {
 /// Whether the result of a request is a descriptor that it made.
 pub fn makes_descriptor(sqe: &Sqe) -> bool {
     match Opcode::from_number(sqe.opcode()) {
-        Some(Opcode::Openat | Opcode::Openat2 | Opcode::Socket) => sqe.file_index() == 0,
+        Some(Opcode::Openat | Opcode::Openat2 | Opcode::Socket | Opcode::Accept) => sqe.file_index() == 0,
         Some(Opcode::FixedFdInstall) => true,
         _ => false,
     }

@@ -73,13 +73,27 @@ impl Request {
         match self.opcode {
             Opcode::Socket => self.draws[2].is_multiple_of(3),
             Opcode::Pipe => self.draws[0].is_multiple_of(2),
+            Opcode::Accept => self.draws[2] % 4 == 1,
             _ => false,
+        }
+    }
+
+    /// `ioprio` of an ACCEPT: none, or whether it has several results, must not wait, waits before it tries.
+    pub fn accepts(&self) -> u16 {
+        const MULTISHOT: u16 = 1;
+        const DONTWAIT: u16 = 2;
+        const POLL_FIRST: u16 = 4;
+        match self.opcode {
+            Opcode::Accept => {
+                [0, 0, 0, MULTISHOT, DONTWAIT, POLL_FIRST, MULTISHOT | POLL_FIRST][self.draws[1] as usize % 7]
+            }
+            _ => 0,
         }
     }
 
     /// Whether it goes on after a result.
     pub fn is_multishot(&self) -> bool {
-        self.opcode == Opcode::ReadMultishot || self.receives() & 2 != 0
+        self.opcode == Opcode::ReadMultishot || self.receives() & 2 != 0 || self.accepts() & 1 != 0
     }
 
     /// The flags of a RECV: none, `MSG_PEEK`, `MSG_DONTWAIT`, `MSG_WAITALL`.
@@ -129,6 +143,8 @@ pub enum Object {
     Directory,
     /// A TCP socket that is neither bound nor connected.
     Tcp,
+    /// A TCP socket that listens on loopback.
+    Listener,
     /// A second descriptor of the file, which a request may close.
     Spare,
     /// A number that is not open.
@@ -137,7 +153,7 @@ pub enum Object {
 
 impl Object {
     /// Every object, in the order of the registered files of a lane.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::File,
         Self::PipeRead,
         Self::PipeWrite,
@@ -149,6 +165,7 @@ impl Object {
         Self::Epoll,
         Self::Directory,
         Self::Tcp,
+        Self::Listener,
         Self::Spare,
         Self::Closed,
     ];

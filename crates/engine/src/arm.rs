@@ -74,7 +74,8 @@ impl Turn<'_> {
         } else if self.place != Place::Worker {
             return Again::Next(self.punt(request).map(Box::new));
         } else {
-            Completion::error(errno)
+            // Its attempt found it not ready, and nobody will tell when it is.
+            Completion::error(Errno::AGAIN)
         };
         Again::Next(self.complete(request, completion).map(Box::new))
     }
@@ -170,6 +171,7 @@ impl Turn<'_> {
         }
         let limit = take_limit(&mut request);
         let personality = request.personality.clone();
+        Self::hold_line(&mut request, &mut inflight);
         let slot = inflight.put(Box::new(request), Stage::Queued);
         if let Some(limit) = limit {
             self.arm_limit(&mut inflight, slot, limit);

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ringer_abi::SqeFlags;
+use ringer_abi::{Opcode, SqeFlags};
 
 use crate::futex::FutexSleep;
 use crate::request::Request;
 use crate::timer::{TimerKey, TimerQueue};
 use crate::user_data::UserDataIndex;
-use crate::watch::{WatchId, Watches};
+use crate::watch::{PlaceInLine, Waiting, WatchId, Watches};
 
 /// Names a pending request. Never reused: a number is in use once, its slot many times.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -216,9 +216,16 @@ impl Inflight {
     }
 
     /// The request in this slot waits for a watch, as long as it is armed.
-    pub(crate) fn wait_for(&mut self, id: RequestId, watch: WatchId, events: u32) {
-        let position = self.watches.wait(watch, id, events);
+    pub(crate) fn wait_for(&mut self, id: RequestId, watch: WatchId, events: u32, place: PlaceInLine) {
+        let position = self.watches.wait(watch, Waiting { request: id, events, place });
         self.slots[id.index as usize].waits_for = Some((watch, position));
+    }
+
+    /// Whether an armed request has to wait for what a worker leaves of that for which it waits.
+    pub(crate) fn is_held_back(&mut self, id: RequestId) -> bool {
+        let slot = self.slot(id).filter(|slot| slot.opcode == Opcode::Accept.number());
+        let watch = slot.and_then(|slot| slot.waits_for);
+        watch.is_some_and(|(watch, _)| self.watches.get(watch).is_some_and(|watch| watch.is_held()))
     }
 
     fn stop_waiting(&mut self, id: RequestId) {
@@ -304,10 +311,5 @@ impl Inflight {
     pub(crate) fn describe(&self, id: RequestId) -> (u64, u8, (i32, bool)) {
         let slot = &self.slots[id.index as usize];
         (self.by_user_data.user_data(id.index), slot.opcode, slot.file)
-    }
-
-    /// When it became pending, relative to the others.
-    pub(crate) fn order(&self, id: RequestId) -> u64 {
-        self.slots.get(id.index as usize).map_or(0, |slot| slot.order)
     }
 }

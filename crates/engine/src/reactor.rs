@@ -162,15 +162,15 @@ impl Reactor {
         self.watches.load(Ordering::Relaxed) > 0
     }
 
-    /// A report was taken from the kernel. For the holder of the lock of what is pending.
-    pub(crate) fn set_latest_report(&self, number: u64) {
+    /// A report was taken from the kernel. Returns its number. For the holder of the lock of what is pending.
+    pub(crate) fn count_report(&self) -> u64 {
         // Release, for `latest_report`: the attempts of who sees it come after the report.
-        self.latest_report.store(number, Ordering::Release);
+        self.latest_report.fetch_add(1, Ordering::Release) + 1
     }
 
     #[inline]
     pub(crate) fn latest_report(&self) -> u64 {
-        // Acquire, from `set_latest_report`.
+        // Acquire, from `count_report`.
         self.latest_report.load(Ordering::Acquire)
     }
 

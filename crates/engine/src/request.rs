@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use ringer_abi::{Sqe, SqeFlags};
+use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_ops::{Buffer, Operation};
 
 use ringer_sys::credentials::Credentials;
@@ -14,7 +14,7 @@ use crate::files::RegisteredFile;
 use crate::inflight::RequestId;
 use crate::provided::TakenBuffer;
 use crate::release::Duplicate;
-use crate::watch::WatchId;
+use crate::watch::{PlaceInLine, WatchId};
 
 /// One request, from its preparation to its final CQE.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub(crate) struct Request {
     pub(crate) slot: Option<RequestId>,
     /// What it has in the ring's epoll instance.
     pub(crate) watching: Option<Watching>,
+    /// Its place among those that wait for its file.
+    pub(crate) place: Option<PlaceInLine>,
+    /// While a worker has it, the others in the line are not served: what was reported is for it.
+    pub(crate) holds_line: bool,
     /// It waits for a file that its operation named, not for its own.
     pub(crate) waits_for_other: bool,
     /// Who it is done as (`IORING_REGISTER_PERSONALITY`), when that is not the process.
@@ -152,6 +156,8 @@ impl Request {
             link_timeout: None,
             slot: None,
             watching: None,
+            place: None,
+            holds_line: false,
             waits_for_other: false,
             personality: None,
             captured: false,
@@ -176,6 +182,16 @@ impl Request {
     /// A request whose SQE was refused: it only carries its result.
     pub(crate) fn refused(sqe: &Sqe) -> Self {
         Self::new(sqe, Operation::refused())
+    }
+
+    /// Its place among those that wait for its file. One that has several results keeps it, others join the line anew.
+    pub(crate) fn place_in_line(&mut self, next_number: impl FnOnce() -> i64) -> PlaceInLine {
+        match self.place.filter(|_| self.operation.has_several_results()) {
+            Some(place) => place,
+            None => {
+                *self.place.insert(PlaceInLine::new(next_number(), self.opcode == Opcode::Accept.number()))
+            }
+        }
     }
 
     /// Whether the SQE starts or continues a chain.

@@ -3,18 +3,19 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use ringer_abi::Opcode;
 use ringer_ops::Until;
 use ringer_sys::Errno;
 use ringer_sys::same_file::same_file;
 
 use crate::arm::Again;
-use crate::inflight::RequestId;
+use crate::inflight::Inflight;
 use crate::release::Duplicate;
 use crate::request::{FileRef, Request, Watching};
 use crate::ring::Ring;
 use crate::system::System;
 use crate::turn::Turn;
-use crate::watch::{Change, Left, Watch, WatchId};
+use crate::watch::{Change, Left, Waiting, Watch, WatchId};
 
 impl Turn<'_> {
     /// Whether the request waits, or can wait, by a shared watch. Others have a file of their own already.
@@ -35,17 +36,19 @@ impl Turn<'_> {
         if let Err(errno) = self.join_watch(&mut request) {
             return Err(self.refuse_to_arm(request, errno));
         }
+        self.release_line(&mut request);
         let Some(Watching::Shared(id)) = request.watching else {
             // It has just joined one, or had one before.
             return Err(self.refuse_to_arm(request, Errno::BADF));
         };
         let seen = (until == Until::ReadyAgain).then_some(self.seen_reports);
-        self.put_armed(request, |turn, inflight, _, slot| {
+        self.put_armed(request, |turn, inflight, request, slot| {
             let watch = inflight.watches.get(id).ok_or(Errno::BADF)?;
             if let Some(change) = watch.change_for(events, seen) {
                 turn.ring.change_watch(watch, id, change)?;
             }
-            inflight.wait_for(slot, id, events);
+            let place = request.place_in_line(|| inflight.watches.next_in_line());
+            inflight.wait_for(slot, id, events, place);
             Ok(())
         })
     }
@@ -97,8 +100,35 @@ impl Turn<'_> {
         Ok((id, file))
     }
 
+    /// The request goes to a worker: an ACCEPT holds those that wait for the same listener.
+    pub(crate) fn hold_line(request: &mut Request, inflight: &mut Inflight) {
+        if let Some(Watching::Shared(id)) = request.watching
+            && request.opcode == Opcode::Accept.number()
+            && let Some(watch) = inflight.watches.get(id)
+        {
+            watch.hold();
+            request.holds_line = true;
+        }
+    }
+
+    /// The request is back from the worker: the kernel looks once more at the listener for those that wait.
+    fn release_line(&self, request: &mut Request) {
+        let Some(Watching::Shared(id)) = request.watching.as_ref().filter(|_| request.holds_line) else {
+            return;
+        };
+        request.holds_line = false;
+        let mut inflight = self.ring.inflight.lock();
+        if let Some(watch) = inflight.watches.get(*id)
+            && let Some(interest) = watch.let_go()
+        {
+            // It is registered: there is nothing that could fail.
+            let _ = self.ring.change_watch(watch, *id, Change::Renew(interest));
+        }
+    }
+
     /// The request needs its shared watch no more.
     pub(crate) fn leave_watch(&self, request: &mut Request) {
+        self.release_line(request);
         if let Some(Watching::Shared(watch)) = request.watching {
             request.watching = None;
             self.ring.reactor.release();
@@ -132,16 +162,15 @@ impl Ring {
     }
 
     /// A watch has reported. Adds the requests that wait for that to `requests`.
-    pub(crate) fn note_report(&self, id: WatchId, events: u32, requests: &mut Vec<RequestId>) {
+    pub(crate) fn note_report(&self, id: WatchId, events: u32, requests: &mut Vec<Waiting>) {
         let mut inflight = self.inflight.lock();
-        let narrowed = inflight.watches.report(id, events, requests);
+        let narrowed = inflight.watches.report(id, events, self.reactor.count_report(), requests);
         if let Some((file, interest)) = narrowed
             && let Some(fd) = file.owned()
         {
             // It is registered: there is nothing that could fail. If it did, it would report more than is wanted.
             let _ = self.reactor.rearm(fd, interest, true, id.to_token());
         }
-        self.reactor.set_latest_report(inflight.watches.latest_report());
     }
 
     /// Gives up the watch of a descriptor, if no request has it. Requests that come find none.

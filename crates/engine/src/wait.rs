@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringer_ops::Operation;
 use ringer_ops::timeout::Clock;
 use ringer_sys::Errno;
 use ringer_sys::ready::Report;
@@ -13,7 +14,7 @@ use crate::reactor::{DEVICE, KICK, Kicks};
 use crate::ring::Ring;
 use crate::timer;
 use crate::turn::{Place, Turn};
-use crate::watch::WatchId;
+use crate::watch::{PlaceInLine, Waiting, WatchId};
 
 /// Reports taken from the kernel at once.
 const REPORTS: usize = 64;
@@ -132,25 +133,25 @@ pub(crate) fn drive_reported(ring: &Arc<Ring>) {
 
 /// Runs the requests whose files reported, completes transfers, and runs the timers that are due.
 fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
-    let mut ids = Vec::new();
+    let mut reported = Vec::new();
     for report in reports {
         let token = report.token;
         match WatchId::from_token(token) {
             _ if matches!(token, KICK | DEVICE) => {}
-            Some(watch) => ring.note_report(watch, report.events, &mut ids),
-            None => ids.push(RequestId::from_token(token)),
+            Some(watch) => ring.note_report(watch, report.events, &mut reported),
+            None => {
+                let request = RequestId::from_token(token);
+                reported.push(Waiting { request, events: report.events, place: PlaceInLine::default() });
+            }
         }
     }
-    if ids.len() > 1 {
-        // The kernel reports the latest watcher of a file first; requests on one file are served in their order.
-        let inflight = ring.inflight.lock();
-        ids.sort_by_key(|id| inflight.order(*id));
-    }
     let mut turn = Turn::new(ring, Place::Reactor);
-    for id in ids {
+    for Waiting { request: id, events, .. } in reported {
         let request = {
             let mut inflight = ring.inflight.lock();
+            let is_held_back = inflight.is_held_back(id);
             match inflight.stage(id) {
+                Some(Stage::Armed(_)) if is_held_back => None,
                 Some(Stage::Armed(_)) => inflight.take(id),
                 Some(Stage::Running { reported, .. }) => {
                     *reported = true;
@@ -159,7 +160,10 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
                 _ => None,
             }
         };
-        if let Some(request) = request {
+        if let Some(mut request) = request {
+            if let Operation::PollAdd(poll) = &mut request.operation {
+                poll.note_report(events);
+            }
             turn.run(*request);
         }
     }

@@ -58,11 +58,26 @@ impl WatchId {
     }
 }
 
+/// A place in the line of those that wait for one file: the least is served first.
+///
+/// As in a wait queue of Linux, whoever comes goes to the front, but for ACCEPTs, which go to the end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct PlaceInLine(i64);
+
+impl PlaceInLine {
+    /// The place of who comes as this one, counted from the first.
+    pub(crate) const fn new(number: i64, is_at_end: bool) -> Self {
+        Self(if is_at_end { number } else { -number })
+    }
+}
+
 /// A request that waits.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
-    request: RequestId,
-    events: u32,
+pub(crate) struct Waiting {
+    pub(crate) request: RequestId,
+    /// What it waits for, or hears of in a report.
+    pub(crate) events: u32,
+    pub(crate) place: PlaceInLine,
 }
 
 /// One file that requests wait for.
@@ -84,6 +99,8 @@ pub(crate) struct Watch {
     is_used: bool,
     /// It stays when no request has it.
     is_kept: bool,
+    /// A worker makes an attempt for one of its requests, and the others wait for what that leaves.
+    is_held: bool,
 }
 
 impl Watch {
@@ -98,6 +115,7 @@ impl Watch {
             users: 1,
             is_used: true,
             is_kept: false,
+            is_held: false,
         }
     }
 
@@ -121,6 +139,22 @@ impl Watch {
     /// The registration asks for this now.
     pub(crate) fn set_interest(&mut self, interest: u32) {
         self.interest = Some(interest);
+    }
+
+    /// One of its requests goes to a worker: ACCEPTs of the others would be caught in the call there if that takes all there is.
+    pub(crate) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Whether a worker makes an attempt for one of its requests.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// The worker is done. Returns the registration to be renewed, for who waits.
+    pub(crate) fn let_go(&mut self) -> Option<u32> {
+        self.is_held = false;
+        self.interest.filter(|_| !self.waiting.is_empty())
     }
 
     /// A registration that asks for no more than what is waited for, if it asks for more.
@@ -167,8 +201,8 @@ pub(crate) struct Watches {
     free: Vec<u32>,
     /// Those that the next request on the same descriptor may find.
     by_number: HashMap<RawFd, WatchId>,
-    /// Reports so far.
-    reports: u64,
+    /// Requests that joined a line so far.
+    in_line: i64,
 }
 
 impl Watches {
@@ -278,10 +312,16 @@ impl Watches {
         place.watch.take()
     }
 
+    /// The number of the next request that joins a line.
+    pub(crate) fn next_in_line(&mut self) -> i64 {
+        self.in_line += 1;
+        self.in_line
+    }
+
     /// A request waits now. Returns its position, to be told when it stops.
-    pub(crate) fn wait(&mut self, id: WatchId, request: RequestId, events: u32) -> u32 {
+    pub(crate) fn wait(&mut self, id: WatchId, waiting: Waiting) -> u32 {
         let Some(watch) = self.get(id) else { return 0 };
-        watch.waiting.push(Waiting { request, events });
+        watch.waiting.push(waiting);
         (watch.waiting.len() - 1) as u32
     }
 
@@ -292,32 +332,27 @@ impl Watches {
         watch.waiting.get(position as usize).map(|moved| moved.request)
     }
 
-    /// A watch has reported: adds the requests that wait for that to `requests`. Returns a narrower registration to be made if there
-    /// are none.
+    /// A watch has reported, as report `number` of the ring: adds the requests that wait for that to `requests`, in their order. Returns a
+    /// narrower registration to be made if there are none.
     pub(crate) fn report(
         &mut self,
         id: WatchId,
         events: u32,
-        requests: &mut Vec<RequestId>,
+        number: u64,
+        requests: &mut Vec<Waiting>,
     ) -> Option<(Arc<Duplicate>, u32)> {
-        self.reports += 1;
-        let latest_report = self.reports;
         let watch = self.get(id)?;
-        watch.latest_report = latest_report;
+        watch.latest_report = number;
         let before = requests.len();
         let interested = watch.waiting.iter().filter(|waiting| (waiting.events | ALWAYS) & events != 0);
-        requests.extend(interested.map(|waiting| waiting.request));
+        requests.extend(interested.map(|waiting| Waiting { events, ..*waiting }));
         if requests.len() > before {
+            requests[before..].sort_unstable_by_key(|waiting| waiting.place);
             return None;
         }
         let interest = watch.narrowed()?;
         watch.set_interest(interest);
         Some((Arc::clone(&watch.file), interest))
-    }
-
-    /// The number of the latest report.
-    pub(crate) fn latest_report(&self) -> u64 {
-        self.reports
     }
 
     /// In a child after fork: the registrations are the parent's, only the duplicates are given up.
@@ -333,6 +368,8 @@ mod tests {
 
     const FIRST: RequestId = RequestId { index: 3, generation: 0 };
     const SECOND: RequestId = RequestId { index: 4, generation: 7 };
+    const THIRD: RequestId = RequestId { index: 5, generation: 0 };
+    const FOURTH: RequestId = RequestId { index: 6, generation: 1 };
 
     /// Watches with one of a pipe, whose other end is returned as well.
     fn watching() -> (Watches, WatchId, std::io::PipeWriter) {
@@ -363,30 +400,34 @@ mod tests {
     fn the_kernel_looks_again_when_something_may_have_been_missed() {
         const POLLOUT: u32 = 0x4;
         let (mut watches, id, _write) = watching();
-        let seen = watches.latest_report();
         watches.get(id).expect("it is there").set_interest(POLLIN | POLLOUT);
-        assert_eq!(watches.report(id, POLLIN, &mut Vec::new()).map(|(_, interest)| interest), Some(0));
-        let seen_since = watches.latest_report();
+        assert_eq!(watches.report(id, POLLIN, 7, &mut Vec::new()).map(|(_, interest)| interest), Some(0));
         let watch = watches.get(id).expect("it is there");
         watch.set_interest(POLLIN | POLLOUT);
         let renewed = Some(Change::Renew(POLLIN | POLLOUT));
-        assert_eq!(watch.change_for(POLLIN, Some(seen)), renewed, "a report since the attempt");
-        assert_eq!(watch.change_for(POLLIN, Some(seen_since)), None);
+        assert_eq!(watch.change_for(POLLIN, Some(6)), renewed, "a report since the attempt");
+        assert_eq!(watch.change_for(POLLIN, Some(7)), None);
         assert_eq!(watch.change_for(POLLIN, None), renewed, "nobody has looked");
-        assert_eq!(watch.change_for(POLLOUT, Some(seen_since)), renewed, "for output edges are not trusted");
+        assert_eq!(watch.change_for(POLLOUT, Some(7)), renewed, "for output edges are not trusted");
     }
 
     #[test]
     fn a_report_finds_who_waits_for_it() {
         let (mut watches, id, _write) = watching();
         watches.get(id).expect("it is there").set_interest(POLLIN);
-        assert_eq!(watches.wait(id, FIRST, POLLIN), 0);
-        assert_eq!(watches.wait(id, SECOND, POLLIN), 1);
+        let mut wait = |request, number, is_at_end| {
+            watches.wait(id, Waiting { request, events: POLLIN, place: PlaceInLine::new(number, is_at_end) })
+        };
+        assert_eq!(wait(FIRST, 1, true), 0);
+        assert_eq!(wait(SECOND, 2, false), 1);
+        assert_eq!(wait(THIRD, 3, false), 2);
+        assert_eq!(wait(FOURTH, 4, true), 3);
         let mut requests = Vec::new();
-        assert!(watches.report(id, POLLIN, &mut requests).is_none());
-        assert_eq!(requests, [FIRST, SECOND]);
-        assert_eq!(watches.stop(id, 0), Some(SECOND));
-        assert_eq!(watches.stop(id, 0), None);
+        assert!(watches.report(id, POLLIN, 1, &mut requests).is_none());
+        let order: Vec<RequestId> = requests.iter().map(|waiting| waiting.request).collect();
+        assert_eq!(order, [THIRD, SECOND, FIRST, FOURTH]);
+        assert_eq!(watches.stop(id, 0), Some(FOURTH));
+        assert_eq!(watches.stop(id, 2), None);
     }
 
     #[test]

@@ -28,10 +28,20 @@ pub struct Accept {
     multishot: bool,
     /// `IORING_ACCEPT_DONTWAIT`.
     impatient: bool,
-    /// `IORING_ACCEPT_POLL_FIRST` not done yet, or no connection is left: wait before the next attempt.
-    wait_first: bool,
+    before: Before,
     /// Whether it is an IP socket, once asked: those tell whether more connections wait.
     ip: Option<bool>,
+}
+
+/// What comes before the next attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Before {
+    /// Nothing.
+    Nothing,
+    /// A wait: `IORING_ACCEPT_POLL_FIRST`, or no connection is left.
+    Wait,
+    /// The wait that was asked for.
+    Waiting,
 }
 
 impl Op for Accept {
@@ -60,18 +70,33 @@ impl Op for Accept {
             slot,
             multishot,
             impatient: how & uapi::IORING_ACCEPT_DONTWAIT != 0,
-            wait_first: how & uapi::IORING_ACCEPT_POLL_FIRST != 0,
+            before: if how & uapi::IORING_ACCEPT_POLL_FIRST != 0 { Before::Wait } else { Before::Nothing },
             ip: None,
         })
     }
 
     fn waits_to_start(&mut self) -> Option<u32> {
-        self.multishot.then_some(POLLIN)
+        if !self.multishot {
+            return None;
+        }
+        // On a worker one that waits has no say in whether it does.
+        (self.impatient, self.before) = (false, Before::Nothing);
+        Some(POLLIN)
+    }
+
+    fn has_several_results(&self) -> bool {
+        self.multishot
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        if std::mem::take(&mut self.wait_first) {
-            return self.not_ready(Until::Ready);
+        match std::mem::replace(&mut self.before, Before::Nothing) {
+            Before::Wait => {
+                self.before = Before::Waiting;
+                return self.not_ready(Until::Ready);
+            }
+            // It came to a worker instead, as its file cannot be waited for.
+            Before::Waiting if context.may_block() => return Outcome::failed(Errno::AGAIN),
+            Before::Waiting | Before::Nothing => {}
         }
         match self.may_call(context) {
             Ok(true) => self.accept(context),
@@ -89,10 +114,14 @@ impl Accept {
             return Ok(true);
         }
         match call::poll_now(context.fd, POLLIN as u16).map_err(Outcome::failed)? {
+            1.. if context.may_block() => Ok(true),
             // What does not listen refuses at once.
-            0 => is_listening(context.fd).map(|listens| !listens).map_err(Outcome::failed),
-            _ if context.may_block() => Ok(true),
-            _ => Err(Outcome::Punt),
+            events => match is_listening(context.fd) {
+                Ok(true) if events == 0 => Ok(false),
+                Ok(true) => Err(Outcome::Punt),
+                Ok(false) => Ok(true),
+                Err(errno) => Err(Outcome::failed(errno)),
+            },
         }
     }
 
@@ -116,7 +145,9 @@ impl Accept {
         let flags = if more_wait == Some(true) { CqeFlags::SOCK_NONEMPTY.bits() } else { 0 };
         match installed {
             Ok(result) if self.multishot => {
-                self.wait_first = more_wait == Some(false) && !self.impatient;
+                if more_wait == Some(false) && !self.impatient {
+                    self.before = Before::Wait;
+                }
                 Outcome::More(Completion::new(result).with_flags(flags))
             }
             Ok(result) => Outcome::Done(Completion::new(result).with_flags(flags)),

@@ -120,6 +120,10 @@ impl Op for Recvmsg {
         self.receiving.waits_to_start()
     }
 
+    fn has_several_results(&self) -> bool {
+        self.receiving.multishot
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if let Some(wait) = self.receiving.first_wait() {
             return wait;

@@ -44,6 +44,11 @@ pub trait Op: Sized + Send {
         None
     }
 
+    /// Whether the request goes on after a result: multishot.
+    fn has_several_results(&self) -> bool {
+        false
+    }
+
     /// The file that the last [`Outcome::WaitFor`] is about, when it is not [`Issue::fd`]: a
     /// descriptor that the operation owns until its next attempt.
     fn waits_for(&self) -> Option<RawFd> {

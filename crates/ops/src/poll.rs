@@ -32,6 +32,8 @@ pub struct PollAdd {
     /// Reports more than once. Source: `io_uring_prep_poll_multishot.3`.
     pub multishot: bool,
     wait_first: bool,
+    /// What its file reported since the last attempt.
+    reported: u32,
 }
 
 impl PollAdd {
@@ -59,7 +61,11 @@ impl Op for PollAdd {
         }
         let events = decode_events(sqe, flags);
         // Whoever asks for one report by `EPOLLONESHOT` gets one.
-        Ok(Self { events, multishot: multishot && events & EPOLLONESHOT == 0, wait_first: true })
+        Ok(Self { events, multishot: multishot && events & EPOLLONESHOT == 0, wait_first: true, reported: 0 })
+    }
+
+    fn has_several_results(&self) -> bool {
+        self.multishot
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
@@ -74,7 +80,13 @@ impl Op for PollAdd {
             let until = if self.is_edge() { Until::Change } else { Until::Ready };
             return Outcome::WaitFor { events: interest, until };
         }
-        let ready = match ready_events(context.fd, interest) {
+        let reported = std::mem::take(&mut self.reported) & interest;
+        let found = match reported {
+            // Though another request may have taken meanwhile what was there.
+            1.. if !is_ring => Ok(reported),
+            _ => ready_events(context.fd, interest),
+        };
+        let ready = match found {
             Ok(ready) if is_ring => (ready | also_of_a_ring(ready)) & interest,
             Ok(ready) => ready & interest,
             Err(errno) => return Outcome::failed(errno),
@@ -171,6 +183,11 @@ impl PollAdd {
             Ok(ready) => Completion::new(ready as i32),
             Err(errno) => Completion::error(errno),
         }
+    }
+
+    /// Its file is ready for these events.
+    pub fn note_report(&mut self, events: u32) {
+        self.reported = events;
     }
 
     /// Changes an armed poll, as POLL_REMOVE asks.

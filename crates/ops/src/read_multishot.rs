@@ -52,6 +52,10 @@ impl Op for ReadMultishot {
         Some(POLLIN)
     }
 
+    fn has_several_results(&self) -> bool {
+        true
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.attempt(context).unwrap_or_else(Outcome::failed)
     }

@@ -138,6 +138,11 @@ macro_rules! operations {
                 match self { $(Self::$opcode(operation) => operation.waits_to_start(),)* }
             }
 
+            /// See [`Op::has_several_results`].
+            pub fn has_several_results(&self) -> bool {
+                match self { $(Self::$opcode(operation) => operation.has_several_results(),)* }
+            }
+
             /// See [`Op::waits_for`].
             pub fn waits_for(&self) -> Option<std::os::fd::RawFd> {
                 match self { $(Self::$opcode(operation) => operation.waits_for(),)* }

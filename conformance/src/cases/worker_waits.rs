@@ -1,0 +1,150 @@
+//! Waits of ACCEPT, RECV and SEND on a worker: `IOSQE_ASYNC`, and what follows such a request in its chain.
+
+use ringer_abi::{Opcode, Sqe, SqeFlags, uapi};
+
+use crate::differential::kinds::KINDS;
+use crate::differential::{Case, Session, prep};
+
+const MULTISHOT: u16 = uapi::IORING_ACCEPT_MULTISHOT as u16;
+const POLL_FIRST: u16 = uapi::IORING_ACCEPT_POLL_FIRST as u16;
+/// `IORING_RECVSEND_POLL_FIRST`.
+const POLL_BEFORE: u16 = uapi::IORING_RECVSEND_POLL_FIRST as u16;
+const MSG_DONTWAIT: u32 = 0x40;
+
+/// Where a request runs.
+#[derive(Clone, Copy, Debug)]
+enum Where {
+    /// On the submitter.
+    Here,
+    /// On a worker, by its own wish.
+    Worker,
+    /// On a worker, behind another one.
+    Behind,
+}
+
+const PLACES: [Where; 3] = [Where::Here, Where::Worker, Where::Behind];
+
+/// Behind a request that a worker carries out, Linux calls without asking whether the file is ready: flags about waiting mean nothing
+/// or `EAGAIN` there, as docs/SUPPORT.md says.
+fn differs(place: Where, waits_as_usual: bool) -> bool {
+    matches!(place, Where::Behind) && !waits_as_usual
+}
+
+/// Submits a request there, brings what it may wait for, cancels it.
+fn play(session: &Session, label: &str, place: Where, sqe: Sqe, bring: impl Fn(&Session)) {
+    let label = format!("{label}, {place:?}");
+    let ring = session.ring(8);
+    let sqe = sqe.with_user_data(1);
+    match place {
+        Where::Here => ring.push(sqe),
+        Where::Worker => ring.push(sqe.with_flags(sqe.flags() | SqeFlags::ASYNC)),
+        Where::Behind => {
+            ring.push(prep::nop().with_flags(SqeFlags::ASYNC | SqeFlags::IO_LINK).with_user_data(3));
+            ring.push(sqe);
+        }
+    }
+    session.outcome(format!("{label}: submit"), ring.submit());
+    let record = |what: &str| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let seen = ring.collect_until(std::time::Duration::from_millis(1), |_| false);
+        let makes_file = sqe.opcode() == Opcode::Accept.number();
+        let texts: Vec<String> = seen
+            .iter()
+            .filter(|cqe| cqe.user_data != 3)
+            .map(|cqe| match cqe.res {
+                res if res > 2 && makes_file => {
+                    let _ = ringer_sys::call::close(res);
+                    format!("{}: descriptor {:#x}", cqe.user_data, cqe.flags)
+                }
+                res => format!("{}: {res} {:#x}", cqe.user_data, cqe.flags),
+            })
+            .collect();
+        session.record(format!("{label}: {what}"), texts.join(", "));
+    };
+    record("at first");
+    bring(session);
+    record("then");
+    ring.push(prep::cancel(1, 0).with_user_data(2));
+    session.outcome(format!("{label}: cancel"), ring.submit());
+    record("end");
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new("accept/where-it-waits", Opcode::Accept, |session| {
+            for place in PLACES {
+                for nonblocking in [false, true] {
+                    for ioprio in
+                        (0..8_u16).filter(|ioprio| !differs(place, !nonblocking && *ioprio & !MULTISHOT == 0))
+                    {
+                        let (listener, port) = session.listener();
+                        session
+                            .with_kept(listener, |fd| rustix::io::ioctl_fionbio(fd, nonblocking))
+                            .expect("a socket");
+                        let sqe = prep::accept(listener, 0).with_ioprio(ioprio);
+                        let label = format!("{nonblocking}, {ioprio}");
+                        play(session, &label, place, sqe, |session| {
+                            session.client(port);
+                        });
+                    }
+                    session.fresh();
+                }
+            }
+        }),
+        Case::new("accept/of-what-does-not-listen", Opcode::Accept, |session| {
+            // A ring's descriptor is an eventfd here; and Linux waits in one of eight ways until an epoll instance has events.
+            let kinds = KINDS.iter().filter(|(label, _)| !matches!(*label, "the ring" | "epoll"));
+            for (label, make) in kinds {
+                for ioprio in [0, MULTISHOT, POLL_FIRST, MULTISHOT | POLL_FIRST] {
+                    for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {
+                        let ring = session.ring(8);
+                        let sqe = prep::accept(make(session, &ring), 0).with_ioprio(ioprio);
+                        ring.push(sqe.with_flags(flags).with_user_data(1));
+                        session.outcome(format!("{label}, {ioprio}, {flags:?}: submit"), ring.submit());
+                        let seen =
+                            ring.collect_until(std::time::Duration::from_millis(30), |seen| !seen.is_empty());
+                        let texts: Vec<String> =
+                            seen.iter().map(|cqe| format!("{} {:#x}", cqe.res.min(1), cqe.flags)).collect();
+                        session.record(format!("{label}, {ioprio}, {flags:?}"), texts.join(", "));
+                    }
+                }
+                session.fresh();
+            }
+        }),
+        Case::new("recv/where-it-waits", Opcode::Recv, |session| {
+            for place in PLACES {
+                for flags in [0, MSG_DONTWAIT] {
+                    for ioprio in [0, POLL_BEFORE].into_iter().filter(|ioprio| !differs(place, *ioprio == 0))
+                    {
+                        for nonblocking in [false, true] {
+                            let (left, right) = session.pair();
+                            session
+                                .with_kept(left, |fd| rustix::io::ioctl_fionbio(fd, nonblocking))
+                                .expect("a socket");
+                            let room = session.memory(16);
+                            let sqe = prep::recv(left, room.addr(), 16, flags).with_ioprio(ioprio);
+                            let label = format!("{flags}, {ioprio}, {nonblocking}");
+                            play(session, &label, place, sqe, |session| session.write_fd(right, b"text"));
+                        }
+                    }
+                    session.fresh();
+                }
+            }
+        }),
+        Case::new("send/where-it-waits", Opcode::Send, |session| {
+            for place in PLACES {
+                for flags in [0, MSG_DONTWAIT] {
+                    for ioprio in [0, POLL_BEFORE].into_iter().filter(|ioprio| !differs(place, *ioprio == 0))
+                    {
+                        let (left, _right) = session.pair();
+                        let text = session.memory_of(b"some text");
+                        let sqe = prep::send(left, text.addr(), 9, flags).with_ioprio(ioprio);
+                        play(session, &format!("{flags}, {ioprio}"), place, sqe, |_| {});
+                    }
+                    session.fresh();
+                }
+            }
+        }),
+    ]
+}
