@@ -16,25 +16,25 @@ impl Turn<'_> {
             head.flags |= SqeFlags::IO_DRAIN;
         }
         let drain = drain || head.flags.contains(SqeFlags::IO_DRAIN);
-        let must_wait = inflight.draining || !inflight.drained.is_empty() || (drain && inflight.len() > 0);
         give_to_worker(&mut head, inflight.drain_was_last);
-        inflight.drain_was_last = drain || must_wait;
-        if !must_wait {
-            inflight.draining = drain;
-            head.drains = drain;
-            self.note_drains(&inflight);
-            return Some(head);
-        }
-        drop(inflight);
-        self.capture_chain(&mut head);
         head.drains = drain;
-        let mut inflight = self.ring.inflight.lock();
-        inflight.drained.push_back(Drained { head: Box::new(head), drain });
+        if inflight.holds_back(drain) {
+            drop(inflight);
+            self.capture_chain(&mut head);
+            inflight = self.ring.inflight.lock();
+        }
+        // Once more: what it waits for may be done by now, and then nobody would start it.
+        let must_wait = inflight.holds_back(drain);
+        inflight.drain_was_last = drain || must_wait;
+        let started = if must_wait {
+            inflight.drained.push_back(Drained { head: Box::new(head), drain });
+            None
+        } else {
+            inflight.draining = drain;
+            Some(head)
+        };
         self.note_drains(&inflight);
-        drop(inflight);
-        // What it waits for may have finished meanwhile.
-        self.release_drained();
-        None
+        started
     }
 
     /// A request that was refused drains nothing, but what follows starts as if it had. `is_head`: no chain before it goes on.
@@ -92,11 +92,6 @@ impl Turn<'_> {
             || inflight.drain_was_last
             || inflight.drain_next;
         self.ring.drains.store(drains, Ordering::Relaxed);
-    }
-
-    fn release_drained(&mut self) {
-        let mut inflight = self.ring.inflight.lock();
-        self.start_drained(&mut inflight);
     }
 
     fn start_drained(&mut self, inflight: &mut Inflight) {

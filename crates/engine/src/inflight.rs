@@ -102,6 +102,11 @@ impl Inflight {
         self.used
     }
 
+    /// Whether a chain that comes now has to wait for others. `drain`: for all that are pending.
+    pub(crate) fn holds_back(&self, drain: bool) -> bool {
+        self.draining || !self.drained.is_empty() || (drain && self.used > 0)
+    }
+
     /// Gives the request a slot, unless it has one, and puts it there.
     pub(crate) fn put(
         &mut self,

@@ -639,6 +639,37 @@ static int shares_a_watch(void)
 	return 0;
 }
 
+// A chain that drains comes at all moments of a worker's work on the request before it.
+static int drains_behind_workers(void)
+{
+	enum { VECTORS = 1024, CHAIN = 3 };
+	struct queue rings = queue();
+	int file = open(self, O_RDONLY);
+	static char byte;
+	static struct iovec vectors[VECTORS];
+	for (int index = 0; index < VECTORS; index++)
+		vectors[index] = (struct iovec){ &byte, 1 };
+	struct timespec limit = { .tv_sec = 5 };
+	uint64_t wait[3] = { 0, 0, (uint64_t)(uintptr_t)&limit };
+	for (int round = 0; round < 10000; round++) {
+		add(&rings, 0, -1, NULL, 0);
+		rings.sqes[(*rings.sq_tail - 1 & 3) * 64 + 1] = 16; // IOSQE_ASYNC
+		CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+		for (volatile int pause = round % 512 * 32; pause > 0; pause--)
+			continue;
+		for (int index = 0; index < CHAIN; index++) {
+			add(&rings, 1, file, vectors, VECTORS);
+			// IOSQE_IO_DRAIN, IOSQE_IO_LINK
+			rings.sqes[(*rings.sq_tail - 1 & 3) * 64 + 1] = (index == 0 ? 2 : 0) | (index < CHAIN - 1 ? 4 : 0);
+		}
+		CHECK(inline_call(ENTER, rings.fd, CHAIN, CHAIN + 1, 9, (long)wait, sizeof wait) == CHAIN);
+		CHECK(reap(&rings) == 0);
+		for (int index = 0; index < CHAIN; index++)
+			CHECK(reap(&rings) == VECTORS);
+	}
+	return 0;
+}
+
 // Looks for what has become possible, until then or for a moment.
 static void look(struct queue *queue)
 {
@@ -1405,6 +1436,7 @@ int main(int count, char **arguments)
 		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for }, { "shares_a_watch", shares_a_watch },
+		{ "drains_behind_workers", drains_behind_workers },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
 		{ "leaves_timeouts", leaves_timeouts },
