@@ -281,6 +281,8 @@ fn by_kind() -> Vec<Case> {
                     let ring = session.ring_with(8, setup);
                     ring.push_all(&[target.with_user_data(1), target.with_user_data(2)]);
                     session.outcome(format!("{setup:?} {label}: arm"), ring.submit());
+                    // A worker takes its time to begin.
+                    std::thread::sleep(std::time::Duration::from_millis(20));
                     let sqes = [
                         prep::nop().with_user_data(10),
                         prep::cancel(1, 0).with_user_data(11),
