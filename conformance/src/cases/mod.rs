@@ -49,6 +49,7 @@ mod resize_rings;
 mod rw;
 mod rw_fixed;
 mod rw_fixed_vectored;
+mod rw_flags;
 mod rw_vectored;
 mod send_recv;
 mod setup;
@@ -159,6 +160,7 @@ pub fn all() -> Vec<Case> {
         descriptors::cases,
         zero_copy::cases,
         waitid::cases,
+        rw_flags::cases,
         waiting_order::cases,
         worker_waits::cases,
         personality::cases,

@@ -79,7 +79,7 @@ impl ReadMultishot {
             return Err(of_file_open_for(context.fd, false, Errno::OPNOTSUPP));
         }
         if self.flags & RWF_HIPRI != 0 {
-            return Err(Errno::INVAL);
+            return Err(of_file_open_for(context.fd, false, Errno::INVAL));
         }
         match self.read(context.fd, buffer, RWF_NOWAIT) {
             Err(Errno::SPIPE) => {

@@ -215,10 +215,6 @@ impl Transfer {
                 Err(errno) => return Step::Finish(Outcome::failed(errno)),
             }
         }
-        if context.patience == Patience::Unlimited && self.kind == Some(FileKind::Seekable) {
-            // A worker of the kernel waits for a file in any case.
-            self.flags &= !RWF_NOWAIT;
-        }
         if self.offset == FILE_POSITION && self.kind.is_none() && self.wanted() == 0 {
             self.kind = call::file_kind(context.fd).ok();
         }
@@ -243,13 +239,34 @@ impl Transfer {
                 self.kind = Some(FileKind::Stream);
                 Step::Again
             }
+            // A worker of the kernel waits for a file whatever the flag says.
+            Err(errno)
+                if context.patience == Patience::Unlimited
+                    && self.kind == Some(FileKind::Seekable)
+                    && self.flags & RWF_NOWAIT != 0
+                    && (errno == Errno::AGAIN || self.is_write && errno == Errno::OPNOTSUPP) =>
+            {
+                self.flags &= !RWF_NOWAIT;
+                Step::Again
+            }
             Err(Errno::AGAIN) if !wait_allowed => self.would_block(context),
             Err(Errno::OPNOTSUPP) if extra_flags != 0 && self.flags & RWF_NOWAIT == 0 => {
                 self.cannot_ask(context)
             }
             Err(Errno::OPNOTSUPP) if self.flags & RWF_NOWAIT != 0 && self.flags & !OLD_RW_FLAGS == 0 => {
-                // The file cannot be asked not to wait: the kernel's io_uring says that it would.
-                Step::Finish(self.finish(context.fd, Err(Errno::AGAIN)))
+                match self.is_stream(context.fd) {
+                    true => self.cannot_ask(context),
+                    // The file cannot be asked not to wait. Of a write the kernel's io_uring says that it would.
+                    false if self.is_write => Step::Finish(self.finish(context.fd, Err(Errno::AGAIN))),
+                    false => Step::Finish(self.finish(context.fd, Err(Errno::OPNOTSUPP))),
+                }
+            }
+            Err(Errno::OPNOTSUPP) if self.may_ignore_flags() => {
+                self.flags = 0;
+                Step::Again
+            }
+            Err(Errno::INVAL) if self.flags & OF_REGULAR_FILES != 0 && self.is_stream(context.fd) => {
+                Step::Finish(self.finish(context.fd, Err(Errno::OPNOTSUPP)))
             }
             // An epoll instance can be neither read nor written, but Linux finds that out only once it is ready.
             Err(Errno::INVAL) if call::is_epoll(context.fd) => {
@@ -266,7 +283,10 @@ impl Transfer {
     /// Polled completion is for direct I/O; everything else is refused on such a ring.
     fn check_polled(&self, context: &mut Issue<'_>) -> Result<(), Errno> {
         if !self.iopoll {
-            return if self.flags & RWF_HIPRI != 0 { Err(Errno::INVAL) } else { Ok(()) };
+            return match self.flags & RWF_HIPRI {
+                0 => Ok(()),
+                _ => Err(of_file_open_for(context.fd, self.is_write, Errno::INVAL)),
+            };
         }
         if context.status_flags()? & O_DIRECT == 0 { Err(Errno::OPNOTSUPP) } else { Ok(()) }
     }
@@ -383,6 +403,9 @@ impl Transfer {
             FileKind::Stream => {
                 let events = if self.is_write { POLLOUT } else { POLLIN };
                 match call::poll_now(context.fd, events as u16) {
+                    Ok(0) if self.flags & RWF_NOWAIT != 0 => {
+                        Step::Finish(self.finish(context.fd, Err(Errno::AGAIN)))
+                    }
                     Ok(0) => Step::Finish(self.wait()),
                     // Ready, but somebody else may be faster: only a worker may be caught by that.
                     Ok(_) if context.patience != Patience::Unlimited => Step::Finish(Outcome::Punt),
@@ -400,8 +423,21 @@ impl Transfer {
         }
         match self.call(context.fd, 0) {
             Ok(bytes) => self.transferred(bytes as u64, context),
+            Err(Errno::OPNOTSUPP) if self.may_ignore_flags() => {
+                self.flags = 0;
+                Step::Again
+            }
             Err(errno) => Step::Finish(self.finish(context.fd, Err(errno))),
         }
+    }
+
+    /// Whether a file that knows no flags at all, as a directory, is asked without them: the kernel's io_uring does so.
+    fn may_ignore_flags(&self) -> bool {
+        self.flags != 0 && self.flags & (RWF_NOWAIT | OF_REGULAR_FILES) == 0
+    }
+
+    fn is_stream(&self, fd: i32) -> bool {
+        self.kind.map_or_else(|| call::file_kind(fd), Ok) == Ok(FileKind::Stream)
     }
 
     fn wait(&self) -> Outcome {
