@@ -27,6 +27,16 @@ pub(crate) struct Completions {
     pub(crate) is_counted: AtomicBool,
 }
 
+/// CQEs were posted.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) struct Posted {
+    /// How many were posted so far that timeouts with a count look at.
+    pub(crate) so_far: u32,
+    /// How many threads wait for some, to be given to [`Ring::announce_completions`].
+    pub(crate) waiters: u32,
+}
+
 impl Completions {
     /// How many TIMEOUTs completed.
     pub(crate) fn timeouts(&self) -> u32 {
@@ -51,10 +61,9 @@ impl Ring {
                 < self.shared.shape().cq_entries
     }
 
-    /// Posts CQEs. `asynchronous`: not from within the submission of their requests. Returns how many threads wait for
-    /// some, to be given to [`announce_completions`](Self::announce_completions).
-    #[must_use]
-    pub(crate) fn post(&self, cqes: &[Cqe], asynchronous: bool) -> u32 {
+    /// Posts CQEs. `counted`: how many of them timeouts with a count look at. `asynchronous`: not from within the submission
+    /// of their requests.
+    pub(crate) fn post(&self, cqes: &[Cqe], counted: u32, asynchronous: bool) -> Posted {
         let guard = self.shared.lock_completions();
         if asynchronous && self.defers_completions() {
             self.completions.deferred.lock().extend_from_slice(cqes);
@@ -66,7 +75,10 @@ impl Ring {
         } else {
             self.push(cqes);
         }
-        guard.release()
+        // Relaxed, and not in one step: only written under the completion lock.
+        let so_far = self.completions.posted.load(Ordering::Relaxed).wrapping_add(counted);
+        self.completions.posted.store(so_far, Ordering::Relaxed);
+        Posted { so_far, waiters: guard.release() }
     }
 
     /// Puts CQEs into the CQ or behind it. For the holder of the completion lock.
@@ -81,11 +93,6 @@ impl Ring {
             completions.has_backlog.store(true, Ordering::Relaxed);
             self.shared.sq_set_flags(SqRingFlags::CQ_OVERFLOW);
         }
-    }
-
-    /// Counts posted CQEs for the timeouts that wait for a number of them. Returns how many there were so far.
-    pub(crate) fn count_posted(&self, count: u32) -> u32 {
-        self.completions.posted.fetch_add(count, Ordering::Relaxed).wrapping_add(count)
     }
 
     /// How many CQEs were posted that count.

@@ -215,7 +215,7 @@ impl Ring {
 
     /// Posts the tag of a registered resource that nobody uses any more.
     pub(crate) fn post_tag(&self, tag: u64) {
-        let waiters = self.post(&[Cqe::new(tag, 0, 0)], true);
+        let waiters = self.post(&[Cqe::new(tag, 0, 0)], 0, true).waiters;
         self.announce_completions(waiters);
     }
 }

@@ -345,17 +345,17 @@ impl<'a> Turn<'a> {
     /// Puts the CQEs of this turn so far into the CQ.
     pub(crate) fn publish(&mut self) {
         while !self.unpublished.is_empty() || self.counted != 0 {
+            let counted = std::mem::take(&mut self.counted);
+            let asynchronous = self.is_task_work || self.place != Place::Submitter;
+            let posted = self.ring.post(&self.unpublished, counted, asynchronous);
             if !self.unpublished.is_empty() {
-                let waiters =
-                    self.ring.post(&self.unpublished, self.is_task_work || self.place != Place::Submitter);
-                self.waiters = self.waiters.max(waiters);
+                self.waiters = self.waiters.max(posted.waiters);
                 self.unpublished.clear();
                 self.posted = true;
             }
-            let posted = self.ring.count_posted(std::mem::take(&mut self.counted));
             // Relaxed: set under the inflight lock by the submission that came before these completions, or a race.
             if self.ring.completions.is_counted.load(Ordering::Relaxed) {
-                self.expire_counts(posted);
+                self.expire_counts(posted.so_far);
             }
         }
     }

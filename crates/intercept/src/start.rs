@@ -41,6 +41,8 @@ fn intercept() -> Result<(), Errno> {
     let range = reserved();
     System::global().closes_are_told();
     descriptors::begin();
+    // Before the program has threads.
+    ringer_sys::descriptor::prepare();
     disposition::begin()?;
     handlers::look();
     let bounds = format!("{}-{}-{}", range.rings.start, range.engine.start, range.engine.end);

@@ -364,14 +364,18 @@ impl Outcome {
 pub(crate) const BAD_DESCRIPTOR: i32 = -Errno::BADF.raw_os_error();
 
 /// The content of a CQE but for `user_data`.
+///
+/// In this order: `result` and `flags` beside each other are written one by one and read together, for which Intel's processors
+/// wait until both writes have left the store buffer. That was a sixth of the time of a NOP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
 pub struct Completion {
     /// The result, or a negated errno.
     pub result: i32,
-    /// `IORING_CQE_F_` bits.
-    pub flags: u32,
     /// The rest of a soft link is cancelled. An error, or less than was asked for.
     pub fails_link: bool,
+    /// `IORING_CQE_F_` bits.
+    pub flags: u32,
 }
 
 impl Completion {

@@ -45,6 +45,7 @@ cases! {
     ring
     closes_what_was_waited_for
     shares_a_watch
+    has_room_for_rings
     drains_behind_workers
     waits_for_either_file
     waits_for_a_ring

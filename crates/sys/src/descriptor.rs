@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -75,12 +76,25 @@ fn choose(soft: u64, hard: u64) -> ReservedRange {
 /// # Errors
 /// `EMFILE` when the half is full.
 pub fn into_ring_range(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    grow_table(&fd);
+    duplicate_within(fd.as_raw_fd(), &reserved().rings)
+}
+
+/// Lets the kernel's table of descriptors grow as far as rings will need it, where that was not done. For a process that has one
+/// thread still: it takes some ten microseconds there.
+pub fn prepare() {
+    // Without a descriptor to try it with, the first ring will.
+    if let Ok(any) = eventfd(0, EventfdFlags::CLOEXEC) {
+        grow_table(&any);
+    }
+}
+
+fn grow_table(any: &OwnedFd) {
     // Relaxed: a table that two threads let grow has grown once.
     if !TABLE_HAS_GROWN.swap(true, Ordering::Relaxed) {
         // If there is no room there, whoever needs it will be told so.
-        drop(duplicate_for_engine(fd.as_raw_fd()));
+        drop(duplicate_for_engine(any.as_raw_fd()));
     }
-    duplicate_within(fd.as_raw_fd(), &reserved().rings)
 }
 
 /// Whether the kernel's table of descriptors reaches into the engine half. In a process with several threads each growth takes

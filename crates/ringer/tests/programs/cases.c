@@ -639,6 +639,21 @@ static int shares_a_watch(void)
 	return 0;
 }
 
+// Rings have room in the kernel's table of descriptors before the program has threads: its growth takes ten milliseconds then.
+static int has_room_for_rings(void)
+{
+	char line[128];
+	int size = 0;
+	FILE *status = fopen("/proc/self/status", "r");
+	CHECK(status != NULL);
+	while (fgets(line, sizeof line, status) != NULL)
+		sscanf(line, "FDSize: %d", &size);
+	CHECK(fclose(status) == 0);
+	struct queue rings = queue();
+	CHECK(size > rings.fd);
+	return 0;
+}
+
 // A chain that drains comes at all moments of a worker's work on the request before it.
 static int drains_behind_workers(void)
 {
@@ -1436,6 +1451,7 @@ int main(int count, char **arguments)
 		{ "spawns_closing", spawns_closing }, { "closes_all", closes_all }, { "ring", ring },
 		{ "refused", refused }, { "cost", cost },
 		{ "closes_what_was_waited_for", closes_what_was_waited_for }, { "shares_a_watch", shares_a_watch },
+		{ "has_room_for_rings", has_room_for_rings },
 		{ "drains_behind_workers", drains_behind_workers },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
