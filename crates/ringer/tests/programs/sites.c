@@ -1,6 +1,7 @@
 // Programs for sites.rs: call sites of io_uring_enter in several forms. Each case calls its site before and after it may
 // have been patched, checks what comes back and what must survive, and exits with 0.
 #define _GNU_SOURCE
+#include <cpuid.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -238,6 +239,16 @@ static int other_calls(void)
 	return 0;
 }
 
+// Whether upper halves of vector registers are in use, where the processor tells.
+static int uses_upper_halves(void)
+{
+	uint32_t a, b, c, d;
+	if (!__get_cpuid_count(0xd, 1, &a, &b, &c, &d) || (a & 4) == 0)
+		return 0;
+	__asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(1));
+	return a & 4;
+}
+
 static int all_registers(void)
 {
 	struct ring ring = make_ring();
@@ -249,26 +260,34 @@ static int all_registers(void)
 	int width = __builtin_cpu_supports("avx512bw") ? 2 : __builtin_cpu_supports("avx") ? 1 : 0;
 #endif
 	// Carry, parity, adjust, zero, sign, overflow in all combinations, on top of what is always set; then the direction.
-	for (int round = 0; round < 130; round++) {
+	for (int round = 0; round < 260; round++) {
+		int wide = round & 1 ? width : 0;
 		for (int index = 0; index < 2048; index++)
 			state[index] = (uint64_t)(index + 1) * 0x9e3779b97f4a7c15ull * (uint64_t)(round + 1);
 		uint64_t flags = 0x202;
 		for (int bit = 0; bit < 7; bit++)
-			flags |= (uint64_t)(round >> bit & 1) << ((const int[]) { 0, 2, 4, 6, 7, 11, 10 })[bit];
-		*(int *)&state[128] = width;
+			flags |= (uint64_t)(round >> (bit + 1) & 1) << ((const int[]) { 0, 2, 4, 6, 7, 11, 10 })[bit];
+		*(int *)&state[128] = wide;
 		state[129] = flags;
 		put_nop(&ring);
 		uint64_t call[] = { (uint64_t)ring.fd, 1, 1, GETEVENTS, 0, 0 };
 		memcpy(state, call, sizeof call);
+		int are_unused = 0;
+		if (width > wide) {
+			__asm__ volatile("vzeroupper" ::: "memory");
+			are_unused = !uses_upper_halves();
+		}
 		CHECK(registers(state) == 1);
+		// What was not in use is not: code of SSE would be slow from then on.
+		CHECK(!are_unused || !uses_upper_halves());
 		take(&ring, 1);
 		uint64_t *after = state + 1024;
 		CHECK(memcmp(state, after, 12 * 8) == 0);
 		CHECK(after[129] == flags);
-		size_t bytes = width == 2 ? 64 : width == 1 ? 32 : 16;
-		for (int index = 0; index < (width == 2 ? 32 : 16); index++)
+		size_t bytes = wide == 2 ? 64 : wide == 1 ? 32 : 16;
+		for (int index = 0; index < (wide == 2 ? 32 : 16); index++)
 			CHECK(memcmp(state + 256 + index * 8, after + 256 + index * 8, bytes) == 0);
-		CHECK(width < 2 || memcmp(state + 512, after + 512, 64) == 0);
+		CHECK(wide < 2 || memcmp(state + 512, after + 512, 64) == 0);
 	}
 	return 0;
 }
