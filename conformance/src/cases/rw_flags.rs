@@ -8,6 +8,8 @@ use crate::differential::{Case, prep};
 
 /// One more bit than there are flags.
 const BITS: u32 = 10;
+/// `RWF_NOWAIT`.
+const NOWAIT: u32 = 0x8;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -32,6 +34,14 @@ pub fn cases() -> Vec<Case> {
         })
     };
     vec![
+        Case::new("write/nowait-of-an-eventfd-that-waits", Opcode::Write, |session| {
+            let (ring, one) = (session.ring(8), session.words(&[1]));
+            for flags in [rustix::event::EventfdFlags::empty(), rustix::event::EventfdFlags::NONBLOCK] {
+                let counter = session.keep(rustix::event::eventfd(0, flags).expect("an eventfd"));
+                let sqe = prep::write(counter, one.addr(), 8, u64::MAX).with_op_flags(NOWAIT);
+                session.one_recorded(format!("{flags:?}"), &ring, sqe);
+            }
+        }),
         case("read/flags-of-every-file", Opcode::Read, false, SqeFlags::empty()),
         case("write/flags-of-every-file", Opcode::Write, true, SqeFlags::empty()),
         case("read/flags-of-every-file-on-a-worker", Opcode::Read, false, SqeFlags::ASYNC),

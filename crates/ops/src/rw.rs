@@ -5,6 +5,7 @@ use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call};
 
+use crate::net::O_NONBLOCK;
 use crate::operation::{
     BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits, Until,
 };
@@ -254,12 +255,14 @@ impl Transfer {
                 self.cannot_ask(context)
             }
             Err(Errno::OPNOTSUPP) if self.flags & RWF_NOWAIT != 0 && self.flags & !OLD_RW_FLAGS == 0 => {
-                match self.is_stream(context.fd) {
-                    true => self.cannot_ask(context),
-                    // The file cannot be asked not to wait. Of a write the kernel's io_uring says that it would.
-                    false if self.is_write => Step::Finish(self.finish(context.fd, Err(Errno::AGAIN))),
-                    false => Step::Finish(self.finish(context.fd, Err(Errno::OPNOTSUPP))),
+                // The file cannot be asked not to wait. The kernel's io_uring asks a stream that never waits, and says of
+                // others, and of writes, that they would.
+                let is_stream = self.is_stream(context.fd);
+                if is_stream && context.status_flags().is_ok_and(|flags| flags & O_NONBLOCK != 0) {
+                    return self.cannot_ask(context);
                 }
+                let errno = if is_stream || self.is_write { Errno::AGAIN } else { Errno::OPNOTSUPP };
+                Step::Finish(self.finish(context.fd, Err(errno)))
             }
             Err(Errno::OPNOTSUPP) if self.may_ignore_flags() => {
                 self.flags = 0;
