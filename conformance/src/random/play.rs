@@ -159,20 +159,18 @@ impl Stage<'_> {
         if object == Object::Listener {
             lane.connect(self.session);
             self.session.record(format!("feed {number}"), "connected");
-            self.settle();
-            self.batch.set(self.batch.get() + 1);
-            return;
+        } else {
+            let text: Vec<u8> = (0..bytes).map(|index| b'0' + ((index + number) % 10) as u8).collect();
+            let (target, text) = match object {
+                Object::PipeRead => (Object::PipeWrite, &text[..]),
+                Object::OtherRead => (Object::OtherWrite, &text[..]),
+                Object::Left => (Object::Right, &text[..]),
+                Object::Right => (Object::Left, &text[..]),
+                _ => (Object::Event, &1u64.to_ne_bytes()[..]),
+            };
+            let written = self.session.with_kept(lane.descriptor(target), |fd| rustix::io::write(fd, text));
+            self.session.outcome(format!("feed {number}"), written.map(|written| written as i64));
         }
-        let text: Vec<u8> = (0..bytes).map(|index| b'0' + ((index + number) % 10) as u8).collect();
-        let (target, text) = match object {
-            Object::PipeRead => (Object::PipeWrite, &text[..]),
-            Object::OtherRead => (Object::OtherWrite, &text[..]),
-            Object::Left => (Object::Right, &text[..]),
-            Object::Right => (Object::Left, &text[..]),
-            _ => (Object::Event, &1u64.to_ne_bytes()[..]),
-        };
-        let written = self.session.with_kept(lane.descriptor(target), |fd| rustix::io::write(fd, text));
-        self.session.outcome(format!("feed {number}"), written.map(|written| written as i64));
         self.settle();
         self.batch.set(self.batch.get() + 1);
     }
