@@ -101,9 +101,15 @@ impl FutexSleep {
     fn is_asleep(&self, limit: Duration) -> bool {
         // Relaxed: a hint which of the two ways to ask.
         match self.thread.load(Ordering::Relaxed) {
-            0 => futex::has_waiter(&self.waits),
-            thread => is_sleeping(thread) || timer::now(Clock::Monotonic) >= limit,
+            0 => futex::has_waiter(&FutexWord::own(&self.waits, 0)),
+            thread => self.is_seen_to_sleep(thread) || timer::now(Clock::Monotonic) >= limit,
         }
+    }
+
+    /// A thread that is to wait for several words counts as sleeping before the kernel has it wait for the last of them. Where the
+    /// kernel waits for one word only, this is never seen.
+    fn is_seen_to_sleep(&self, thread: u32) -> bool {
+        is_sleeping(thread) && (self.words.len() == 1 || self.words.last().is_some_and(futex::has_waiter))
     }
 
     /// Ends the wait. Returns false if it ended otherwise, which its thread tells.

@@ -108,11 +108,11 @@ pub fn wake_own(word: &AtomicU32) {
     let _ = wake(UserAddress::of(word), ANY, 1, SIZE_32 | PRIVATE);
 }
 
-/// Whether a thread waits for a word of the engine, whose value is 0.
-pub fn has_waiter(word: &AtomicU32) -> bool {
+/// Whether a thread waits for a word. False if the word has another value.
+pub fn has_waiter(word: &FutexWord) -> bool {
     // Nobody is woken and one is moved, from the word to itself: it is counted. An error means that there is none.
-    let address = UserAddress::of(word);
-    call::futex(address, CMP_REQUEUE | OLD_PRIVATE, 0, 1, address, 0).is_ok_and(|count| count > 0)
+    let (address, operation) = (word.address, CMP_REQUEUE | word.flags & OLD_PRIVATE);
+    call::futex(address, operation, 0, 1, address, word.value as u32).is_ok_and(|count| count > 0)
 }
 
 /// Whether the call of before Linux 6.7 can have these flags.
