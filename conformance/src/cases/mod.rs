@@ -20,6 +20,7 @@ mod epoll;
 mod file_ranges;
 mod files_update;
 mod futex;
+mod lent;
 mod link_failures;
 mod link_timeout;
 mod links;
@@ -134,6 +135,7 @@ pub fn all() -> Vec<Case> {
         file_ranges::cases,
         poll::cases,
         timeout::cases,
+        lent::cases,
         link_failures::cases,
         link_timeout::cases,
         cancel::cases,

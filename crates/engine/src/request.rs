@@ -53,6 +53,8 @@ pub(crate) struct Request {
     pub(crate) early_result: Option<i32>,
     /// It was looked at: `IOSQE_ASYNC` says nothing any more.
     pub(crate) is_started: bool,
+    /// A worker has it where Linux has none: what follows in its chain is not for that thread.
+    pub(crate) is_lent: bool,
     /// It was cancelled, and tells so as the next thing it does.
     pub(crate) is_cancelled: bool,
     pub(crate) served: Served,
@@ -164,6 +166,7 @@ impl Request {
             drains: false,
             early_result: None,
             is_started: false,
+            is_lent: false,
             is_cancelled: false,
             served: Served::Inline,
         }

@@ -286,7 +286,8 @@ impl<'a> Turn<'a> {
                     Err(Again::Run(back)) => request = *back,
                     Err(Again::Next(next)) => return next.map(|next| *next),
                 },
-                Outcome::Punt => {
+                Outcome::Punt | Outcome::Lend => {
+                    request.is_lent = matches!(outcome, Outcome::Lend);
                     let left = self.start_transfer(Box::new(request));
                     return left.and_then(|request| self.punt(*request));
                 }
@@ -376,6 +377,10 @@ impl<'a> Turn<'a> {
         let completion = completion.with_flags(request.held.taken.take_flags());
         self.let_go(&mut request);
         self.count(request.opcode, request.served);
+        if request.is_lent && self.place == Place::Worker {
+            // What follows waits for its file, and not in this thread, where nobody could cancel it.
+            self.place = Place::Reactor;
+        }
         let skip = request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
         // A timeout that is cancelled counts as any request does.
         let expires = matches!(request.operation, Operation::Timeout(_)) && completion.result != CANCELED;

@@ -118,7 +118,7 @@ impl Accept {
             // What does not listen refuses at once.
             events => match is_listening(context.fd) {
                 Ok(true) if events == 0 => Ok(false),
-                Ok(true) => Err(Outcome::Punt),
+                Ok(true) => Err(Outcome::Lend),
                 Ok(false) => Ok(true),
                 Err(errno) => Err(Outcome::failed(errno)),
             },

@@ -311,6 +311,9 @@ pub enum Outcome {
     },
     /// The attempt needs more patience than it was given.
     Punt,
+    /// The same, but Linux needs no worker for it: its submitter waits where it must, or the device tells it. What follows in the chain
+    /// is not for a worker either.
+    Lend,
     /// The operation acts on the engine's own state; the engine carries it out.
     Engine,
 }

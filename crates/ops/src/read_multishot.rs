@@ -102,7 +102,7 @@ impl ReadMultishot {
             }
             // Ready, but somebody else may be faster: only a worker may be caught by that.
             if !context.may_block() {
-                return Ok(Outcome::Punt);
+                return Ok(Outcome::Lend);
             }
         }
         // The group must not be held up by a call that waits after all.

@@ -204,7 +204,7 @@ impl Transfer {
             match context.is_direct() {
                 Ok(true) => {
                     self.is_direct = true;
-                    return Step::Finish(Outcome::Punt);
+                    return Step::Finish(Outcome::Lend);
                 }
                 Ok(_) => {}
                 Err(errno) => return Step::Finish(Outcome::failed(errno)),
@@ -380,7 +380,8 @@ impl Transfer {
             return Step::Finish(self.finish(context.fd, Err(Errno::AGAIN)));
         }
         match self.kind {
-            Some(FileKind::Seekable) => Step::Finish(Outcome::Punt),
+            Some(FileKind::Seekable) if self.is_write => Step::Finish(Outcome::Punt),
+            Some(FileKind::Seekable) => Step::Finish(Outcome::Lend),
             // Also when the file is open with `O_NONBLOCK`, as long as it can be polled. Whether it can need not be asked:
             // what cannot be waited for is for a worker.
             Some(FileKind::Stream) | None => Step::Finish(self.wait()),
@@ -411,7 +412,7 @@ impl Transfer {
                     }
                     Ok(0) => Step::Finish(self.wait()),
                     // Ready, but somebody else may be faster: only a worker may be caught by that.
-                    Ok(_) if context.patience != Patience::Unlimited => Step::Finish(Outcome::Punt),
+                    Ok(_) if context.patience != Patience::Unlimited => Step::Finish(Outcome::Lend),
                     Ok(_) => self.plain_call(context),
                     Err(errno) => Step::Finish(self.finish(context.fd, Err(errno))),
                 }

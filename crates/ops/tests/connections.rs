@@ -71,7 +71,7 @@ fn a_blocking_listener_is_polled_and_its_connections_are_taken_by_a_worker() {
     assert_waits(&attempt(&mut operation, fd, Patience::None), POLLIN);
     let client = connect_to(&listener);
     wait_until_ready(fd, POLLIN);
-    assert!(matches!(attempt(&mut operation, fd, Patience::Brief), Outcome::Punt));
+    assert!(matches!(attempt(&mut operation, fd, Patience::Brief), Outcome::Lend));
     let completion = done(attempt(&mut operation, fd, Patience::Unlimited));
     let accepted = opened(completion.result);
     assert_eq!(completion.flags, 0);

@@ -87,7 +87,7 @@ pub fn finish_operation(operation: &mut Operation, fd: RawFd, resources: &Regist
         match operation.issue(&mut context) {
             Outcome::Done(completion) => return completion,
             Outcome::WaitFor { events, .. } => wait_until_ready(fd, events),
-            Outcome::Punt => patience = Patience::Unlimited,
+            Outcome::Punt | Outcome::Lend => patience = Patience::Unlimited,
             other => panic!("unexpected: {other:?}"),
         }
     }
