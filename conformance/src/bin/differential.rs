@@ -29,7 +29,7 @@ fn main() -> ExitCode {
                 child::play(backend, Path::new(directory), &cases::all(), stdin().lock(), stdout().lock())
                     .map_err(|error| error.to_string())
             }
-            None => Err(format!("no backend {name}: kernel or ringer")),
+            None => Err(format!("no backend {name}: kernel, ringer or ringer-with-handlers")),
         },
         _ => Err("usage: differential list|show|oracle [PART] | play BACKEND DIR".to_owned()),
     };

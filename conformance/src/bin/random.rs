@@ -101,7 +101,7 @@ fn perform(command: Command) -> Result<ExitCode, String> {
         }
         Command::Play { backend, directory, seed, from, count, mask, patience, only } => {
             let Some(backend) = backend::by_name(&backend) else {
-                return Err(format!("no backend {backend}: kernel or ringer"));
+                return Err(format!("no backend {backend}: kernel, ringer or ringer-with-handlers"));
             };
             let patience = Duration::from_micros(patience);
             let task = Task { seed, from, count, mask, wish: Wish { only }, patience };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::backend::{FAST, PLAIN};
 use super::case::Case;
 use super::compare::{Report, Rounds, compare};
 use super::known;
@@ -49,7 +50,7 @@ impl Drop for Scratch {
 
 /// Plays `cases` on both backends by `program` and compares.
 ///
-/// `rounds` is how often Ringer plays each case.
+/// `rounds` is how often Ringer plays each case in each of its two ways.
 ///
 /// # Errors
 /// A message when the program cannot be started or the list of known differences cannot be read.
@@ -103,7 +104,10 @@ fn compare_once(
         let play = &play;
         let oracle: Vec<_> =
             (0..oracle_rounds).map(|round| scope.spawn(move || play("kernel", round))).collect();
-        let ringer: Result<Rounds, String> = (0..rounds).map(|round| play("ringer", round)).collect();
+        let fast = scope.spawn(move || (0..rounds).map(|round| play(FAST, round)).collect());
+        let plain: Result<Rounds, String> = (0..rounds).map(|round| play(PLAIN, round)).collect();
+        let fast: Result<Rounds, String> = fast.join().expect("a player does not panic");
+        let ringer = plain.and_then(|plain| Ok([plain, fast?].concat()));
         let joined = oracle.into_iter().map(|thread| thread.join().expect("a player does not panic"));
         (joined.collect(), ringer)
     });

@@ -14,7 +14,7 @@ use super::mask::Mask;
 use super::process::Players;
 use super::shrink::shrink;
 use crate::differential::Session;
-use crate::differential::backend::Kernel;
+use crate::differential::backend::{FAST, Kernel};
 use crate::differential::compare::side_by_side;
 use crate::differential::player::Played;
 use crate::differential::runner::kernel_works;
@@ -141,7 +141,7 @@ impl Run<'_> {
         let lane = job.to_string();
         let (kernel, ringer) = std::thread::scope(|scope| {
             let kernel = scope.spawn(|| self.players.play("kernel", &task, &lane));
-            let ringer = self.players.play("ringer", &task, &lane);
+            let ringer = self.players.play(FAST, &task, &lane);
             (kernel.join().expect("a player does not panic"), ringer)
         });
         let (kernel, ringer) = (kernel?, ringer?);
@@ -228,7 +228,7 @@ impl Run<'_> {
     fn judge_masked(&self, index: u64, mask: &Mask, lane: &str) -> std::io::Result<Verdict<'_>> {
         let Some(kernel) = self.alone("kernel", index, mask, lane)? else { return Ok(Verdict::Unsteady) };
         for _ in 0..AGAIN {
-            match self.alone("ringer", index, mask, lane)? {
+            match self.alone(FAST, index, mask, lane)? {
                 Some(ringer) if ringer == kernel => return Ok(Verdict::Unsteady),
                 Some(ringer) => {
                     if let Some(known) = known::explanation(&self.known, &kernel, &ringer) {
@@ -251,7 +251,7 @@ impl Run<'_> {
         let mask =
             shrink(MOST_STEPS, |mask| matches!(self.judge_masked(index, mask, lane), Ok(Verdict::Differs)));
         let kernel = self.alone("kernel", index, &mask, lane)?;
-        let ringer = self.alone("ringer", index, &mask, lane)?;
+        let ringer = self.alone(FAST, index, &mask, lane)?;
         let table = match (&kernel, &ringer) {
             (Some(kernel), Some(ringer)) => side_by_side(kernel, ringer, ["kernel", "ringer"]),
             _ => "  it was not played again".to_owned(),

@@ -7,9 +7,10 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use libc::{siginfo_t, ucontext_t};
+use ringer_sys::fault::{self, call, end};
 use ringer_sys::signal::{
-    self, Action, DEFAULT, How, IGNORE, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SA_SIGINFO, SIGBUS,
-    SIGSEGV, SIGSYS, SignalSet, change_mask, set_of,
+    self, Action, DEFAULT, How, IGNORE, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIGBUS, SIGSEGV, SIGSYS,
+    SignalSet, change_mask, set_of,
 };
 use ringer_sys::{Errno, UserAddress, user};
 
@@ -138,12 +139,7 @@ pub fn begin() -> Result<(), Errno> {
 
 /// Our handler, to be called as the program's would be.
 fn in_kernel(program: &Action) -> Action {
-    let handler = on_fault as *const () as usize;
-    if matches!(program.handler, DEFAULT | IGNORE) {
-        return Action::new(handler, SA_SIGINFO | SA_ONSTACK | SA_RESTART, 0);
-    }
-    let flags = program.flags & (SA_ONSTACK | SA_RESTART | SA_NODEFER);
-    Action::new(handler, flags | SA_SIGINFO, program.mask & !NEVER_BLOCKED)
+    fault::in_front_of(program, on_fault, program.mask & !NEVER_BLOCKED)
 }
 
 /// Replaces the program's action, if there is a new one, and returns the one before.
@@ -164,23 +160,16 @@ fn exchange(signal: c_int, new: Option<&Action>) -> Result<Action, Errno> {
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes both to a handler with SA_SIGINFO; they are this frame's own.
-    let (code, frame) = unsafe { ((*info).si_code, &mut *context.cast::<ucontext_t>()) };
-    let instruction = &mut frame.uc_mcontext.gregs[libc::REG_RIP as usize];
-    if code > 0
-        && let Some(recovery) = user::recover_from_fault(*instruction as u64)
-    {
-        *instruction = recovery as i64;
-        return;
-    }
+    // SAFETY: the arguments are the kernel's.
+    let Some(is_fault) = (unsafe { fault::is_not_recovered(info, context) }) else { return };
     let Some(disposition) = Disposition::of(signal) else { return };
     let action = disposition.load();
     match action.handler {
         // A signal that somebody sent can be ignored, a fault cannot.
-        IGNORE if code <= 0 => {}
-        DEFAULT | IGNORE => end(signal, code > 0),
+        IGNORE if !is_fault => {}
+        DEFAULT | IGNORE => end(signal, is_fault),
         // The kernel does not call a handler for a fault whose signal is blocked.
-        _ if code > 0 && mask::is_blocked(signal) => end(signal, true),
+        _ if is_fault && mask::is_blocked(signal) => end(signal, true),
         _ => {
             reset_if_asked(signal, &action);
             // SAFETY: the arguments are the kernel's.
@@ -189,32 +178,10 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     }
 }
 
-/// Lets the default action of the signal end the process.
-fn end(signal: c_int, is_fault: bool) {
-    // SAFETY: the default action is no handler.
-    let _ = unsafe { signal::set_action(signal, &Action::default()) };
-    // A fault happens again on return, and shows the place where it did.
-    if !is_fault {
-        let _ = signal::raise(signal);
-    }
-}
-
 /// Puts the default action back, where the program's handler is for one signal only.
 pub fn reset_if_asked(signal: c_int, action: &Action) {
     if action.flags & SA_RESETHAND != 0 {
         let _ = exchange(signal, Some(&Action::default()));
-    }
-}
-
-/// Calls the program's handler.
-///
-/// # Safety
-/// The last two arguments are those of the handler that this one stands in for.
-pub unsafe fn call(action: &Action, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the program gave this address as that of a handler. One without SA_SIGINFO ignores the other arguments.
-    unsafe {
-        let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = std::mem::transmute(action.handler);
-        handler(signal, info, context);
     }
 }
 

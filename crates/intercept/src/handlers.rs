@@ -15,12 +15,13 @@ use libc::{siginfo_t, ucontext_t};
 use linux_raw_sys::general as nr;
 use ringer_sys::Errno;
 use ringer_sys::call::raw_undecoded;
+use ringer_sys::fault::call;
 use ringer_sys::signal::{
     self, Action, DEFAULT, How, IGNORE, OF_THE_C_LIBRARY, RAISED_BY_INSTRUCTIONS, SA_RESETHAND, SA_SIGINFO,
     SignalSet, change_mask, set_of,
 };
 
-use crate::disposition::{Disposition, call, while_changing};
+use crate::disposition::{Disposition, while_changing};
 use crate::guest::{self, ENGINE_MASK, State};
 use crate::mask::NEVER_BLOCKED;
 use crate::process;

@@ -9,6 +9,7 @@ pub mod alternatives;
 pub mod call;
 pub mod credentials;
 pub mod descriptor;
+pub mod fault;
 pub mod futex;
 pub mod mapped_file;
 pub mod native;

@@ -77,6 +77,7 @@ pub struct Embedded;
 
 impl Calls for Embedded {
     fn setup(entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
+        System::global().handle_faults()?;
         System::global().setup(entries, params)
     }
 
