@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use ringer_conformance::random::generate::Wish;
 use ringer_conformance::random::run::{Plan, run};
+use ringer_conformance::random::wish::Wish;
 
 /// The program that plays the sequences.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_random");

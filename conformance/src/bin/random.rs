@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use ringer_abi::Opcode;
 use ringer_conformance::differential::backend;
 use ringer_conformance::random::child::{self, Task};
-use ringer_conformance::random::generate::Wish;
 use ringer_conformance::random::mask::Mask;
 use ringer_conformance::random::run::{self, Plan};
+use ringer_conformance::random::wish::Wish;
 
 const DIFFERENCES: &str = include_str!("../../random-differences.toml");
 
@@ -35,9 +34,8 @@ enum Command {
         /// How many sequences.
         #[arg(long, default_value_t = 10_000)]
         count: u64,
-        /// Only these operations, by name or number.
-        #[arg(long, value_parser = opcode)]
-        only: Vec<Opcode>,
+        #[command(flatten)]
+        wish: Wish,
         /// Children of each backend at a time.
         #[arg(long, default_value_t = 3)]
         jobs: usize,
@@ -51,8 +49,8 @@ enum Command {
         index: u64,
         #[arg(default_value = "all")]
         mask: Mask,
-        #[arg(long, value_parser = opcode)]
-        only: Vec<Opcode>,
+        #[command(flatten)]
+        wish: Wish,
     },
     /// For the children of `run`: plays on one backend.
     Play {
@@ -64,17 +62,9 @@ enum Command {
         mask: Mask,
         /// Microseconds that a submission may take.
         patience: u64,
-        #[arg(long, value_parser = opcode)]
-        only: Vec<Opcode>,
+        #[command(flatten)]
+        wish: Wish,
     },
-}
-
-fn opcode(text: &str) -> Result<Opcode, String> {
-    let named = |opcode: &&Opcode| {
-        format!("{opcode:?}").eq_ignore_ascii_case(&text.replace('_', ""))
-            || opcode.number().to_string() == text
-    };
-    Opcode::ALL.iter().find(named).copied().ok_or_else(|| format!("{text}: not an operation"))
 }
 
 fn main() -> ExitCode {
@@ -89,22 +79,22 @@ fn main() -> ExitCode {
 
 fn perform(command: Command) -> Result<ExitCode, String> {
     match command {
-        Command::Run { seed, from, count, only, jobs, most } => {
+        Command::Run { seed, from, count, wish, jobs, most } => {
             let seed = seed.unwrap_or_else(|| fastrand::u64(..));
             println!("seed {seed}");
-            compare(&Plan { seed, from, count, wish: Wish { only }, jobs, most })
+            compare(&Plan { seed, from, count, wish, jobs, most })
         }
-        Command::Show { seed, index, mask, only } => {
+        Command::Show { seed, index, mask, wish } => {
             let directory = std::env::temp_dir().join(format!("ringer-random-show-{}", std::process::id()));
-            print!("{}", run::text(seed, index, &Wish { only }, &mask, &directory));
+            print!("{}", run::text(seed, index, &wish, &mask, &directory));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Play { backend, directory, seed, from, count, mask, patience, only } => {
+        Command::Play { backend, directory, seed, from, count, mask, patience, wish } => {
             let Some(backend) = backend::by_name(&backend) else {
                 return Err(format!("no backend {backend}: kernel, ringer or ringer-with-handlers"));
             };
             let patience = Duration::from_micros(patience);
-            let task = Task { seed, from, count, mask, wish: Wish { only }, patience };
+            let task = Task { seed, from, count, mask, wish, patience };
             let out = std::io::BufWriter::new(stdout().lock());
             child::run(backend, Path::new(&directory), &task, out).map_err(|error| error.to_string())?;
             Ok(ExitCode::SUCCESS)

@@ -72,6 +72,8 @@ struct Wait {
     stays: bool,
     /// Whether it waits in line for the file, and not in a call of a worker of the kernel.
     in_line: bool,
+    /// Whether it names the registered file: with ACCEPTs it matters, as docs/SUPPORT.md says.
+    fixed: bool,
 }
 
 impl Rules {
@@ -243,7 +245,11 @@ fn counts(request: &Request) -> bool {
 
 /// Whether a request may be made where another one waits: one that waits for the same, or that brings what is waited for.
 fn may_join(request: &Request, waiting: &Wait) -> bool {
-    let waits_too = waits_on(request).is_some_and(|wait| wait.in_line && wait.object == waiting.object);
+    let waits_too = waits_on(request).is_some_and(|wait| {
+        wait.in_line
+            && wait.object == waiting.object
+            && (wait.object != Object::Listener || wait.fixed == waiting.fixed)
+    });
     waiting.in_line && waits_too || request.opcode == Opcode::Connect && waiting.object == Object::Listener
 }
 
@@ -271,5 +277,6 @@ fn waits_on(request: &Request) -> Option<Wait> {
         object: request.object,
         stays,
         in_line,
+        fixed: request.fixed,
     })
 }

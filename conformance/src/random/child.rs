@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::generate::{Wish, sequence};
+use super::generate::sequence;
 use super::mask::Mask;
 use super::play::play;
+use super::wish::Wish;
 use crate::differential::backend::Backend;
 use crate::differential::{Session, ring};
 

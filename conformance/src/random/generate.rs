@@ -6,6 +6,7 @@ use ringer_abi::{Opcode, SetupFlags, SqeFlags};
 use super::admit::admit;
 use super::mask::Mask;
 use super::sequence::{Fault, LANES, Object, Request, Sequence, Step};
+use super::wish::Wish;
 
 /// The operations, and how often each is drawn.
 const WEIGHTS: &[(Opcode, u32)] = &[
@@ -77,19 +78,13 @@ const FAULTY: u32 = 24;
 /// One in so many requests works on an object that does not suit it.
 const UNSUITED: u32 = 30;
 
-/// What is drawn.
-#[derive(Clone, Debug, Default)]
-pub struct Wish {
-    /// Only these operations, when there are any.
-    pub only: Vec<Opcode>,
-}
-
 /// The sequence with this index, as far as `mask` keeps its steps.
 pub fn sequence(seed: u64, index: u64, wish: &Wish, mask: &Mask) -> Sequence {
     // A good generator gives neighbouring seeds unrelated streams only after it is stirred.
     let mut rng = Rng::with_seed(seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     rng.u64(..);
-    let setup = setup(&mut rng);
+    let drawn = setup(&mut rng);
+    let setup = wish.setup.unwrap_or(drawn);
     let count = rng.usize(4..28);
     let drawn: Vec<Step> = (0..count).map(|_| step(&mut rng, wish)).collect();
     let kept = drawn.into_iter().enumerate().filter(|(number, _)| mask.keeps(*number)).collect();
@@ -110,6 +105,7 @@ fn setup(rng: &mut Rng) -> SetupFlags {
         SetupFlags::NO_SQARRAY,
         SetupFlags::SQE128,
         SetupFlags::CQE32,
+        SetupFlags::SQPOLL,
     ];
     choices[rng.usize(..choices.len())]
 }

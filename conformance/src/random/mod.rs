@@ -17,3 +17,4 @@ pub mod process;
 pub mod run;
 pub mod sequence;
 pub mod shrink;
+pub mod wish;

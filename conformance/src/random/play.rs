@@ -15,6 +15,7 @@ use crate::differential::{Ring, Session, prep};
 
 /// `user_data` of the requests that end a sequence.
 const END: u64 = 1 << 40;
+const ENOENT: i32 = -2;
 const EINTR: i32 = -4;
 const ERESTARTSYS: i32 = -512;
 const ECANCELED: i32 = -125;
@@ -24,10 +25,14 @@ const CANCEL_ALL: u32 = 1;
 const MOST_ROUNDS: usize = 100;
 /// How long the end of a sequence waits for what it cancelled.
 const END_LIMIT: Duration = Duration::from_secs(2);
+/// How often it is looked whether the thread that polls has taken what was pushed.
+const POLL_STEP: Duration = Duration::from_micros(100);
 
 /// Plays `sequence` and records what it saw. `patience` is how long a submission may take to do what it can.
 pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
-    let params = Params { flags: sequence.setup.bits(), ..Params::default() };
+    // A thread that polls does so for a moment only: many sequences are played at a time.
+    let sq_thread_idle = u32::from(sequence.setup.contains(SetupFlags::SQPOLL));
+    let params = Params { flags: sequence.setup.bits(), sq_thread_idle, ..Params::default() };
     let ring = session.try_ring(16, params).expect("a ring with good flags");
     let lanes = Lanes::new(session, &ring);
     let stage = Stage {
@@ -35,6 +40,7 @@ pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
         ring: &ring,
         lanes: &lanes,
         patience,
+        pushed: RefCell::default(),
         requests: RefCell::default(),
         batch: Cell::new(1),
     };
@@ -70,6 +76,8 @@ struct Stage<'a> {
     ring: &'a Ring,
     lanes: &'a Lanes,
     patience: Duration,
+    /// Not shown to the ring yet: a thread that polls takes all of a submission together.
+    pushed: RefCell<Vec<Sqe>>,
     requests: RefCell<BTreeMap<u64, Pushed>>,
     batch: Cell<usize>,
 }
@@ -79,7 +87,7 @@ impl Stage<'_> {
         let preparation =
             Preparation { session: self.session, lanes: self.lanes, ring: self.ring.fd, number };
         let sqe = preparation.sqe(request);
-        self.ring.push(sqe);
+        self.pushed.borrow_mut().push(sqe);
         // Linked, drained and skipped ones depend on others, or tell nobody.
         let may_wait = request.object.can_wait()
             || sqe.flags().intersects(SqeFlags::CQE_SKIP_SUCCESS)
@@ -93,22 +101,44 @@ impl Stage<'_> {
 
     /// Submits what was pushed, and lets it do what it can.
     fn submit(&self, wait: bool) {
-        let mut rounds = Vec::new();
-        while self.ring.unsubmitted() > 0 && rounds.len() < 12 {
-            let to_submit = self.ring.unsubmitted();
-            let outcome = if wait && self.certain() {
-                self.ring.enter(to_submit, 1, EnterFlags::GETEVENTS)
-            } else {
-                self.ring.submit()
-            };
-            rounds.push(outcome_name(outcome));
-        }
-        if rounds.is_empty() {
+        let pushed = self.pushed.take();
+        if pushed.is_empty() {
             return;
         }
+        self.ring.push_all(&pushed);
+        let waits = wait && self.certain();
+        let rounds = if self.has(SetupFlags::SQPOLL) { self.hand_over(waits) } else { self.enter(waits) };
         self.session.record(format!("submission {}", self.batch.get()), rounds.join(", "));
         self.settle();
         self.batch.set(self.batch.get() + 1);
+    }
+
+    /// Has the kernel take what was pushed, as often as it says that it did not take all.
+    fn enter(&self, waits: bool) -> Vec<String> {
+        let mut rounds = Vec::new();
+        while self.ring.unsubmitted() > 0 && rounds.len() < 12 {
+            let outcome = match waits {
+                true => self.ring.enter(self.ring.unsubmitted(), 1, EnterFlags::GETEVENTS),
+                false => self.ring.submit(),
+            };
+            rounds.push(outcome_name(outcome));
+        }
+        rounds
+    }
+
+    /// Waits until the thread that polls has taken what was pushed.
+    fn hand_over(&self, waits: bool) -> Vec<String> {
+        let outcome = self.ring.submit();
+        let end = Instant::now() + END_LIMIT;
+        while self.ring.unsubmitted() > 0 && Instant::now() < end {
+            std::thread::sleep(POLL_STEP);
+        }
+        let waited = waits.then(|| self.ring.enter(0, 1, EnterFlags::GETEVENTS));
+        [Some(outcome), waited].into_iter().flatten().map(outcome_name).collect()
+    }
+
+    fn has(&self, flag: SetupFlags) -> bool {
+        self.ring.params.flags & flag.bits() != 0
     }
 
     /// Whether something that was pushed completes without help.
@@ -136,7 +166,7 @@ impl Stage<'_> {
 
     fn reap(&self) {
         // Work that is due is done by a call.
-        if self.ring.params.flags & SetupFlags::DEFER_TASKRUN.bits() != 0 {
+        if self.has(SetupFlags::DEFER_TASKRUN) {
             let _ = self.ring.enter(0, 0, EnterFlags::GETEVENTS);
         }
         self.ring.reap_all().into_iter().for_each(|cqe| self.note(cqe));
@@ -262,11 +292,12 @@ impl Stage<'_> {
         if matches!(cqe.res, EINTR | ERESTARTSYS) {
             cqe.res = ECANCELED;
         }
-        // And whoever cancelled it is told that it had begun, which says no more; of many that were cancelled those on
-        // workers are not all counted. What was cancelled says so itself.
+        // And whoever cancelled it is told that it had begun, which says no more, or on a ring with a thread that polls that
+        // there was nothing; of many that were cancelled those on workers are not all counted. What was cancelled says so itself.
         if pushed.sqe.opcode() == Opcode::AsyncCancel.number() {
             let all = pushed.sqe.op_flags() & CANCEL_ALL != 0;
-            if cqe.res == EALREADY || (all && cqe.res > 0) {
+            let is_told_nothing = cqe.res == ENOENT && self.has(SetupFlags::SQPOLL);
+            if cqe.res == EALREADY || is_told_nothing || (all && cqe.res > 0) {
                 cqe.res = 0;
             }
         }

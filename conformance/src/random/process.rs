@@ -50,8 +50,7 @@ impl Players {
     }
 
     fn command(&self, backend: &str, directory: &Path, task: &Task) -> impl Fn() -> Command {
-        let only: Vec<String> =
-            task.wish.only.iter().map(|opcode| format!("--only={}", opcode.number())).collect();
+        let wish = task.wish.arguments();
         let numbers = [task.seed, task.from, task.count].map(|number| number.to_string());
         let (mask, patience) = (task.mask.to_string(), task.patience.as_micros().to_string());
         let (program, directory, backend) = (self.program.clone(), directory.to_owned(), backend.to_owned());
@@ -62,7 +61,7 @@ impl Players {
                 .arg(&directory)
                 .args(&numbers)
                 .args([&mask, &patience])
-                .args(&only);
+                .args(&wish);
             command
         }
     }

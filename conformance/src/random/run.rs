@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::child::Task;
 use super::describe::describe;
-use super::generate::{Wish, sequence};
+use super::generate::sequence;
 use super::known::{self, Known};
 use super::mask::Mask;
 use super::process::Players;
 use super::shrink::shrink;
+use super::wish::Wish;
 use crate::differential::Session;
 use crate::differential::backend::{FAST, Kernel};
 use crate::differential::compare::side_by_side;
