@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_ops::{Attempt, Buffer, Completion, Issue, Operation, Outcome, Patience, Prepare, Row, row};
+use ringer_sys::interrupt::Work;
 use ringer_sys::{Errno, call, descriptor};
 
 use crate::Served;
@@ -141,7 +142,10 @@ impl Turn<'_> {
         }
         let believed = issue.is_direct;
         let started = (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.begin_brief());
-        let mut outcome = operation.issue(&mut issue);
+        let mut outcome = match &self.work {
+            Some(work) if issue.may_block() => issue_as_work(work, operation, &mut issue),
+            _ => operation.issue(&mut issue),
+        };
         held.extra = issue.extra;
         if let (FileRef::Program(fd), None, Some(is_direct)) = (&held.file, believed, issue.is_direct) {
             self.ring.direct_files.note(*fd, is_direct);
@@ -183,5 +187,17 @@ impl Turn<'_> {
         let buffer = self.ring.buffers.lock().get(facts.buffer_index).ok_or(Errno::FAULT)?;
         let range = buffer.range(facts.range.0, facts.range.1)?;
         Ok((buffer, range))
+    }
+}
+
+/// Makes an attempt that may wait, until somebody wants it interrupted.
+fn issue_as_work(work: &Work, operation: &mut dyn Attempt, issue: &mut Issue<'_>) -> Outcome {
+    const INTERRUPTED: i32 = -Errno::INTR.raw_os_error();
+    loop {
+        let outcome = work.while_waiting(|| operation.issue(issue));
+        let was_interrupted = matches!(&outcome, Outcome::Done(done) if done.result == INTERRUPTED);
+        if !was_interrupted || work.is_interrupted() {
+            return outcome;
+        }
     }
 }

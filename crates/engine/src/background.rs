@@ -6,7 +6,7 @@
 //! its epoll instance holds the ring's, armed for one report at a time. A thread that comes back need not
 //! tell: the next report finds it there, and the ring is given up.
 //!
-//! It also gives up what is parked and not used (see [`parking`]).
+//! It also gives up what is parked and not used (see [`parking`]), and interrupts workers once more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -39,7 +39,7 @@ pub(crate) struct Background {
 #[derive(Debug, Default)]
 struct Shared {
     noticed: Vec<Arc<Ring>>,
-    /// Something was parked.
+    /// Something was parked, or a worker interrupted.
     sweeps: bool,
     running: bool,
     /// The thread sleeps until a report, a timer or a kick.
@@ -77,8 +77,8 @@ impl Background {
         self.tell(|shared| shared.noticed.push(Arc::clone(ring)));
     }
 
-    /// Something is parked: it is looked after until nothing is.
-    pub(crate) fn sweep_parking(self: &Arc<Self>) {
+    /// Something is parked, or a worker to be interrupted: it is looked after until nothing is.
+    pub(crate) fn sweep(self: &Arc<Self>) {
         self.tell(|shared| shared.sweeps = true);
     }
 
@@ -175,7 +175,7 @@ struct Run<'a> {
     kick: &'a Kick,
     owned: HashMap<u64, Arc<Ring>>,
     tokens: u64,
-    /// When to look for parked watches that are not used.
+    /// When to look for parked watches that are not used, and for workers that have not ended what was cancelled.
     next_sweep: Option<Instant>,
 }
 
@@ -224,8 +224,9 @@ impl<'a> Run<'a> {
             }
             self.serve_unreported();
             if self.next_sweep.is_some_and(|next| next <= Instant::now()) {
-                let again = System::global().parking().sweep();
-                self.next_sweep = again.then(|| Instant::now() + parking::IDLE);
+                let parked = System::global().parking().sweep();
+                let interrupted = System::global().workers().interrupt_all();
+                self.next_sweep = (parked || interrupted).then(|| Instant::now() + parking::IDLE);
             }
             for ring in noticed.extract_if(.., |noticed| noticed.is_over()) {
                 self.decide(ring.ring);

@@ -134,9 +134,11 @@ impl Turn<'_> {
                     return Err(Errno::NOENT);
                 }
                 Some(Stage::Cancelled { waited_for_file: true }) => return Ok(()),
-                Some(Stage::Running { cancelled, .. }) => {
+                Some(Stage::Running { cancelled, work, .. }) => {
                     *cancelled = true;
-                    return Err(Errno::ALREADY);
+                    let is_interrupted = work.is_some();
+                    drop(inflight);
+                    return if is_interrupted { self.interrupt(id) } else { Err(Errno::ALREADY) };
                 }
                 Some(Stage::Queued(_)) => System::global().workers().forget(self.ring, id),
                 Some(_) => {}
@@ -149,6 +151,16 @@ impl Turn<'_> {
         request.is_cancelled = true;
         self.put_off(request);
         Ok(())
+    }
+
+    /// Interrupts a request that a worker runs.
+    ///
+    /// # Errors
+    /// `EALREADY`: it will have its end from its worker. In Linux WAITID never has one.
+    fn interrupt(&self, id: RequestId) -> Result<(), Errno> {
+        let opcode = self.ring.inflight.lock().describe(id).1;
+        System::global().workers().interrupt(self.ring, id);
+        if opcode == Opcode::Waitid.number() { Ok(()) } else { Err(Errno::ALREADY) }
     }
 
     /// Finishes a request that is cancelled, with what it says of that. Returns the one that follows in its chain.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ringer_abi::{Opcode, SqeFlags};
+use ringer_sys::interrupt::Work;
 
 use crate::futex::FutexSleep;
 use crate::request::Request;
@@ -43,10 +44,17 @@ pub(crate) enum Stage {
     Device(Box<Request>),
     /// A thread of its own waits for its futexes.
     Asleep { request: Box<Request>, sleep: Arc<FutexSleep> },
-    /// A thread runs it. What happens meanwhile is noted here.
-    Running { cancelled: bool, reported: bool },
+    /// A thread runs it, a worker if it is its work. What happens meanwhile is noted here.
+    Running { cancelled: bool, reported: bool, work: Option<Work> },
     /// It was cancelled and has not told so yet. One that waited for its file can be cancelled again.
     Cancelled { waited_for_file: bool },
+}
+
+impl Stage {
+    /// Nothing has happened yet.
+    const fn running() -> Self {
+        Self::Running { cancelled: false, reported: false, work: None }
+    }
 }
 
 #[derive(Debug)]
@@ -147,7 +155,7 @@ impl Inflight {
         slot.opcode = request.opcode;
         slot.file = (request.fd, request.flags.contains(SqeFlags::FIXED_FILE));
         slot.order = self.next_order;
-        slot.stage = Some(Stage::Running { cancelled: false, reported: false });
+        slot.stage = Some(Stage::running());
         self.by_user_data.insert(index, request.user_data);
         RequestId { index, generation: slot.generation }
     }
@@ -155,8 +163,11 @@ impl Inflight {
     /// The slot passes on to another request of the same chain, or the request's `user_data` changes.
     pub(crate) fn pass_on(&mut self, id: RequestId, request: &Request) {
         self.rename(id, request);
-        if let Some(stage @ Stage::Cancelled { .. }) = self.stage(id) {
-            *stage = Stage::Running { cancelled: false, reported: false };
+        match self.stage(id) {
+            Some(stage @ Stage::Cancelled { .. }) => *stage = Stage::running(),
+            // It was the other that was cancelled.
+            Some(Stage::Running { cancelled, .. }) => *cancelled = false,
+            _ => {}
         }
     }
 
@@ -198,9 +209,8 @@ impl Inflight {
     /// Takes a request out to run it. Its slot stays reserved. `None` if it is not pending, or runs.
     pub(crate) fn take(&mut self, id: RequestId) -> Option<Box<Request>> {
         let slot = self.slot(id)?;
-        let running = Stage::Running { cancelled: false, reported: false };
         // `slot` gives only slots in use.
-        match slot.stage.replace(running)? {
+        match slot.stage.replace(Stage::running())? {
             Stage::Armed(request) => {
                 self.armed -= 1;
                 self.stop_waiting(id);
@@ -218,6 +228,15 @@ impl Inflight {
                 None
             }
         }
+    }
+
+    /// Takes a request out for a worker, whose work it is now.
+    pub(crate) fn take_as(&mut self, id: RequestId, of_worker: Option<&Work>) -> Option<Box<Request>> {
+        let request = self.take(id)?;
+        if let Some(Stage::Running { work, .. }) = self.stage(id) {
+            *work = of_worker.cloned();
+        }
+        Some(request)
     }
 
     /// The request in this slot waits for a watch, as long as it is armed.
@@ -255,8 +274,7 @@ impl Inflight {
     /// Takes a request that a device carried out.
     pub(crate) fn take_transfer(&mut self, id: RequestId) -> Option<Box<Request>> {
         let slot = self.slot(id)?;
-        let running = Stage::Running { cancelled: false, reported: false };
-        match slot.stage.replace(running)? {
+        match slot.stage.replace(Stage::running())? {
             Stage::Device(request) => {
                 self.armed -= 1;
                 Some(request)
@@ -274,6 +292,14 @@ impl Inflight {
             Stage::Armed(request) | Stage::Queued(request) | Stage::Device(request) => Some(request),
             Stage::Timer { request, .. } | Stage::Asleep { request, .. } => Some(request),
             Stage::Running { .. } | Stage::Cancelled { .. } => None,
+        }
+    }
+
+    /// The work of the worker that runs a request which was cancelled meanwhile.
+    pub(crate) fn cancelled_work(&mut self, id: RequestId) -> Option<&Work> {
+        match self.stage(id)? {
+            Stage::Running { cancelled: true, work, .. } => work.as_ref(),
+            _ => None,
         }
     }
 

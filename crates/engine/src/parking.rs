@@ -266,7 +266,7 @@ impl Parking {
     pub(crate) fn note_idle(&self) {
         // SeqCst, with `sweep`: either it finds what is idle, or this finds that it does not look again.
         if !self.is_swept.load(Ordering::SeqCst) && !self.is_swept.swap(true, Ordering::SeqCst) {
-            System::global().background().sweep_parking();
+            System::global().background().sweep();
         }
     }
 

@@ -398,7 +398,8 @@ impl System {
 
     /// Makes what an embedded engine does with the program's memory cheaper: from now on it is copied to and from directly, where else
     /// each copy is a system call of a microsecond, and cached reads may be copied from mappings. For that the process gets
-    /// handlers of SIGSEGV and SIGBUS, which hand on whatever is not the engine's. To be called before the first ring; calls after the
+    /// handlers of SIGSEGV and SIGBUS, which hand on whatever is not the engine's. With them a request can be cancelled that waits in a
+    /// call of a worker, too. To be called before the first ring; calls after the
     /// first do nothing.
     ///
     /// Handlers that are installed later must call those that they replace, as is the custom. Behind one that does not, a bad

@@ -13,6 +13,7 @@ use ringer_abi::{Cqe, CqeFlags, SqeFlags};
 use ringer_ops::{Attempt, Completion, Operation, Outcome, Until, row};
 use ringer_sys::aio::{BATCH, Transfer};
 use ringer_sys::credentials::Credentials;
+use ringer_sys::interrupt::Work;
 use ringer_sys::{Errno, call};
 
 use crate::Served;
@@ -44,6 +45,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) place: Place,
     /// What most turns do without.
     queues: Option<Box<Queues>>,
+    /// What others can interrupt: a worker has it.
+    pub(crate) work: Option<Work>,
     /// The credentials of this thread, when they are not the process's.
     pub(crate) personality: Option<Arc<Credentials>>,
     /// Requests for the device, handed over in one batch.
@@ -84,6 +87,7 @@ impl<'a> Turn<'a> {
             ring,
             place,
             queues: None,
+            work: None,
             personality: None,
             transfers: ArrayVec::new(),
             is_task_work: false,

@@ -1,16 +1,19 @@
 //! The worker pool: threads that may wait for a device.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ringer_ops::Completion;
 use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
+use ringer_sys::interrupt::Work;
+use ringer_sys::thread::Lock;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::inflight::RequestId;
 use crate::ring::Ring;
+use crate::system::System;
 use crate::turn::{Place, Turn};
 
 /// An idle worker leaves after this time.
@@ -41,6 +44,8 @@ struct State {
 pub(crate) struct WorkerPool {
     state: Mutex<State>,
     work: Condvar,
+    /// Requests that were cancelled while a worker runs them.
+    interrupted: Lock<Vec<(Weak<Ring>, RequestId)>>,
 }
 
 impl WorkerPool {
@@ -80,7 +85,7 @@ impl WorkerPool {
     fn run_without_threads(&self) {
         while self.lock().threads == 0 {
             let Some(job) = self.lock().queue.pop_front() else { return };
-            job.run(None);
+            job.run(None, None);
         }
     }
 
@@ -96,7 +101,7 @@ impl WorkerPool {
                     // The processors may have gone offline; running elsewhere still serves the request.
                     let _ = sched_setaffinity(None, &set);
                 }
-                job.run(None);
+                job.run(None, Some(Work::begin()));
                 state = self.lock();
                 continue;
             }
@@ -114,6 +119,27 @@ impl WorkerPool {
     /// Takes a queued request out again; for cancellation.
     pub(crate) fn forget(&self, ring: &Arc<Ring>, request: RequestId) {
         self.lock().queue.retain(|job| job.request != request || !Arc::ptr_eq(&job.ring, ring));
+    }
+
+    /// Interrupts a request that was cancelled while a worker runs it: now, and again until it ends.
+    pub(crate) fn interrupt(&self, ring: &Arc<Ring>, request: RequestId) {
+        self.interrupted.lock().push((Arc::downgrade(ring), request));
+        if self.interrupt_all() {
+            System::global().background().sweep();
+        }
+    }
+
+    /// Interrupts what was cancelled, as a worker may not have waited yet when it was interrupted before. Returns whether something was
+    /// left, to be interrupted again in a while.
+    pub(crate) fn interrupt_all(&self) -> bool {
+        let mut interrupted = self.interrupted.lock();
+        interrupted.retain(|(ring, request)| {
+            let Some(ring) = ring.upgrade() else { return false };
+            // Under the lock: the worker cannot have begun anything else.
+            let mut inflight = ring.inflight.lock();
+            inflight.cancelled_work(*request).map(Work::interrupt).is_some()
+        });
+        !interrupted.is_empty()
     }
 
     /// Sets the limits for bounded and unbounded work, 0 leaves one as it is. Returns those before;
@@ -153,7 +179,7 @@ fn most_workers(limits: [u32; 2]) -> usize {
 pub(crate) fn run_as(ring: &Arc<Ring>, request: RequestId, credentials: Arc<Credentials>) {
     let job = Job { ring: Arc::clone(ring), request };
     let started = ringer_sys::thread::spawn("ringer-worker", move || match credentials.assume() {
-        Ok(()) => job.run(Some(credentials)),
+        Ok(()) => job.run(Some(credentials), Some(Work::begin())),
         Err(errno) => job.refuse(errno),
     });
     if let Err(errno) = started {
@@ -174,13 +200,14 @@ impl Job {
         }
     }
 
-    /// Runs the request, on a thread that has these credentials. `None`: those of the process.
-    fn run(self, credentials: Option<Arc<Credentials>>) {
-        let request = self.ring.inflight.lock().take(self.request);
+    /// Runs the request, on a thread that has these credentials. `None`: those of the process. A thread of the program has no `work`.
+    fn run(self, credentials: Option<Arc<Credentials>>, work: Option<Work>) {
+        let request = self.ring.inflight.lock().take_as(self.request, work.as_ref());
         if let Some(mut request) = request {
             request.served = crate::Served::Worker;
             let mut turn = Turn::new(&self.ring, Place::Worker);
             turn.personality = credentials;
+            turn.work = work;
             turn.run(*request);
             turn.finish();
             crate::background::notice(&self.ring);

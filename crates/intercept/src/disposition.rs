@@ -133,7 +133,7 @@ pub fn begin() -> Result<(), Errno> {
     }
     // SAFETY: both handlers call `recover_from_fault`. The program can replace them only by a system call of its own making,
     // not by a function of the C library.
-    unsafe { user::declare_fault_handler() };
+    unsafe { user::declare_fault_handler(on_fault as *const () as usize) };
     Ok(())
 }
 

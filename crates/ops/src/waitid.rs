@@ -73,6 +73,8 @@ impl Waitid {
             Ok(_) => {}
             // Linux writes all the same, and a bad address counts more.
             Err(Errno::CHILD) => return self.tell(&[0; 32]).and(Err(Errno::CHILD)),
+            // No signal comes to a worker but one that cancels.
+            Err(Errno::INTR) => return Err(Errno::CANCELED),
             Err(errno) => return Err(errno),
         }
         if info[PID_AT] != 0 || may_block || asks_not_to_wait {

@@ -47,6 +47,7 @@ cases! {
     shares_a_watch
     has_room_for_rings
     drains_behind_workers
+    interrupts_workers
     waits_for_either_file
     waits_for_a_ring
     files_among_rings

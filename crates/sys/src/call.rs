@@ -56,6 +56,24 @@ pub unsafe fn raw_undecoded(number: usize, arguments: [usize; 6]) -> usize {
     result
 }
 
+/// What stands at a call of [`raw_undecoded`]: the `syscall`, and the instruction behind it, by which it is told from those of others.
+const CALL: [u8; 5] = [0x0f, 0x05, 0x45, 0x31, 0xc9];
+
+/// If one of our system calls is about to be made, or to be made again after a signal, returns where it goes on afterwards.
+///
+/// # Safety
+/// There is code at the address.
+pub(crate) unsafe fn behind_call(instruction: u64) -> Option<u64> {
+    const SYSCALL: usize = 2;
+    let code = instruction as *const u8;
+    // SAFETY: code can be read, and behind a `syscall` there is more of it.
+    let is_ours = unsafe {
+        code.cast::<[u8; SYSCALL]>().read() == CALL[..SYSCALL]
+            && code.add(SYSCALL).cast::<[u8; CALL.len() - SYSCALL]>().read() == CALL[SYSCALL..]
+    };
+    is_ours.then_some(instruction + SYSCALL as u64)
+}
+
 /// A raw system call that the preload library's filter lets pass, whatever descriptor it is on. See
 /// [`crate::seccomp::interception`]. The result as the kernel gave it.
 ///

@@ -11,7 +11,7 @@ use crate::signal::{
     self, Action, DEFAULT, IGNORE, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SA_SIGINFO, SIGBUS,
     SIGSEGV, SignalSet,
 };
-use crate::user;
+use crate::{call, interrupt, user};
 
 /// Handlers of SIGSEGV and SIGBUS that recover from the faults of guarded copies. Whatever else arrives goes to the handlers
 /// that were there before, with the arguments, the mask and the stack that they asked for.
@@ -31,7 +31,7 @@ pub fn install_handlers() -> Result<(), Errno> {
         SEGV.install(SIGSEGV)?;
         BUS.install(SIGBUS)?;
         // SAFETY: both handlers call `recover`. Replacing them is said to be wrong above.
-        unsafe { user::declare_fault_handler() };
+        unsafe { user::declare_fault_handler(on_fault as *const () as usize) };
         Ok(())
     })
 }
@@ -91,7 +91,8 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     }
 }
 
-/// Goes on behind a guarded copy that faulted: `None`. Else whether the signal is of a fault, or somebody sent it.
+/// Goes on behind a guarded copy that faulted, or a call that was to be [interrupted](crate::interrupt): `None`. Else whether the
+/// signal is of a fault, or somebody sent it.
 ///
 /// # Safety
 /// The arguments are those of a handler with `SA_SIGINFO`.
@@ -99,13 +100,21 @@ pub unsafe fn is_not_recovered(info: *mut siginfo_t, context: *mut c_void) -> Op
     // SAFETY: the kernel passes both to such a handler; they are its frame's own.
     let (code, frame) = unsafe { ((*info).si_code, &mut *context.cast::<ucontext_t>()) };
     let is_fault = code > 0;
-    #[cfg(target_arch = "x86_64")]
-    {
-        let instruction = &mut frame.uc_mcontext.gregs[libc::REG_RIP as usize];
-        if is_fault && let Some(recovery) = user::recover_from_fault(*instruction as u64) {
-            *instruction = recovery as i64;
-            return None;
+    let registers = &mut frame.uc_mcontext.gregs;
+    let instruction = registers[libc::REG_RIP as usize] as u64;
+    if is_fault && let Some(recovery) = user::recover_from_fault(instruction) {
+        registers[libc::REG_RIP as usize] = recovery as i64;
+        return None;
+    }
+    // SAFETY: it is the next instruction of the thread that runs this.
+    let end_call = || unsafe {
+        if let Some(behind) = call::behind_call(instruction) {
+            registers[libc::REG_RIP as usize] = behind as i64;
+            registers[libc::REG_RAX as usize] = -i64::from(Errno::INTR.raw_os_error());
         }
+    };
+    if code == libc::SI_TKILL && interrupt::arrived(end_call) {
+        return None;
     }
     Some(is_fault)
 }

@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod descriptor;
 pub mod fault;
 pub mod futex;
+pub mod interrupt;
 pub mod mapped_file;
 pub mod native;
 pub mod probe;

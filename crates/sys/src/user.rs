@@ -8,7 +8,7 @@
 //!   [`declare_fault_handler`] that the handler is in place.
 
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
@@ -76,8 +76,7 @@ impl UserAddress {
     /// # Errors
     /// `EFAULT` when any byte of them is not readable.
     pub fn read_then<A: Plain, B: Plain>(self, other: Self) -> Result<(A, B), Errno> {
-        // Relaxed: as in `copy`.
-        if FAULT_HANDLER.load(Ordering::Relaxed) {
+        if has_fault_handler() {
             return Ok((self.read()?, other.read()?));
         }
         let mut first = MaybeUninit::<A>::uninit();
@@ -160,21 +159,28 @@ enum Direction {
     ToUser,
 }
 
-/// Set once the process's SIGSEGV and SIGBUS handlers call [`recover_from_fault`].
-static FAULT_HANDLER: AtomicBool = AtomicBool::new(false);
+/// The process's handler of SIGSEGV and SIGBUS, which calls [`recover_from_fault`]. 0: there is none.
+static FAULT_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
-/// Declares that the process's SIGSEGV and SIGBUS handlers call [`recover_from_fault`].
+/// Declares that the process's SIGSEGV and SIGBUS handler, which is at this address, calls [`recover_from_fault`].
 ///
 /// # Safety
-/// They do, for as long as the process lives, on every thread that runs the engine.
-pub unsafe fn declare_fault_handler() {
+/// It does, for as long as the process lives, on every thread that runs the engine.
+pub unsafe fn declare_fault_handler(address: usize) {
     // Relaxed: the handlers were installed by this thread or before the other one was made.
-    FAULT_HANDLER.store(true, Ordering::Relaxed);
+    FAULT_HANDLER.store(address, Ordering::Relaxed);
 }
 
 /// Whether somebody declared so.
+#[inline]
 pub fn has_fault_handler() -> bool {
-    // Relaxed: as in `copy`.
+    fault_handler() != 0
+}
+
+/// Where the handler is that was declared; 0 for none.
+#[inline]
+pub(crate) fn fault_handler() -> usize {
+    // Relaxed: as in `declare_fault_handler`.
     FAULT_HANDLER.load(Ordering::Relaxed)
 }
 
@@ -197,7 +203,7 @@ fn copy(from: u64, to: u64, bytes: usize, direction: Direction) -> Result<(), Er
     if user.checked_add(bytes as u64).is_none_or(|end| end > USER_SPACE_END) {
         return Err(Errno::FAULT);
     }
-    if FAULT_HANDLER.load(Ordering::Relaxed) {
+    if has_fault_handler() {
         guarded::copy(from, to, bytes)
     } else {
         let (ours, theirs) = if direction == Direction::FromUser { (to, from) } else { (from, to) };

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -381,7 +382,8 @@ static int ring(void)
 struct queue {
 	int fd;
 	uint32_t *sq_tail, *array, *cq_head, *cq_tail;
-	char *sqes, *cqes;
+	char *sqes, *cqes, *rings;
+	size_t length;
 };
 
 static struct queue queue(void)
@@ -390,7 +392,8 @@ static struct queue queue(void)
 	struct queue queue = { .fd = setup(4, &params) };
 	CHECK(queue.fd >= 0);
 	uint32_t *p = params.words, *sq_off = p + 10, *cq_off = p + 20;
-	char *rings = mmap(NULL, sq_off[6] + 16, PROT_READ | PROT_WRITE, MAP_SHARED, queue.fd, 0);
+	queue.length = sq_off[6] + 16;
+	char *rings = queue.rings = mmap(NULL, queue.length, PROT_READ | PROT_WRITE, MAP_SHARED, queue.fd, 0);
 	queue.sqes = mmap(NULL, 4 * 64, PROT_READ | PROT_WRITE, MAP_SHARED, queue.fd, 0x10000000);
 	CHECK(rings != MAP_FAILED && queue.sqes != MAP_FAILED);
 	queue.sq_tail = (uint32_t *)(rings + sq_off[1]);
@@ -682,6 +685,72 @@ static int drains_behind_workers(void)
 		for (int index = 0; index < CHAIN; index++)
 			CHECK(reap(&rings) == VECTORS);
 	}
+	return 0;
+}
+
+// Sets a word of the request that was added last.
+static void set(struct queue *queue, int offset, uint32_t value)
+{
+	memcpy(queue->sqes + (*queue->sq_tail - 1 & 3) * 64 + offset, &value, 4);
+}
+
+// Adds a request that a worker waits in a call for: for somebody who writes to a FIFO, or for a child to end.
+static void add_waiting(struct queue *queue, char *fifo)
+{
+	enum { OPENAT = 18, WAITID = 50 };
+	if (fifo != NULL)
+		add(queue, OPENAT, AT_FDCWD, fifo, 0);
+	else
+		add(queue, WAITID, 0, NULL, P_ALL);
+	set(queue, fifo != NULL ? 28 : 44, fifo != NULL ? O_CREAT | O_RDONLY : WEXITED);
+	set(queue, 32, 1);
+	CHECK(inline_call(ENTER, queue->fd, 1, 0, 0, 0, 0) == 1);
+	usleep(20000);
+}
+
+static int has_reader(const char *fifo)
+{
+	int fd = open(fifo, O_WRONLY | O_NONBLOCK);
+	CHECK(fd >= 0 || errno == ENXIO);
+	return fd >= 0 && close(fd) == 0;
+}
+
+// What a worker waits in a call for ends when it is cancelled, and when its ring is closed.
+static int interrupts_workers(void)
+{
+	enum { CANCEL = 14 };
+	char directory[] = P_tmpdir "/ringer-fifo-XXXXXX", fifo[sizeof directory + 5];
+	CHECK(mkdtemp(directory) != NULL);
+	sprintf(fifo, "%s/fifo", directory);
+	CHECK(mkfifo(fifo, 0600) == 0);
+	pid_t child = fork();
+	if (child == 0)
+		for (;;)
+			pause();
+	struct queue rings = queue();
+	for (int round = 0; round < 20; round++) {
+		int results[3], opens = round % 2;
+		add_waiting(&rings, opens ? fifo : NULL);
+		add(&rings, CANCEL, -1, (void *)1, 0);
+		set(&rings, 32, 2);
+		CHECK(inline_call(ENTER, rings.fd, 1, 2, 1, 0, 0) == 1);
+		for (int count = 0; count < 2; count++) {
+			uint64_t name = *(uint64_t *)(rings.cqes + (*rings.cq_head & 7) * 16);
+			CHECK(name == 1 || name == 2);
+			results[name] = reap(&rings);
+		}
+		// Linux tells of the open what is not meant for programs.
+		CHECK(opens ? results[1] == -EINTR || results[1] == -512 : results[1] == -ECANCELED);
+		CHECK(results[2] == (opens ? -EALREADY : 1));
+		CHECK(!has_reader(fifo));
+	}
+	add_waiting(&rings, fifo);
+	CHECK(close(rings.fd) == 0 && munmap(rings.rings, rings.length) == 0 && munmap(rings.sqes, 4 * 64) == 0);
+	// It ends in the background.
+	usleep(200000);
+	CHECK(!has_reader(fifo));
+	CHECK(kill(child, SIGKILL) == 0 && wait_for(child) == SIGKILL);
+	CHECK(unlink(fifo) == 0 && rmdir(directory) == 0);
 	return 0;
 }
 
@@ -1453,6 +1522,7 @@ int main(int count, char **arguments)
 		{ "closes_what_was_waited_for", closes_what_was_waited_for }, { "shares_a_watch", shares_a_watch },
 		{ "has_room_for_rings", has_room_for_rings },
 		{ "drains_behind_workers", drains_behind_workers },
+		{ "interrupts_workers", interrupts_workers },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
 		{ "leaves_timeouts", leaves_timeouts },
