@@ -66,9 +66,7 @@ fn behind(session: &mut Session, first: impl Fn(&Session, &Ring) -> Sqe) {
             ring.push(buffers.select(read).with_user_data(2));
             session.outcome(format!("{label}: submit"), ring.submit());
             let mut first = ring.collect(1);
-            for cqe in first.iter_mut().filter(|cqe| makes_file && cqe.res > 0) {
-                let _ = ringer_sys::call::close(std::mem::take(&mut cqe.res));
-            }
+            session.close_brought(&mut first, |_| makes_file);
             session.cqes(format!("{label}: first"), &first);
             session.quiet(format!("{label}: waits"), &ring);
             ring.push(prep::cancel(2, 0).with_user_data(3));

@@ -16,19 +16,9 @@ const DEFERRED: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_T
 fn in_order(session: &Session, label: &str, ring: &Ring) {
     std::thread::sleep(Duration::from_millis(5));
     let _ = ring.enter(0, 0, EnterFlags::GETEVENTS);
-    let seen: Vec<String> = ring
-        .collect_until(Duration::from_millis(5), |_| false)
-        .iter()
-        .map(|cqe| {
-            let makes_file = cqe.user_data >= 100 && cqe.res > 2;
-            if makes_file {
-                let _ = ringer_sys::call::close(cqe.res);
-            }
-            let result = if makes_file { "descriptor".to_owned() } else { cqe.res.to_string() };
-            format!("{}: {result} {:#x}", cqe.user_data, cqe.flags)
-        })
-        .collect();
-    session.record(label, seen.join(", "));
+    let mut seen = ring.collect_until(Duration::from_millis(5), |_| false);
+    session.close_brought(&mut seen, |cqe| cqe.user_data >= 100);
+    session.cqes_in_order(label, &seen);
 }
 
 /// Submits each by a call of its own: the first is there for longest.

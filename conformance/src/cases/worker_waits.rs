@@ -46,20 +46,10 @@ fn play(session: &Session, label: &str, place: Where, sqe: Sqe, bring: impl Fn(&
     session.outcome(format!("{label}: submit"), ring.submit());
     let record = |what: &str| {
         std::thread::sleep(std::time::Duration::from_millis(20));
-        let seen = ring.collect_until(std::time::Duration::from_millis(1), |_| false);
-        let makes_file = sqe.opcode() == Opcode::Accept.number();
-        let texts: Vec<String> = seen
-            .iter()
-            .filter(|cqe| cqe.user_data != 3)
-            .map(|cqe| match cqe.res {
-                res if res > 2 && makes_file => {
-                    let _ = ringer_sys::call::close(res);
-                    format!("{}: descriptor {:#x}", cqe.user_data, cqe.flags)
-                }
-                res => format!("{}: {res} {:#x}", cqe.user_data, cqe.flags),
-            })
-            .collect();
-        session.record(format!("{label}: {what}"), texts.join(", "));
+        let mut seen = ring.collect_until(std::time::Duration::from_millis(1), |_| false);
+        seen.retain(|cqe| cqe.user_data != 3);
+        session.close_brought(&mut seen, |cqe| cqe.user_data == 1 && sqe.opcode() == Opcode::Accept.number());
+        session.cqes_in_order(format!("{label}: {what}"), &seen);
     };
     record("at first");
     bring(session);

@@ -82,6 +82,15 @@ impl Session {
         self.record(label, cqes_text(cqes));
     }
 
+    /// Closes the descriptors that completions brought. 0 takes the place of their numbers, which are the process's own affair.
+    pub fn close_brought(&self, cqes: &mut [Cqe], brings: impl Fn(&Cqe) -> bool) {
+        for cqe in cqes.iter_mut().filter(|cqe| cqe.res > 0 && brings(cqe)) {
+            let number = std::mem::take(&mut cqe.res);
+            // One that is not open shows up as a difference in what else the case sees.
+            let _ = ringer_sys::call::close(number);
+        }
+    }
+
     // Rings.
 
     /// A ring without flags.
