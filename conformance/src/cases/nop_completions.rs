@@ -24,6 +24,11 @@ pub fn cases() -> Vec<Case> {
                 session.one_recorded(format!("{result}, flag not set"), &ring, sqe.with_op_flags(0));
                 let later = sqe.with_op_flags(RESULT | TASK_WORK);
                 session.one_recorded(format!("{result}, task work"), &ring, later);
+                // -EAGAIN says to a worker of Linux that the request would wait.
+                if result != -11 {
+                    let sqe = sqe.with_flags(SqeFlags::ASYNC);
+                    session.one_recorded(format!("{result}, on a worker"), &ring, sqe);
+                }
             }
             let failing = prep::nop().with_op_flags(RESULT).with_len(-5_i32 as u32).with_user_data(1);
             for (label, flags) in [("link", SqeFlags::IO_LINK), ("hard link", SqeFlags::IO_HARDLINK)] {

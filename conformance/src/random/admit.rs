@@ -137,6 +137,12 @@ impl Rules {
         if (drains && (self.lingers || lingers)) || (lingers && self.drains) {
             return false;
         }
+        // Behind a drain, Linux has a multishot ACCEPT, or one that polls first, wait for what does not listen where no cancellation
+        // finds it.
+        let listens = request.opcode != Opcode::Accept || request.object == Object::Listener;
+        if (drains || self.drains) && !listens && request.accepts() != 0 {
+            return false;
+        }
         // Both would expire at the same time.
         if request.opcode == Opcode::LinkTimeout && self.linked && self.last == Some(Opcode::Timeout) {
             return false;

@@ -190,13 +190,13 @@ impl Turn<'_> {
     }
 }
 
-/// Makes an attempt that may wait, until somebody wants it interrupted.
+/// Makes an attempt that may wait, and that others may interrupt.
 fn issue_as_work(work: &Work, operation: &mut dyn Attempt, issue: &mut Issue<'_>) -> Outcome {
     const INTERRUPTED: i32 = -Errno::INTR.raw_os_error();
     loop {
         let outcome = work.while_waiting(|| operation.issue(issue));
         let was_interrupted = matches!(&outcome, Outcome::Done(done) if done.result == INTERRUPTED);
-        if !was_interrupted || work.is_interrupted() {
+        if !was_interrupted || !work.was_disturbed() {
             return outcome;
         }
     }

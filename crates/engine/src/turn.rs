@@ -224,7 +224,9 @@ impl<'a> Turn<'a> {
         if let Some(result) = request.early_result.filter(|_| request.operation.refusal().is_none()) {
             return self.complete(request, Completion::new(result));
         }
-        if request.is_cancelled {
+        // Nobody would interrupt what a worker begins now for a ring that is closed.
+        let comes_too_late = self.place == Place::Worker && self.ring.inflight.lock().closed;
+        if request.is_cancelled || comes_too_late {
             return self.complete_cancelled(request);
         }
         // On a worker it is where it should be, unless it waits before it starts, as some do there whatever their flags say.

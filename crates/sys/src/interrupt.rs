@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use linux_raw_sys::general as nr;
 
@@ -21,6 +21,8 @@ pub struct Interruptible {
     waiting: AtomicU64,
     /// The work that is to be interrupted.
     wanted: AtomicU64,
+    /// A signal came meanwhile that was for something else.
+    is_disturbed: AtomicBool,
 }
 
 thread_local! {
@@ -49,6 +51,7 @@ impl Work {
                     thread: thread::id(),
                     waiting: AtomicU64::new(0),
                     wanted: AtomicU64::new(0),
+                    is_disturbed: AtomicBool::new(false),
                 });
                 // Relaxed, here and below: the handler that looks at it runs on this thread.
                 OF_HANDLER.with(|place| place.store(Arc::as_ptr(&new).cast_mut(), Ordering::Relaxed));
@@ -61,16 +64,17 @@ impl Work {
 
     /// Makes calls that may wait, on the thread that began the work.
     pub fn while_waiting<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.on.is_disturbed.store(false, Ordering::Relaxed);
         self.on.waiting.store(self.number, Ordering::Relaxed);
         let result = body();
         self.on.waiting.store(0, Ordering::Relaxed);
         result
     }
 
-    /// Whether somebody wants it interrupted. If not, a call that ended with `EINTR` is to be made again.
-    pub fn is_interrupted(&self) -> bool {
-        // Acquire: as in `is_meant`.
-        self.on.wanted.load(Ordering::Acquire) == self.number
+    /// Whether a signal came in the calls of the last [`while_waiting`](Self::while_waiting) that was for something else. One that ended
+    /// with `EINTR` is to be made again then.
+    pub fn was_disturbed(&self) -> bool {
+        self.on.is_disturbed.load(Ordering::Relaxed)
     }
 
     /// Interrupts a call that waits for this work. A call that is about to be made goes unharmed: to be repeated until the work is
@@ -99,6 +103,8 @@ pub(crate) fn arrived(resume: impl FnOnce()) -> bool {
     let Some(this) = (unsafe { place.as_ref() }) else { return false };
     if this.is_meant() {
         resume();
+    } else {
+        this.is_disturbed.store(true, Ordering::Relaxed);
     }
     true
 }

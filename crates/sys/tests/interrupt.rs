@@ -25,7 +25,7 @@ fn a_call_that_waits_for_what_is_meant_ends_and_others_go_on() {
             tell.send(Ok(work.clone())).expect("somebody listens");
             let result = loop {
                 let result = work.while_waiting(&read);
-                if result != Err(Errno::INTR) || work.is_interrupted() {
+                if result != Err(Errno::INTR) || !work.was_disturbed() {
                     break result;
                 }
             };
