@@ -62,7 +62,7 @@ pub trait Op: Sized + Send {
     }
 
     /// The transfer that a device can carry out without a thread waiting for it, when the last outcome was
-    /// [`Outcome::Punt`] for that reason. The vectors that it names stay where they are for as long as the operation lives.
+    /// [`Outcome::Lend`] for that reason. The vectors that it names stay where they are for as long as the operation lives.
     fn device_transfer(&self) -> Option<DeviceTransfer> {
         None
     }

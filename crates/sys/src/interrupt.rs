@@ -15,7 +15,7 @@ use crate::{call, thread, user};
 
 /// A thread whose calls can be interrupted.
 #[derive(Debug)]
-pub struct Interruptible {
+struct Interruptible {
     thread: u32,
     /// The work that a call may wait for just now. 0: none.
     waiting: AtomicU64,
