@@ -1,6 +1,6 @@
 //! The polling thread of `IORING_SETUP_SQPOLL`: submits without any call, sleeps when idle.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub(crate) struct PollThread {
     state: Mutex<State>,
     wake: Condvar,
     room: Condvar,
+    /// Threads that wait for room: to tell nobody is a system call all the same.
+    waiting_for_room: AtomicU32,
     stop: AtomicBool,
 }
 
@@ -53,6 +55,7 @@ impl PollThread {
             state: Mutex::default(),
             wake: Condvar::new(),
             room: Condvar::new(),
+            waiting_for_room: AtomicU32::new(0),
             stop: AtomicBool::new(false),
         });
         let weak = Arc::downgrade(ring);
@@ -87,9 +90,12 @@ impl PollThread {
     pub(crate) fn wait_for_room(&self, ring: &Ring) {
         const SLICE: Duration = Duration::from_millis(1);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Relaxed: a thread that is overlooked waits for a slice.
+        self.waiting_for_room.fetch_add(1, Ordering::Relaxed);
         while ring.shared.sq_is_full() && !self.stop.load(Ordering::Relaxed) {
             (state, _) = self.room.wait_timeout(state, SLICE).unwrap_or_else(PoisonError::into_inner);
         }
+        self.waiting_for_room.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn run(&self, weak: &Weak<Ring>) {
@@ -101,8 +107,10 @@ impl PollThread {
                 continue;
             }
             if last_work.elapsed() < self.idle {
-                // The other side may need this processor to have something for us.
-                std::thread::yield_now();
+                if !comes_soon(|| !ring.shared.sq_is_empty() || ring.reactor.may_have_work()) {
+                    // The other side may need this processor to have something for us.
+                    std::thread::yield_now();
+                }
                 continue;
             }
             if ring.shared.sq_announce_sleep() {
@@ -123,8 +131,8 @@ impl PollThread {
             return false;
         }
         ring.flush_backlog();
-        let submitted = submit::submit(ring, u32::MAX);
-        if submitted > 0 {
+        let submitted = if ring.shared.sq_is_empty() { 0 } else { submit::submit(ring, u32::MAX) };
+        if submitted > 0 && self.waiting_for_room.load(Ordering::Relaxed) > 0 {
             self.room.notify_all();
         }
         if ring.reactor.may_have_work() {
@@ -147,4 +155,13 @@ impl PollThread {
         }
         state.woken = false;
     }
+}
+
+/// Whether something comes within a moment: less than a system call takes to come back.
+fn comes_soon(has_come: impl Fn() -> bool) -> bool {
+    const LOOKS: u32 = 16;
+    (0..LOOKS).any(|_| {
+        std::hint::spin_loop();
+        has_come()
+    })
 }

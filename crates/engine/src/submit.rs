@@ -21,10 +21,12 @@ use crate::{coalesce, drain, mapped_reads, wait};
 pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     // Held while the requests are started: one consumer of the SQ at a time.
     let _guard = ring.shared.lock_submissions();
-    if let Some(share) = ring.share.as_ref().filter(|_| ring.poll_thread.get().is_none()) {
+    let is_polled = ring.poll_thread.get().is_some();
+    if let Some(share) = ring.share.as_ref().filter(|_| !is_polled) {
         share.count_enter();
     }
     let sqes = ring.shared.sq_batch(most);
+    let sqes = if is_polled { sqes.from_elsewhere() } else { sqes };
     if sqes.left() == 0 {
         return 0;
     }

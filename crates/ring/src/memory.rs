@@ -76,6 +76,8 @@ pub trait Memory {
     fn store_index(&self, position: u32, index: u32);
     /// One snapshot of an SQE slot, without the second half of a 128-byte one.
     fn load_sqe(&self, slot: u32) -> Sqe;
+    /// Says that an SQE slot is going to be read soon.
+    fn prefetch_sqe(&self, _slot: u32) {}
     /// Fills an SQE slot.
     fn store_sqe(&self, slot: u32, sqe: &Sqe, second_half: &[u64; 8]);
     /// One snapshot of the CQE slot at a CQ position.

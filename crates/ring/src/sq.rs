@@ -47,6 +47,7 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
             memory: self.memory.present(),
             head: self.sq_cached_head(),
             left: self.sq_available().min(most),
+            ahead: u32::MAX,
         }
     }
 
@@ -102,6 +103,8 @@ pub struct SqBatch<'a, M: ServingMemory, O> {
     /// Next position to be taken.
     head: u32,
     left: u32,
+    /// So many entries further on is the next one to be asked for.
+    ahead: u32,
 }
 
 impl<M: ServingMemory, O: Orderings> SqBatch<'_, M, O> {
@@ -117,6 +120,7 @@ impl<M: ServingMemory, O: Orderings> SqBatch<'_, M, O> {
         if self.left == 0 {
             return None;
         }
+        self.prefetch();
         // Once: a second load could give another value than the one that is checked.
         let index = self.memory.load_index(self.head);
         self.take_peeked();
@@ -127,6 +131,21 @@ impl<M: ServingMemory, O: Orderings> SqBatch<'_, M, O> {
             return Some(Taken::Dropped);
         }
         Some(Taken::Sqe { sqe: self.memory.load_sqe(index) })
+    }
+
+    /// The entries were written by another processor, just now. Each costs a trip there, and several at a time cost little more than
+    /// one: they are asked for some entries ahead.
+    #[inline]
+    #[must_use]
+    pub fn from_elsewhere(self) -> Self {
+        Self { ahead: 8, ..self }
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        if self.left > self.ahead {
+            self.memory.prefetch_sqe(self.memory.load_index(self.head.wrapping_add(self.ahead)));
+        }
     }
 
     /// A snapshot of the entry that [`take`](Self::take) would take, if there is a good one. It is taken by

@@ -171,6 +171,16 @@ impl Memory for MappedMemory {
     }
 
     #[inline]
+    fn prefetch_sqe(&self, slot: u32) {
+        let first = self.sqe(slot).as_ptr();
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which reads nothing.
+        unsafe {
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(first.cast());
+        }
+    }
+
+    #[inline]
     fn store_sqe(&self, slot: u32, sqe: &Sqe, second_half: &[u64; 8]) {
         let first = self.sqe(slot);
         // SAFETY: the first half of a slot.
