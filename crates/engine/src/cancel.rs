@@ -136,9 +136,14 @@ impl Turn<'_> {
                 Some(Stage::Cancelled { waited_for_file: true }) => return Ok(()),
                 Some(Stage::Running { cancelled, work, .. }) => {
                     *cancelled = true;
-                    let is_interrupted = work.is_some();
+                    let is_work = work.is_some();
+                    let is_waitid = inflight.describe(id).1 == Opcode::Waitid.number();
                     drop(inflight);
-                    return if is_interrupted { self.interrupt(id) } else { Err(Errno::ALREADY) };
+                    if is_work {
+                        System::global().workers().interrupt(self.ring, id);
+                    }
+                    // It will have its end from its worker. In Linux WAITID never has one.
+                    return if is_work && is_waitid { Ok(()) } else { Err(Errno::ALREADY) };
                 }
                 Some(Stage::Queued(_)) => System::global().workers().forget(self.ring, id),
                 Some(_) => {}
@@ -151,16 +156,6 @@ impl Turn<'_> {
         request.is_cancelled = true;
         self.put_off(request);
         Ok(())
-    }
-
-    /// Interrupts a request that a worker runs.
-    ///
-    /// # Errors
-    /// `EALREADY`: it will have its end from its worker. In Linux WAITID never has one.
-    fn interrupt(&self, id: RequestId) -> Result<(), Errno> {
-        let opcode = self.ring.inflight.lock().describe(id).1;
-        System::global().workers().interrupt(self.ring, id);
-        if opcode == Opcode::Waitid.number() { Ok(()) } else { Err(Errno::ALREADY) }
     }
 
     /// Finishes a request that is cancelled, with what it says of that. Returns the one that follows in its chain.

@@ -107,7 +107,7 @@ impl PollThread {
                 continue;
             }
             if last_work.elapsed() < self.idle {
-                if !comes_soon(|| !ring.shared.sq_is_empty() || ring.reactor.may_have_work()) {
+                if !comes_soon(|| !ring.shared.sq_is_empty()) {
                     // The other side may need this processor to have something for us.
                     std::thread::yield_now();
                 }

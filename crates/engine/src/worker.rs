@@ -123,7 +123,16 @@ impl WorkerPool {
 
     /// Interrupts a request that was cancelled while a worker runs it: now, and again until it ends.
     pub(crate) fn interrupt(&self, ring: &Arc<Ring>, request: RequestId) {
-        self.interrupted.lock().push((Arc::downgrade(ring), request));
+        {
+            let mut interrupted = self.interrupted.lock();
+            // It may be cancelled again and again.
+            if !interrupted
+                .iter()
+                .any(|(of, one)| *one == request && std::ptr::eq(of.as_ptr(), Arc::as_ptr(ring)))
+            {
+                interrupted.push((Arc::downgrade(ring), request));
+            }
+        }
         if self.interrupt_all() {
             System::global().background().sweep();
         }
