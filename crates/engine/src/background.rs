@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
         if ring.reactor.drivers() > 0 {
             return self.give_up(token);
         }
-        wait::drive_reported(&ring);
+        ring.reactor.serve(|| wait::drive_reported(&ring));
         if !has_work(&ring) {
             return self.give_up(token);
         }

@@ -68,9 +68,9 @@ pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<
     let waited = if enter.flags.contains(EnterFlags::GETEVENTS) {
         get_events(ring, enter, caller)
     } else {
-        if enter.to_submit == 0 && !ring.defers_completions() && ring.reactor.may_have_work() {
+        if enter.to_submit == 0 && !ring.defers_completions() {
             // A call without any wish still does what has become possible, as every system call does in the kernel.
-            wait::drive(ring);
+            wait::catch_up(ring);
         }
         Ok(())
     };
@@ -106,9 +106,9 @@ fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Er
     ring.run_deferred();
     ring.flush_backlog();
     if ring.shared.cq_ready() >= wanted {
-        if ring.reactor.may_have_work() {
+        if ring.reactor.may_have_work() || ring.reactor.is_served() {
             // What became ready meanwhile is done all the same, as task work is in the kernel.
-            wait::drive(ring);
+            wait::catch_up(ring);
             ring.run_deferred();
             ring.flush_backlog();
         }

@@ -36,6 +36,8 @@ pub(crate) struct Reactor {
     /// Threads that drive this ring now.
     drivers: AtomicU32,
     owner: AtomicU8,
+    /// The background thread takes reports, and has not dealt with all of them.
+    is_served: AtomicBool,
 }
 
 /// One thread's view of the kicks, each of which leaves one token for every thread that waits.
@@ -264,6 +266,20 @@ impl Reactor {
 
     pub(crate) fn leave(&self) {
         self.drivers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The background thread takes reports and deals with them.
+    pub(crate) fn serve(&self, body: impl FnOnce()) {
+        // SeqCst, here and in `is_served`: whoever finds no reports because they were taken finds this, too.
+        self.is_served.store(true, Ordering::SeqCst);
+        body();
+        self.is_served.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the background thread may have reports that it has not dealt with.
+    #[inline]
+    pub(crate) fn is_served(&self) -> bool {
+        self.is_served.load(Ordering::SeqCst)
     }
 
     /// A thread leaves a ring that is noticed already.

@@ -1,7 +1,7 @@
 //! Waiting: the thread that waits in `enter` is the reactor while it does.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringer_ops::Operation;
 use ringer_ops::timeout::Clock;
@@ -122,7 +122,23 @@ pub(crate) fn drive(ring: &Arc<Ring>) {
     }
 }
 
-/// The same for a ring whose epoll instance was reported: also a kick that nobody took is.
+/// Drives for a thread that asks for what has become possible: also what the background thread is just at is done then, as it would be
+/// in the kernel, where nobody else does it.
+pub(crate) fn catch_up(ring: &Arc<Ring>) {
+    /// It never waits for a file; this is for one that does not get a processor.
+    const LIMIT: Duration = Duration::from_millis(5);
+    if ring.reactor.may_have_work() {
+        drive(ring);
+    }
+    if ring.reactor.is_served() {
+        let end = Instant::now() + LIMIT;
+        while ring.reactor.is_served() && Instant::now() < end {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Drives a ring whose epoll instance was reported: also a kick that nobody took is.
 pub(crate) fn drive_reported(ring: &Arc<Ring>) {
     let mut reports = [Report::default(); REPORTS];
     let mut kicks = Kicks::of_visitor(ring);

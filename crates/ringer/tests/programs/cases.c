@@ -708,6 +708,29 @@ static void add_waiting(struct queue *queue, char *fifo)
 	usleep(20000);
 }
 
+// What was ready before a call that asks for completions is there after it, whoever was just at it.
+static int catches_up(void)
+{
+	struct queue rings = queue();
+	int ends[2];
+	char byte = 'x';
+	CHECK(pipe(ends) == 0);
+	add(&rings, 6, ends[0], NULL, 1); // POLL_ADD, IORING_POLL_ADD_MULTI
+	set(&rings, 28, POLLIN);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	for (int round = 0; round < 2000; round++) {
+		// The ring is left alone, so that the background thread has it.
+		usleep(round % 8 == 0 ? 1000 : 0);
+		CHECK(write(ends[1], &byte, 1) == 1);
+		for (volatile int pause = round % 256 * 64; pause > 0; pause--)
+			continue;
+		CHECK(inline_call(ENTER, rings.fd, 0, 0, 1, 0, 0) == 0);
+		CHECK(reap(&rings) & POLLIN);
+		CHECK(read(ends[0], &byte, 1) == 1);
+	}
+	return 0;
+}
+
 static int has_reader(const char *fifo)
 {
 	int fd = open(fifo, O_WRONLY | O_NONBLOCK);
@@ -1522,7 +1545,7 @@ int main(int count, char **arguments)
 		{ "closes_what_was_waited_for", closes_what_was_waited_for }, { "shares_a_watch", shares_a_watch },
 		{ "has_room_for_rings", has_room_for_rings },
 		{ "drains_behind_workers", drains_behind_workers },
-		{ "interrupts_workers", interrupts_workers },
+		{ "interrupts_workers", interrupts_workers }, { "catches_up", catches_up },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
 		{ "leaves_timeouts", leaves_timeouts },
