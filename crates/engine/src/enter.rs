@@ -106,9 +106,8 @@ fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Er
     ring.run_deferred();
     ring.flush_backlog();
     if ring.shared.cq_ready() >= wanted {
-        if ring.reactor.may_have_work() || ring.reactor.is_served() {
-            // What became ready meanwhile is done all the same, as task work is in the kernel.
-            wait::catch_up(ring);
+        // What became ready meanwhile is done all the same, as task work is in the kernel.
+        if wait::catch_up(ring) {
             ring.run_deferred();
             ring.flush_backlog();
         }

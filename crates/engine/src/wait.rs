@@ -123,19 +123,23 @@ pub(crate) fn drive(ring: &Arc<Ring>) {
 }
 
 /// Drives for a thread that asks for what has become possible: also what the background thread is just at is done then, as it would be
-/// in the kernel, where nobody else does it.
-pub(crate) fn catch_up(ring: &Arc<Ring>) {
+/// in the kernel, where nobody else does it. Returns whether there may have been anything.
+#[inline]
+pub(crate) fn catch_up(ring: &Arc<Ring>) -> bool {
     /// It never waits for a file; this is for one that does not get a processor.
     const LIMIT: Duration = Duration::from_millis(5);
-    if ring.reactor.may_have_work() {
+    let may_have_work = ring.reactor.may_have_work();
+    if may_have_work {
         drive(ring);
     }
-    if ring.reactor.is_served() {
+    let is_served = ring.reactor.is_served();
+    if is_served {
         let end = Instant::now() + LIMIT;
         while ring.reactor.is_served() && Instant::now() < end {
             std::thread::yield_now();
         }
     }
+    may_have_work || is_served
 }
 
 /// Drives a ring whose epoll instance was reported: also a kick that nobody took is.

@@ -30,7 +30,7 @@ pub fn install_handlers() -> Result<(), Errno> {
         }
         SEGV.install(SIGSEGV)?;
         BUS.install(SIGBUS)?;
-        // SAFETY: both handlers call `recover`. Replacing them is said to be wrong above.
+        // SAFETY: `on_fault` has `is_not_recovered` call `recover_from_fault`. Replacing them is said to be wrong above.
         unsafe { user::declare_fault_handler(on_fault as *const () as usize) };
         Ok(())
     })

@@ -244,10 +244,9 @@ mod guarded {
     }
 
     pub(super) fn copy(from: u64, to: u64, bytes: usize) -> Result<(), Errno> {
+        // The copy is made of single byte moves in assembly, so that a racing write by the program is not undefined here.
         // SAFETY: one of the two ranges is a live object of the caller, exclusively held when written, or its mapping of a file;
         // the other is the program's. A fault in either is turned into a return by the declared handlers.
-        // The copy is made of single byte moves in assembly, so that a racing write by the program is
-        // not undefined here.
         let faulted = unsafe { ringer_guarded_copy_start(to, from, bytes) };
         if faulted == 0 { Ok(()) } else { Err(Errno::FAULT) }
     }
