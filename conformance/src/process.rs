@@ -227,7 +227,8 @@ impl Family {
                 self.orphans.insert(pid);
             }
             if process.is_dead {
-                if is_orphan && self.orphans.remove(&pid) {
+                // Of the group, it has died since the look for such.
+                if is_orphan && (self.orphans.remove(&pid) || in_group) {
                     let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
                 }
             } else if in_group || (is_orphan && self.orphans.contains(&pid)) {
