@@ -12,7 +12,7 @@ const DIFFERENCES: &str = include_str!("../random-differences.toml");
 
 #[test]
 fn random_sequences_do_what_they_do_on_the_kernel() {
-    let plan = Plan { seed: 42, from: 0, count: 1500, wish: Wish::default(), jobs: 8, most: 3 };
+    let plan = Plan { seed: 42, from: 0, count: 1500, wish: Wish::default(), jobs: 8, most: 3, ringer: None };
     let report = run(Path::new(PROGRAM), &plan, DIFFERENCES, |_| {}).expect("the sequences are played");
     let summary = format!(
         "random: seed {}, {} sequences alike, {} known differences, {} unsteady, {} skipped\n",

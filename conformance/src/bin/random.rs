@@ -42,6 +42,9 @@ enum Command {
         /// Stops looking after so many differences.
         #[arg(long, default_value_t = 20)]
         most: usize,
+        /// This `ringer` command runs the player as an unmodified program; without it, the engine is a library of the player.
+        #[arg(long)]
+        ringer: Option<PathBuf>,
     },
     /// Prints a sequence.
     Show {
@@ -79,10 +82,10 @@ fn main() -> ExitCode {
 
 fn perform(command: Command) -> Result<ExitCode, String> {
     match command {
-        Command::Run { seed, from, count, wish, jobs, most } => {
+        Command::Run { seed, from, count, wish, jobs, most, ringer } => {
             let seed = seed.unwrap_or_else(|| fastrand::u64(..));
             println!("seed {seed}");
-            compare(&Plan { seed, from, count, wish, jobs, most })
+            compare(&Plan { seed, from, count, wish, jobs, most, ringer })
         }
         Command::Show { seed, index, mask, wish } => {
             let directory = std::env::temp_dir().join(format!("ringer-random-show-{}", std::process::id()));

@@ -147,6 +147,23 @@ pub fn cases() -> Vec<Case> {
                 look(session, &ring, &format!("{flags:?}: empty"));
             }
         }),
+        Case::general("overflow/a-count-met-by-what-fills", |session| {
+            // The end of a timeout is task work: with DEFER_TASKRUN it comes when it is asked for, which is too late here.
+            for flags in [SetupFlags::empty(), SetupFlags::DEFER_TASKRUN | SetupFlags::SINGLE_ISSUER] {
+                let ring = session.ring_with(2, flags);
+                let late = session.timespec(1000, 0);
+                ring.push(prep::timeout(late.addr(), 2, 0).with_user_data(100));
+                session.outcome(format!("{flags:?}: timeout"), ring.submit());
+                nops(session, &ring, 0, 4);
+                look(session, &ring, &format!("{flags:?}: submitted"));
+                session.outcome("fetch", ring.enter(0, 0, EnterFlags::GETEVENTS));
+                look(session, &ring, &format!("{flags:?}: fetched"));
+                let mut seen = ring.reap_all();
+                session.outcome("fetch", ring.enter(0, 0, EnterFlags::GETEVENTS));
+                seen.extend(ring.reap_all());
+                session.record(format!("{flags:?}"), cqes_text(&seen));
+            }
+        }),
         Case::general("overflow/close-with-a-backlog", |session| {
             let mut ring = session.ring(2);
             nops(session, &ring, 0, 20);

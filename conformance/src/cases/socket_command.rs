@@ -3,6 +3,7 @@
 use ringer_abi::uapi::io_uring_socket_op as op;
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
 
+use crate::differential::kinds::KINDS;
 use crate::differential::{Case, Session, prep};
 
 const SOL_SOCKET: u32 = 1;
@@ -40,6 +41,22 @@ pub fn cases() -> Vec<Case> {
             session.one_recorded("async", &ring, command(left, INPUT).with_flags(SqeFlags::ASYNC));
             let (unix, _peer) = session.pair();
             session.one_recorded("Unix socket", &ring, command(unix, INPUT));
+        }),
+        Case::new("uring-cmd/files", Opcode::UringCmd, |session| {
+            for (label, kind) in KINDS {
+                let ring = session.ring(8);
+                let fd = kind(session, &ring);
+                for number in [INPUT, GET, SET, TIMESTAMP, 77] {
+                    // The time of a TCP socket is waited for.
+                    if number != TIMESTAMP || !label.starts_with("TCP") {
+                        session.one_recorded(format!("{label}: {number}"), &ring, command(fd, number));
+                    }
+                }
+                session.fresh();
+            }
+            let ring = session.ring_with(8, SetupFlags::IOPOLL);
+            let null = session.keep(std::fs::File::open("/dev/null").expect("a device"));
+            session.one_recorded("/dev/null on an IOPOLL ring", &ring, command(null, 77));
         }),
         Case::new("uring-cmd/options", Opcode::UringCmd, |session| {
             let ring = session.ring(8);

@@ -149,6 +149,14 @@ pub fn cases() -> Vec<Case> {
                     session.one_recorded(format!("{label}, {from:x}, {to:x}"), &ring, sqe);
                 }
             }
+            // Not waited for, though there is nothing to move.
+            let (empty, _writer) = session.pipe();
+            let null = session.keep(std::fs::File::open("/dev/null").expect("a device"));
+            session.one_recorded(
+                "to what is open for reading",
+                &ring,
+                splice(empty, NO_OFFSET, null, NO_OFFSET, 1, 0),
+            );
         }),
         Case::new("splice/nothing-to-splice", Opcode::Splice, |session| {
             let ring = session.ring(8);

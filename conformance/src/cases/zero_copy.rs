@@ -51,6 +51,24 @@ pub fn cases() -> Vec<Case> {
                 session.bytes(format!("{label}: received"), &session.read_fd(right, 16));
             }
         }));
+        cases.push(case(opcode, name, "full-queue", |opcode, session| {
+            // The result waits for room, and the notification behind it.
+            let ring = session.ring(2);
+            let (tcp, _peer) = session.tcp_pair();
+            let (unix, _other) = session.pair();
+            for (label, fd) in [("sent", tcp), ("refused", unix)] {
+                for _ in 0..ring.params.cq_entries {
+                    ring.push(prep::nop());
+                    session.outcome(format!("{label}: fill"), ring.submit());
+                }
+                ring.push(good(session, opcode, fd).with_user_data(1));
+                session.outcome(format!("{label}: submit"), ring.submit());
+                std::thread::sleep(Duration::from_millis(20));
+                ring.reap_all();
+                let seen = ring.collect_until(Duration::from_millis(150), |seen| seen.len() >= 2);
+                session.cqes(label, &seen);
+            }
+        }));
         cases.push(case(opcode, name, "files", |opcode, session| {
             let ring = session.ring(8);
             let (pair, _peer) = session.pair();

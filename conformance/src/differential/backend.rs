@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 
 use ringer_engine::{Caller, Mapping, System};
-use ringer_sys::{Errno, UserAddress, call, native};
+use ringer_sys::{Errno, UserAddress, native};
 
 /// The three calls, and what else a program does to a ring descriptor.
 pub trait Backend: Sync {
@@ -58,7 +58,7 @@ pub struct Kernel;
 
 impl Backend for Kernel {
     fn name(&self) -> &'static str {
-        "kernel"
+        KERNEL
     }
 
     fn setup(&self, entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
@@ -86,7 +86,7 @@ impl Backend for Kernel {
     }
 
     fn close(&self, fd: RawFd) -> Result<(), Errno> {
-        call::close(fd).map(drop)
+        native::close(fd).map(drop)
     }
 
     fn watch(&self, _fd: RawFd) {}
@@ -150,6 +150,8 @@ impl Backend for Ringer {
     }
 }
 
+/// The kernel, or what takes its place when the process runs under `ringer run`.
+pub const KERNEL: &str = "kernel";
 /// Ringer's engine as it starts.
 pub const PLAIN: &str = "ringer";
 /// The engine with handlers of faults, as in unmodified programs.
@@ -158,7 +160,7 @@ pub const FAST: &str = "ringer-with-handlers";
 /// The backend with this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Backend> {
     match name {
-        "kernel" => Some(&Kernel),
+        KERNEL => Some(&Kernel),
         PLAIN => Some(&Ringer { handles_faults: false }),
         FAST => Some(&Ringer { handles_faults: true }),
         _ => None,

@@ -12,9 +12,9 @@ use super::sequence::{Fault, LANES, Object, Request, Step};
 /// The most requests of one submission: with their completions they fit the rings.
 const MOST_PUSHED: usize = 10;
 
-/// The steps that keep the rules, with their numbers.
-pub fn admit(mut steps: Vec<(usize, Step)>) -> Vec<(usize, Step)> {
-    let mut rules = Rules::default();
+/// The steps that keep the rules, with their numbers, for a ring with so much room for completions.
+pub fn admit(mut steps: Vec<(usize, Step)>, room: Option<u32>) -> Vec<(usize, Step)> {
+    let mut rules = Rules { is_tight: room.is_some_and(|room| room > 0), ..Rules::default() };
     steps.retain(|(_, step)| rules.admit(step));
     // Where the kernel says that something runs already, which is a failure, it may simply be cancelled here.
     for (_, step) in &mut steps {
@@ -40,6 +40,8 @@ pub fn admit(mut steps: Vec<(usize, Step)>) -> Vec<(usize, Step)> {
 
 #[derive(Debug, Default)]
 struct Rules {
+    /// Whether some completions of a submission fit into the CQ, and which ones depends on their order.
+    is_tight: bool,
     /// Requests since the last submission.
     pushed: usize,
     /// The number of the chain that the next request begins or continues.
@@ -83,7 +85,7 @@ impl Rules {
                 self.settle();
                 true
             }
-            Step::Feed { lane, object, .. } => {
+            Step::Feed { lane, object, .. } | Step::HangUp { lane, object } => {
                 // What was pushed is submitted first, and nobody else has a say.
                 self.settle();
                 if self.waits[*lane].is_some_and(|wait| wait.object == *object && !wait.stays) {
@@ -103,6 +105,10 @@ impl Rules {
 
     fn admit_request(&mut self, request: &Request) -> bool {
         if self.closed || self.pushed >= MOST_PUSHED {
+            return false;
+        }
+        // A request that goes on ends when its completion does not fit.
+        if self.is_tight && request.repeats() {
             return false;
         }
         if !self.linked {

@@ -17,6 +17,10 @@ pub fn describe(session: &Session, sequence: &Sequence) -> String {
     };
     let lanes = Lanes::new(session, &ring);
     let mut text = format!("  a ring with {:?}\n", sequence.setup);
+    if let Some(room) = sequence.room {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  whose CQ has room for {room} completions at each submission");
+    }
     for (number, step) in &sequence.steps {
         let line = match step {
             Step::Push(request) => {
@@ -26,6 +30,9 @@ pub fn describe(session: &Session, sequence: &Sequence) -> String {
             }
             Step::Submit { wait: false } => "submit".to_owned(),
             Step::Submit { wait: true } => "submit and wait".to_owned(),
+            Step::HangUp { lane, object } => {
+                format!("submit, then close {:?} {lane}", object.other_end())
+            }
             Step::Feed { lane, object, bytes } => {
                 format!("submit, then feed {bytes} bytes to {object:?} {lane}")
             }

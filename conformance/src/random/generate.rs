@@ -73,6 +73,8 @@ const WEIGHTS: &[(Opcode, u32)] = &[
     (Opcode::Connect, 3),
 ];
 
+/// One in so many rings has a CQ that is full or nearly so.
+const CROWDED: u32 = 6;
 /// One in so many requests has a fault.
 const FAULTY: u32 = 24;
 /// One in so many requests works on an object that does not suit it.
@@ -85,10 +87,12 @@ pub fn sequence(seed: u64, index: u64, wish: &Wish, mask: &Mask) -> Sequence {
     rng.u64(..);
     let drawn = setup(&mut rng);
     let setup = wish.setup.unwrap_or(drawn);
+    let drawn = (rng.u32(..CROWDED) == 0).then(|| rng.u32(..4));
+    let room = wish.room.or(drawn);
     let count = rng.usize(4..28);
     let drawn: Vec<Step> = (0..count).map(|_| step(&mut rng, wish)).collect();
     let kept = drawn.into_iter().enumerate().filter(|(number, _)| mask.keeps(*number)).collect();
-    Sequence { setup, steps: admit(kept) }
+    Sequence { setup, room, steps: admit(kept, room) }
 }
 
 fn setup(rng: &mut Rng) -> SetupFlags {
@@ -111,9 +115,9 @@ fn setup(rng: &mut Rng) -> SetupFlags {
 }
 
 fn step(rng: &mut Rng, wish: &Wish) -> Step {
-    match rng.u32(..20) {
-        0..=3 => Step::Submit { wait: rng.u32(..4) == 0 },
-        4..=5 => {
+    match rng.u32(..40) {
+        0..=7 => Step::Submit { wait: rng.u32(..4) == 0 },
+        8..=11 => {
             let objects = [
                 Object::PipeRead,
                 Object::PipeRead,
@@ -124,6 +128,10 @@ fn step(rng: &mut Rng, wish: &Wish) -> Step {
                 Object::Listener,
             ];
             Step::Feed { lane: rng.usize(..LANES), object: pick(rng, &objects), bytes: rng.usize(1..24) }
+        }
+        12 => {
+            let objects = [Object::PipeRead, Object::OtherRead, Object::Left, Object::Right];
+            Step::HangUp { lane: rng.usize(..LANES), object: pick(rng, &objects) }
         }
         _ => Step::Push(request(rng, wish)),
     }

@@ -107,6 +107,18 @@ impl Lane {
         self.descriptors[object.index()]
     }
 
+    /// Puts another file where this object was, which is closed and not registered any more.
+    pub fn close(&self, number: usize, object: Object, session: &Session, ring: &Ring) {
+        let nothing = session.ints(&[-1]);
+        let update = session.words(&[(number * SLOTS + object.index()) as u64, nothing.addr()]);
+        ring.register(RegisterOpcode::FilesUpdate.number(), update.addr(), 1).expect("the slot is there");
+        let fd = self.descriptor(object);
+        let null = std::fs::File::open("/dev/null").expect("it is always there");
+        session.close_kept(fd);
+        let there = rustix::io::fcntl_dupfd_cloexec(&null, fd).expect("the number is free");
+        session.keep(there);
+    }
+
     /// Connects to the listener.
     pub fn connect(&self, session: &Session) {
         session.client(self.port);
@@ -169,7 +181,7 @@ impl Lane {
 
     fn close_spare(&self) {
         // A request may have closed it; the number belongs to nothing else.
-        let _ = ringer_sys::call::close(self.descriptor(Object::Spare));
+        let _ = ringer_sys::native::close(self.descriptor(Object::Spare));
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ringer_abi::{Cqe, CqeFlags, EnterFlags, Opcode, Params, SetupFlags, Sqe, SqeFlags};
+use ringer_abi::{Cqe, CqeFlags, EnterFlags, Opcode, Params, SetupFlags, SqRingFlags, Sqe, SqeFlags};
 
 use super::lanes::Lanes;
 use super::prepare::{MESSAGE, Preparation, makes_descriptor};
@@ -15,6 +15,10 @@ use crate::differential::{Ring, Session, prep};
 
 /// `user_data` of the requests that end a sequence.
 const END: u64 = 1 << 40;
+/// And of those that fill the CQ.
+const FILLER: u64 = 1 << 50;
+/// Entries of the SQ.
+const ENTRIES: u32 = 16;
 const ENOENT: i32 = -2;
 const EINTR: i32 = -4;
 const ERESTARTSYS: i32 = -512;
@@ -33,12 +37,13 @@ pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
     // A thread that polls does so for a moment only: many sequences are played at a time.
     let sq_thread_idle = u32::from(sequence.setup.contains(SetupFlags::SQPOLL));
     let params = Params { flags: sequence.setup.bits(), sq_thread_idle, ..Params::default() };
-    let ring = session.try_ring(16, params).expect("a ring with good flags");
+    let ring = session.try_ring(ENTRIES, params).expect("a ring with good flags");
     let lanes = Lanes::new(session, &ring);
     let stage = Stage {
         session,
         ring: &ring,
         lanes: &lanes,
+        room: sequence.room,
         patience,
         pushed: RefCell::default(),
         requests: RefCell::default(),
@@ -51,6 +56,10 @@ pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
             Step::Feed { lane, object, bytes } => {
                 stage.submit(false);
                 stage.feed(*number, *lane, *object, *bytes);
+            }
+            Step::HangUp { lane, object } => {
+                stage.submit(false);
+                stage.hang_up(*lane, *object);
             }
         }
     }
@@ -75,6 +84,7 @@ struct Stage<'a> {
     session: &'a Session,
     ring: &'a Ring,
     lanes: &'a Lanes,
+    room: Option<u32>,
     patience: Duration,
     /// Not shown to the ring yet: a thread that polls takes all of a submission together.
     pushed: RefCell<Vec<Sqe>>,
@@ -105,12 +115,40 @@ impl Stage<'_> {
         if pushed.is_empty() {
             return;
         }
+        self.fill();
         self.ring.push_all(&pushed);
         let waits = wait && self.certain();
         let rounds = if self.has(SetupFlags::SQPOLL) { self.hand_over(waits) } else { self.enter(waits) };
         self.session.record(format!("submission {}", self.batch.get()), rounds.join(", "));
         self.settle();
         self.batch.set(self.batch.get() + 1);
+    }
+
+    /// Fills the CQ until no more than `room` completions fit.
+    fn fill(&self) {
+        let Some(room) = self.room else { return };
+        loop {
+            let missing = (self.ring.params.cq_entries - self.ring.ready()).saturating_sub(room).min(ENTRIES);
+            if missing == 0 {
+                return;
+            }
+            self.ring.push_all(&vec![prep::nop().with_user_data(FILLER); missing as usize]);
+            let before = self.ring.ready();
+            if self.has(SetupFlags::SQPOLL) {
+                self.hand_over(false)
+            } else {
+                self.enter(false)
+            };
+            let end = Instant::now() + self.patience;
+            while self.ring.ready() < before + missing {
+                if Instant::now() > end {
+                    // A drained request holds them back.
+                    return;
+                }
+                self.run_task_work();
+                std::thread::sleep(POLL_STEP);
+            }
+        }
     }
 
     /// Has the kernel take what was pushed, as often as it says that it did not take all.
@@ -148,11 +186,15 @@ impl Stage<'_> {
 
     /// Reaps until everything has completed, or nothing has for as long as patience lasts.
     fn settle(&self) {
+        if self.room.is_some() && self.batch.get() != usize::MAX {
+            self.overflow();
+        }
         for _ in 0..MOST_ROUNDS {
             self.reap();
             let open = self.requests.borrow().values().filter(|pushed| !pushed.ended).count();
             if open == 0 {
-                // A notification may follow what did not announce one.
+                // A notification may follow what did not announce one, also behind a CQ that was full.
+                let _ = self.ring.enter(0, 0, EnterFlags::GETEVENTS);
                 self.reap();
                 return;
             }
@@ -164,15 +206,38 @@ impl Stage<'_> {
         }
     }
 
-    fn reap(&self) {
-        // Work that is due is done by a call.
+    /// Gives what was submitted time to complete before anything is reaped.
+    fn overflow(&self) {
+        // What follows what a worker of the kernel did in a chain is for a later call.
+        const CALLS: u32 = 8;
+        for _ in 0..CALLS {
+            std::thread::sleep(self.patience / CALLS);
+            // A write to an eventfd asks it so often whether it is ready before it goes to a worker.
+            const ATTEMPTS: usize = 130;
+            for _ in 0..ATTEMPTS {
+                self.run_task_work();
+            }
+        }
+        let shown = SqRingFlags::from_bits_retain(self.ring.sq_flags()).contains(SqRingFlags::CQ_OVERFLOW);
+        self.session.record(format!("overflow {}", self.batch.get()), shown);
+    }
+
+    /// Work that is due is done by a call.
+    fn run_task_work(&self) {
         if self.has(SetupFlags::DEFER_TASKRUN) {
             let _ = self.ring.enter(0, 0, EnterFlags::GETEVENTS);
         }
+    }
+
+    fn reap(&self) {
+        self.run_task_work();
         self.ring.reap_all().into_iter().for_each(|cqe| self.note(cqe));
     }
 
     fn note(&self, cqe: Cqe) {
+        if cqe.user_data == FILLER {
+            return;
+        }
         let mut requests = self.requests.borrow_mut();
         let pushed = requests.entry(cqe.user_data).or_insert_with(|| Pushed {
             sqe: prep::nop(),
@@ -185,22 +250,25 @@ impl Stage<'_> {
     }
 
     fn feed(&self, number: usize, lane: usize, object: Object, bytes: usize) {
+        self.fill();
         let lane = &self.lanes.0[lane];
         if object == Object::Listener {
             lane.connect(self.session);
             self.session.record(format!("feed {number}"), "connected");
         } else {
             let text: Vec<u8> = (0..bytes).map(|index| b'0' + ((index + number) % 10) as u8).collect();
-            let (target, text) = match object {
-                Object::PipeRead => (Object::PipeWrite, &text[..]),
-                Object::OtherRead => (Object::OtherWrite, &text[..]),
-                Object::Left => (Object::Right, &text[..]),
-                Object::Right => (Object::Left, &text[..]),
-                _ => (Object::Event, &1u64.to_ne_bytes()[..]),
-            };
-            let written = self.session.with_kept(lane.descriptor(target), |fd| rustix::io::write(fd, text));
+            let text = if object == Object::Event { &1u64.to_ne_bytes()[..] } else { &text[..] };
+            let target = lane.descriptor(object.other_end());
+            let written = self.session.with_kept(target, |fd| rustix::io::write(fd, text));
             self.session.outcome(format!("feed {number}"), written.map(|written| written as i64));
         }
+        self.settle();
+        self.batch.set(self.batch.get() + 1);
+    }
+
+    fn hang_up(&self, lane: usize, object: Object) {
+        self.fill();
+        self.lanes.0[lane].close(lane, object.other_end(), self.session, self.ring);
         self.settle();
         self.batch.set(self.batch.get() + 1);
     }
@@ -283,7 +351,7 @@ impl Stage<'_> {
         let when = if batch == usize::MAX { "end".to_owned() } else { batch.to_string() };
         if cqe.res >= 0 && makes_descriptor(&pushed.sqe) {
             // The number is the process's own affair.
-            let _ = ringer_sys::call::close(cqe.res);
+            let _ = ringer_sys::native::close(cqe.res);
             return format!("{when}: descriptor{}", &cqe_text(&Cqe { res: 0, ..*cqe })[1..]);
         }
         // A request that was cancelled while a worker of the kernel waited in it says that a signal came, and SPLICE

@@ -3,7 +3,7 @@
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 
 use super::lanes::{Lane, Lanes, PROVIDED, PROVIDED_SIZE, SLOTS};
-use super::sequence::{Fault, LANES, Object, Request};
+use super::sequence::{Fault, LANES, Object, Request, TIMEOUT_MULTISHOT};
 use crate::differential::{Session, prep};
 
 /// `IORING_FILE_INDEX_ALLOC`: any free slot.
@@ -102,9 +102,9 @@ impl Preparation<'_> {
             | Opcode::ReadMultishot => self.transfer(request, lane),
             Opcode::Fsync => op(fd).with_op_flags(first % 2),
             Opcode::SyncFileRange => op(fd).with_off(0).with_len(64).with_op_flags(first % 8),
-            Opcode::PollAdd => {
-                op(fd).with_op_flags([1, 1, 4, 5, 0x2001][first as usize % 5]).with_len(second / 2 % 5 / 4)
-            }
+            Opcode::PollAdd => op(fd)
+                .with_op_flags([1, 1, 4, 5, 0x2001][first as usize % 5])
+                .with_len(request.polls_again().into()),
             Opcode::PollRemove => {
                 let update = if first % 4 == 0 { 2 } else { 0 };
                 op(-1).with_addr(self.target(request)).with_len(update).with_op_flags(if update > 0 {
@@ -114,11 +114,10 @@ impl Preparation<'_> {
                 })
             }
             Opcode::Timeout => {
-                const MULTISHOT: u32 = 0x40;
-                let flags = [0, 0, 0, 0x20, MULTISHOT][fourth as usize % 5];
+                let flags = request.timeout_flags();
                 let count = match second % 4 {
                     // As often as that: forever would keep a sequence from coming to rest.
-                    _ if flags == MULTISHOT => 2,
+                    _ if flags == TIMEOUT_MULTISHOT => 2,
                     0 => u64::from(third % 4),
                     _ => 0,
                 };
@@ -260,7 +259,7 @@ impl Preparation<'_> {
             }
             Opcode::Mkdirat => op(fd).with_addr(self.name(first)).with_len(0o700),
             Opcode::Symlinkat => op(fd).with_addr(self.name(first)).with_off(self.name(second)),
-            Opcode::Pipe => op(-1)
+            Opcode::Pipe => op(0)
                 .with_addr(self.session.ints(&[-1, -1]).addr())
                 .with_file_index(if first % 2 == 0 { ANY_SLOT } else { 0 }),
             Opcode::FixedFdInstall => op((request.lane * SLOTS) as i32 + first as i32 % SLOTS as i32)

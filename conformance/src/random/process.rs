@@ -7,6 +7,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::child::Task;
+use crate::differential::backend::KERNEL;
 use crate::differential::player::{Ending, Played};
 use crate::differential::process::Process;
 use crate::differential::record::Record;
@@ -21,6 +22,8 @@ pub struct Players {
     pub program: PathBuf,
     /// For files.
     pub directory: PathBuf,
+    /// The `ringer` command, when Ringer's player is to be an unmodified program, and not the engine as a library.
+    pub ringer: Option<PathBuf>,
 }
 
 impl Players {
@@ -53,9 +56,18 @@ impl Players {
         let wish = task.wish.arguments();
         let numbers = [task.seed, task.from, task.count].map(|number| number.to_string());
         let (mask, patience) = (task.mask.to_string(), task.patience.as_micros().to_string());
-        let (program, directory, backend) = (self.program.clone(), directory.to_owned(), backend.to_owned());
+        let (program, directory) = (self.program.clone(), directory.to_owned());
+        let ringer = self.ringer.clone().filter(|_| backend != KERNEL);
+        let backend = if ringer.is_some() { KERNEL } else { backend }.to_owned();
         move || {
-            let mut command = Command::new(&program);
+            let mut command = match &ringer {
+                Some(ringer) => {
+                    let mut command = Command::new(ringer);
+                    command.args(["run", "--when", "always", "--block-kernel", "--"]).arg(&program);
+                    command
+                }
+                None => Command::new(&program),
+            };
             command
                 .args(["play", &backend])
                 .arg(&directory)

@@ -15,7 +15,7 @@ use super::process::Players;
 use super::shrink::shrink;
 use super::wish::Wish;
 use crate::differential::Session;
-use crate::differential::backend::{FAST, Kernel};
+use crate::differential::backend::{FAST, KERNEL, Kernel};
 use crate::differential::compare::side_by_side;
 use crate::differential::player::Played;
 use crate::differential::runner::kernel_works;
@@ -49,6 +49,8 @@ pub struct Plan {
     pub jobs: usize,
     /// After so many differences no more are looked for.
     pub most: usize,
+    /// The `ringer` command, to have the sequences played by an unmodified program.
+    pub ringer: Option<PathBuf>,
 }
 
 /// What came of a run.
@@ -78,7 +80,11 @@ pub fn run(program: &Path, plan: &Plan, list: &str, tell: impl Fn(&str) + Sync) 
     let directory = std::env::temp_dir().join(format!("ringer-random-{}", std::process::id()));
     std::fs::create_dir_all(&directory).map_err(|error| format!("a directory for the run: {error}"))?;
     let run = Run {
-        players: Players { program: program.to_owned(), directory: directory.clone() },
+        players: Players {
+            program: program.to_owned(),
+            directory: directory.clone(),
+            ringer: plan.ringer.clone(),
+        },
         plan,
         known,
         report: Mutex::default(),
@@ -141,7 +147,7 @@ impl Run<'_> {
         let task = self.task(from, count, Mask::all(), BRIEF);
         let lane = job.to_string();
         let (kernel, ringer) = std::thread::scope(|scope| {
-            let kernel = scope.spawn(|| self.players.play("kernel", &task, &lane));
+            let kernel = scope.spawn(|| self.players.play(KERNEL, &task, &lane));
             let ringer = self.players.play(FAST, &task, &lane);
             (kernel.join().expect("a player does not panic"), ringer)
         });
@@ -227,7 +233,7 @@ impl Run<'_> {
     }
 
     fn judge_masked(&self, index: u64, mask: &Mask, lane: &str) -> std::io::Result<Verdict<'_>> {
-        let Some(kernel) = self.alone("kernel", index, mask, lane)? else { return Ok(Verdict::Unsteady) };
+        let Some(kernel) = self.alone(KERNEL, index, mask, lane)? else { return Ok(Verdict::Unsteady) };
         for _ in 0..AGAIN {
             match self.alone(FAST, index, mask, lane)? {
                 Some(ringer) if ringer == kernel => return Ok(Verdict::Unsteady),
@@ -240,7 +246,7 @@ impl Run<'_> {
             }
         }
         for _ in 1..ORACLES {
-            if self.alone("kernel", index, mask, lane)?.as_ref() != Some(&kernel) {
+            if self.alone(KERNEL, index, mask, lane)?.as_ref() != Some(&kernel) {
                 return Ok(Verdict::Unsteady);
             }
         }
@@ -251,7 +257,7 @@ impl Run<'_> {
     fn explain(&self, index: u64, lane: &str) -> std::io::Result<String> {
         let mask =
             shrink(MOST_STEPS, |mask| matches!(self.judge_masked(index, mask, lane), Ok(Verdict::Differs)));
-        let kernel = self.alone("kernel", index, &mask, lane)?;
+        let kernel = self.alone(KERNEL, index, &mask, lane)?;
         let ringer = self.alone(FAST, index, &mask, lane)?;
         let table = match (&kernel, &ringer) {
             (Some(kernel), Some(ringer)) => side_by_side(kernel, ringer, ["kernel", "ringer"]),

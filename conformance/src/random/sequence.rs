@@ -7,6 +7,8 @@ use ringer_abi::{Opcode, SetupFlags, SqeFlags};
 pub struct Sequence {
     /// The flags of the ring's setup.
     pub setup: SetupFlags,
+    /// For how many completions of a submission the CQ has room; without it, for all.
+    pub room: Option<u32>,
     /// The steps that are played, each with its number among all that were drawn.
     pub steps: Vec<(usize, Step)>,
 }
@@ -29,6 +31,13 @@ pub enum Step {
         object: Object,
         /// How many bytes.
         bytes: usize,
+    },
+    /// The program closes the other end of a pipe or a pair.
+    HangUp {
+        /// Whose object.
+        lane: usize,
+        /// The object that is left alone.
+        object: Object,
     },
 }
 
@@ -91,7 +100,23 @@ impl Request {
         }
     }
 
-    /// Whether it goes on after a result.
+    /// Whether a POLL_ADD has several results.
+    pub fn polls_again(&self) -> bool {
+        self.opcode == Opcode::PollAdd && self.draws[1] / 2 % 5 == 4
+    }
+
+    /// The flags of a TIMEOUT: none, `IORING_TIMEOUT_ETIME_SUCCESS`, `IORING_TIMEOUT_MULTISHOT`.
+    pub fn timeout_flags(&self) -> u32 {
+        [0, 0, 0, 0x20, TIMEOUT_MULTISHOT][self.draws[3] as usize % 5]
+    }
+
+    /// Whether it has results until it is cancelled, or often.
+    pub fn repeats(&self) -> bool {
+        let times_out_again = self.opcode == Opcode::Timeout && self.timeout_flags() == TIMEOUT_MULTISHOT;
+        self.is_multishot() || self.polls_again() || times_out_again
+    }
+
+    /// Whether it takes what it waits for again and again.
     pub fn is_multishot(&self) -> bool {
         self.opcode == Opcode::ReadMultishot || self.receives() & 2 != 0 || self.accepts() & 1 != 0
     }
@@ -113,6 +138,8 @@ impl Request {
 }
 
 const MSG_WAITALL: u32 = 0x100;
+/// `IORING_TIMEOUT_MULTISHOT`.
+pub const TIMEOUT_MULTISHOT: u32 = 0x40;
 /// The lanes' groups that are buffer rings.
 pub const RING_GROUPS: u16 = 10;
 /// And those whose buffers are used up bit by bit.
@@ -173,6 +200,17 @@ impl Object {
     /// Its place in [`ALL`](Self::ALL).
     pub fn index(self) -> usize {
         self as usize
+    }
+
+    /// What is written to for this one to become readable.
+    pub fn other_end(self) -> Self {
+        match self {
+            Self::PipeRead => Self::PipeWrite,
+            Self::OtherRead => Self::OtherWrite,
+            Self::Left => Self::Right,
+            Self::Right => Self::Left,
+            alone => alone,
+        }
     }
 
     /// Whether reading from it can wait for the program.

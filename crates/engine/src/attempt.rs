@@ -154,7 +154,9 @@ impl Turn<'_> {
         if let Some(started) = started {
             self.end_brief(started);
         }
-        if let Outcome::Done(completion) | Outcome::More(completion) = &mut outcome {
+        if let Outcome::Done(completion) | Outcome::More(completion) | Outcome::Notifies(completion) =
+            &mut outcome
+        {
             completion.flags |= held.taken.take_flags();
         }
         outcome

@@ -1,6 +1,6 @@
 //! Registered files: the ring's own descriptors for files of the program.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::{Arc, Weak};
 
 use ringer_ops::FileSlot;
@@ -57,8 +57,8 @@ impl RegisteredFile {
     }
 
     /// Takes over a file that the engine opened.
-    pub(crate) fn adopt(fd: OwnedFd, release: Release) -> Self {
-        Self::new(Self::open(fd.into()), release)
+    pub(crate) fn adopt(fd: Duplicate, release: Release) -> Self {
+        Self::new(Self::open(fd), release)
     }
 
     fn new((fd, status_flags): (Duplicate, u32), release: Release) -> Self {

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 
 use ringer_abi::{Cqe, Opcode, SetupFlags, Sqe, SqeFlags};
 use ringer_ops::msg_ring::{Message, MsgRing};
-use ringer_ops::{FileSlot, Op, Prepare, Resources};
-use ringer_sys::{Errno, UserAddress, descriptor};
+use ringer_ops::{FileSlot, Op, Prepare};
+use ringer_sys::{Errno, UserAddress};
 
+use crate::release::Duplicate;
 use crate::ring::Ring;
 use crate::system::System;
 use crate::turn::{Place, Turn};
@@ -78,7 +79,7 @@ fn send_file(from: &Arc<Ring>, index: u32, target: &Arc<Ring>, to: Option<FileSl
         target.files.lock().len()?;
         return Err(Errno::INVAL);
     };
-    target.install_file(descriptor::duplicate_for_engine(source.fd())?, to)
+    target.install(Duplicate::of(source.fd())?, to)
 }
 
 /// Posts the CQE, which counts for the timeouts there.

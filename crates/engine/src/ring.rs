@@ -305,8 +305,9 @@ impl Readiness {
     }
 }
 
-impl Resources for Ring {
-    fn install_file(&self, file: OwnedFd, slot: FileSlot) -> Result<i32, Errno> {
+impl Ring {
+    /// Puts a descriptor of the engine into a slot of the registered files, as [`Resources::install_file`] does.
+    pub(crate) fn install(&self, file: Duplicate, slot: FileSlot) -> Result<i32, Errno> {
         let file = Arc::new(RegisteredFile::adopt(file, Release::silent()));
         let replaced;
         let result;
@@ -319,6 +320,15 @@ impl Resources for Ring {
         // Dropped here, as its tag takes other locks.
         drop(replaced);
         Ok(result)
+    }
+}
+
+impl Resources for Ring {
+    fn install_file(&self, file: OwnedFd, slot: FileSlot) -> Result<i32, Errno> {
+        // The program's numbers are for its own descriptors: it may close whatever it finds there, or put a file there.
+        let there = Duplicate::of(file.as_raw_fd());
+        drop(Duplicate::from(file));
+        self.install(there?, slot)
     }
 
     fn registered_file(&self, index: u32) -> Result<RawFd, Errno> {

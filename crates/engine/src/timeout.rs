@@ -121,8 +121,7 @@ impl Turn<'_> {
                 inflight.take(id)
             };
             if let Some(request) = request {
-                let next = self.complete(*request, Completion::new(0));
-                self.put_next(next);
+                self.expire_later(request);
             }
         }
     }

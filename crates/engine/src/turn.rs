@@ -73,7 +73,7 @@ pub(crate) struct Turn<'a> {
 struct Queues {
     /// Requests that became ready to start.
     ready: VecDeque<Box<Request>>,
-    /// What chains go on with after the submission is through, as task work does in the kernel.
+    /// What goes on after the submission is through, as task work does in the kernel.
     later: VecDeque<Later>,
     /// Requests for workers.
     punts: Vec<RequestId>,
@@ -172,6 +172,7 @@ impl<'a> Turn<'a> {
             self.submit_transfers();
             self.run_ready();
             self.publish();
+            self.run_later();
         }
         if let Some(queues) = &mut self.queues
             && !queues.punts.is_empty()
@@ -188,6 +189,19 @@ impl<'a> Turn<'a> {
             let request = self.with_slot(request);
             self.put_ready(request);
         }
+    }
+
+    /// The CQEs that a TIMEOUT waited for have come.
+    pub(crate) fn expire_later(&mut self, timeout: Box<Request>) {
+        match self.place {
+            Place::Submitter => self.put_later(Later::Expire(timeout)),
+            Place::Worker | Place::Reactor => self.expire_by_count(*timeout),
+        }
+    }
+
+    fn expire_by_count(&mut self, timeout: Request) {
+        let next = self.complete(timeout, Completion::new(0));
+        self.put_next(next);
     }
 
     /// Goes on with a request when all others have had their turn.
@@ -212,6 +226,7 @@ impl<'a> Turn<'a> {
             match later {
                 Later::Cancel(broken) => self.cancel_broken(broken),
                 Later::Run(request) => self.run(*request),
+                Later::Expire(timeout) => self.expire_by_count(*timeout),
                 Later::Limit(limit, errno) => self.finish_limit(&limit, -errno.raw_os_error()),
             }
             self.run_ready();
@@ -279,7 +294,7 @@ impl<'a> Turn<'a> {
                 Outcome::More(completion) if !self.has_room_for_completion() => {
                     return self.complete(request, completion);
                 }
-                Outcome::More(completion) => {
+                Outcome::More(completion) | Outcome::Notifies(completion) => {
                     self.post_more(&request, &completion);
                     in_a_row += 1;
                     if in_a_row >= MOST_IN_A_ROW && self.place != Place::Worker {
@@ -484,7 +499,7 @@ impl<'a> Turn<'a> {
     fn post_cancelled(&mut self, request: &mut Request, silently: bool, announces: bool) {
         self.count(request.opcode, Served::Engine);
         let notification = match request.operation.refuse(Errno::CANCELED) {
-            Outcome::More(_) => match request.operation.refuse(Errno::CANCELED) {
+            Outcome::Notifies(_) => match request.operation.refuse(Errno::CANCELED) {
                 Outcome::Done(notification) => Some(notification),
                 _ => None,
             },
@@ -507,9 +522,11 @@ pub(crate) fn cqe_of(user_data: u64, completion: &Completion, extra: [u64; 2]) -
     Cqe { user_data, res: completion.result, flags: completion.flags, extra }
 }
 
-/// How a chain goes on.
+/// What is task work in the kernel.
 enum Later {
     Run(Box<Request>),
+    /// A TIMEOUT whose CQEs have come.
+    Expire(Box<Request>),
     /// A LINK_TIMEOUT whose request was done before it was armed.
     Limit(Box<Request>, Errno),
     Cancel(BrokenChain),

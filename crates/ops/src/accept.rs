@@ -132,7 +132,10 @@ impl Accept {
     fn accept(&mut self, context: &Issue<'_>) -> Outcome {
         // A file that is to be registered passes through a descriptor that no child may inherit.
         let for_slot = if self.slot.is_some() { SOCK_CLOEXEC } else { 0 };
-        let file = match call::accept4(context.fd, self.address, self.address_size, self.flags | for_slot) {
+        let accepted = FileSlot::make(self.slot, || {
+            call::accept4(context.fd, self.address, self.address_size, self.flags | for_slot)
+        });
+        let file = match accepted {
             Ok(file) => file,
             Err(Errno::AGAIN) => return self.not_ready(Until::ReadyAgain),
             Err(errno) => return Outcome::failed(errno),

@@ -190,12 +190,15 @@ impl Open {
     fn open(&self, how: OpenHow) -> Result<OwnedFd, Errno> {
         let path = self.path.address();
         if self.strict || how.resolve != 0 {
-            match call::openat2(self.directory, path, UserAddress::of(&raw const how), OpenHow::SIZE) {
+            let how_address = UserAddress::of(&raw const how);
+            match FileSlot::make(self.slot, || {
+                call::openat2(self.directory, path, how_address, OpenHow::SIZE)
+            }) {
                 // Hosts before 5.6 do not have it, and some seccomp filters hide it.
                 Err(Errno::NOSYS) if how.resolve == 0 => how.check()?,
                 other => return other,
             }
         }
-        call::openat(self.directory, path, how.flags as u32, how.mode as u32)
+        FileSlot::make(self.slot, || call::openat(self.directory, path, how.flags as u32, how.mode as u32))
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use ringer_abi::{SetupFlags, Sqe};
 use ringer_sys::aio::{Direction, Memory};
-use ringer_sys::{Errno, UserAddress};
+use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::selection::BufferGroup;
 
@@ -56,7 +56,7 @@ pub trait Op: Sized + Send {
     }
 
     /// Ends the request with an error that is the engine's: no such file, a cancellation. After
-    /// [`Outcome::More`] the next [`issue`](Op::issue) ends it, for which it needs no file.
+    /// [`Outcome::Notifies`] the next [`issue`](Op::issue) ends it, for which it needs no file.
     fn refuse(&mut self, errno: Errno) -> Outcome {
         Outcome::failed(errno)
     }
@@ -236,6 +236,15 @@ impl FileSlot {
             index => Some(Self::Index(index - 1)),
         }
     }
+
+    /// Makes a descriptor that is to be registered in this slot, for which the program needs no free number. `None`: for the
+    /// program itself.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn make<T>(slot: Option<Self>, make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        if slot.is_some() { descriptor::make_for_engine(make) } else { make() }
+    }
 }
 
 /// What operations ask of the ring's registered resources.
@@ -300,8 +309,11 @@ pub enum Until {
 pub enum Outcome {
     /// The request is finished.
     Done(Completion),
-    /// A multishot request has one result and goes on: post it with `F_MORE`, then issue again.
+    /// A multishot request has one result and goes on: post it with `F_MORE`, then issue again. It ends with this result
+    /// when the CQ is full.
     More(Completion),
+    /// The result of a request that has a notification besides: post it with `F_MORE`, then issue again for that.
+    Notifies(Completion),
     /// Issue again once the file reports one of these `poll.2` events.
     WaitFor {
         /// `POLLIN`, `POLLOUT`, ….

@@ -18,8 +18,8 @@ const SIOCOUTQ: u32 = 0x5411;
 
 /// `IORING_OP_URING_CMD`. Source: `io_uring_prep_cmd_sock.3`.
 ///
-/// Only the commands of sockets are served; other files (NVMe, ublk) give `EOPNOTSUPP`, as files without
-/// commands do on Linux.
+/// Only the commands of sockets are served, and those of `/dev/null`, which do nothing; other files (NVMe, ublk) give
+/// `EOPNOTSUPP`, as files without commands do on Linux.
 #[derive(Debug)]
 pub struct SocketCommand {
     command: u32,
@@ -60,8 +60,8 @@ impl Op for SocketCommand {
             // No file that is served has commands with polled completion.
             return Outcome::failed(Errno::OPNOTSUPP);
         }
-        if self.command == SEND_TIMESTAMP {
-            let told = check_is_socket(fd).and_then(|()| tell_send_time(big_cqe_flags(self.setup)?, context));
+        if self.command == SEND_TIMESTAMP && call::is_socket(fd) {
+            let told = big_cqe_flags(self.setup).and_then(|flags| tell_send_time(flags, context));
             return told.unwrap_or_else(Outcome::failed);
         }
         let result = match self.command {
@@ -69,11 +69,12 @@ impl Op for SocketCommand {
             OUTPUT_QUEUE => queued(fd, SIOCOUTQ),
             GET_OPTION if self.level == SOL_SOCKET => self.get_option(fd),
             SET_OPTION => call::setsockopt(fd, self.level, self.name, self.value, self.value_size),
-            _ => check_is_socket(fd).and(Err(Errno::OPNOTSUPP)),
+            _ if call::is_socket(fd) => Err(Errno::OPNOTSUPP),
+            _ => Err(Errno::NOTSOCK),
         };
-        Outcome::from_result(result.map_err(|errno| match errno {
-            Errno::NOTSOCK => Errno::OPNOTSUPP,
-            other => other,
+        Outcome::from_result(result.or_else(|errno| match errno {
+            Errno::NOTSOCK => of_other_file(fd),
+            other => Err(other),
         }))
     }
 }
@@ -101,15 +102,10 @@ fn tell_send_time(big_flags: u32, context: &mut Issue<'_>) -> Result<Outcome, Er
     Ok(Outcome::More(Completion::new(told.key as i32).with_flags(flags)))
 }
 
-/// Other files have no commands.
-fn check_is_socket(fd: RawFd) -> Result<(), Errno> {
-    const SO_TYPE: u32 = 3;
-    let (mut kind, mut size) = (0_u32, 4_u32);
-    let (value, value_size) = (UserAddress::of(&raw mut kind), UserAddress::of(&raw mut size));
-    match call::getsockopt(fd, SOL_SOCKET, SO_TYPE, value, value_size) {
-        Err(Errno::NOTSOCK) => Err(Errno::OPNOTSUPP),
-        result => result.map(drop),
-    }
+/// The null device takes any command. Other files have none.
+fn of_other_file(fd: RawFd) -> Result<usize, Errno> {
+    call::check_open(fd)?;
+    if call::is_null_device(fd) { Ok(0) } else { Err(Errno::OPNOTSUPP) }
 }
 
 /// The bytes in one of the socket's queues. Linux asks IP sockets only.

@@ -159,9 +159,7 @@ impl Move {
         let has_place = |(end, offset)| end == End::Pipe && offset != NO_OFFSET;
         if self.offsets.is_some_and(|offsets| ends.into_iter().zip(offsets).any(has_place)) {
             // `splice.2` refuses an offset of a pipe before it looks at how the files are open, the kernel's io_uring after.
-            let access = |fd| call::fcntl(fd, F_GETFL, 0).map(|flags| flags & O_ACCMODE);
-            let is_allowed = access(input)? != O_WRONLY && access(output)? != O_RDONLY;
-            return Err(if is_allowed { Errno::SPIPE } else { Errno::BADF });
+            return Err(check_access([input, output]).err().unwrap_or(Errno::SPIPE));
         }
         let is_possible = match self.offsets {
             Some(offsets) => {
@@ -228,6 +226,8 @@ impl Move {
         if !for_input && call::poll_now(output, POLLOUT as u16)? != 0 {
             return Ok(None);
         }
+        // What is not allowed is not waited for.
+        check_access(files)?;
         if for_input && ends[0] == End::Stream && is_listening(input).unwrap_or(false) {
             // However many connections come: it has nothing to read.
             return Err(Errno::NOTCONN);
@@ -246,6 +246,13 @@ impl Move {
         self.waits_for_input = for_input;
         Ok(Some(Outcome::WaitFor { events: if for_input { POLLIN } else { POLLOUT }, until: Until::Ready }))
     }
+}
+
+/// Whether the input is open for reading and the output for writing.
+fn check_access(files: [RawFd; 2]) -> Result<(), Errno> {
+    let access = |fd| call::fcntl(fd, F_GETFL, 0).map(|flags| flags & O_ACCMODE);
+    let [input, output] = files;
+    if access(input)? == O_WRONLY || access(output)? == O_RDONLY { Err(Errno::BADF) } else { Ok(()) }
 }
 
 /// Whether a stream is involved that would not refuse to wait.

@@ -113,7 +113,7 @@ impl ZeroCopySend {
             fails_link: completion.fails_link,
             ..Completion::new(usage).with_flags(CqeFlags::NOTIF.bits())
         });
-        Outcome::More(completion)
+        Outcome::Notifies(completion)
     }
 }
 

@@ -52,6 +52,7 @@ cases! {
     waits_for_either_file
     waits_for_a_ring
     files_among_rings
+    keeps_numbers
     shares_ring_over_fork
     cancels_over_fork
     leaves_timeouts
@@ -91,6 +92,7 @@ fn cases_on_an_old_kernel() {
         "waits_for_either_file",
         "waits_for_a_ring",
         "files_among_rings",
+        "keeps_numbers",
         "shares_ring_over_fork",
         "cancels_over_fork",
         "leaves_timeouts",

@@ -414,13 +414,24 @@ pub fn is_pipe_or_socket(fd: RawFd) -> bool {
     matches!(file_type(fd), Some(rustix::fs::FileType::Fifo | rustix::fs::FileType::Socket))
 }
 
+/// Whether a descriptor is `/dev/null`; one that is not open is not. `null.4`.
+pub fn is_null_device(fd: RawFd) -> bool {
+    let null = rustix::fs::makedev(1, 3);
+    file_type(fd) == Some(rustix::fs::FileType::CharacterDevice)
+        && status(fd).is_some_and(|found| found.st_rdev == null)
+}
+
 fn file_type(fd: RawFd) -> Option<rustix::fs::FileType> {
+    status(fd).map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode))
+}
+
+fn status(fd: RawFd) -> Option<rustix::fs::Stat> {
     if fd < 0 {
         return None;
     }
     // SAFETY: the descriptor is only asked about; a closed one gives EBADF.
     let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    rustix::fs::fstat(file).ok().map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode))
+    rustix::fs::fstat(file).ok()
 }
 
 /// Whether a descriptor is an epoll instance. False where that cannot be seen.
@@ -455,15 +466,13 @@ pub fn move_position(fd: RawFd, bytes: i64) -> Result<u64, Errno> {
 /// Whether a descriptor is of a regular file that is open neither for direct I/O nor to append: of one whose content alone says
 /// what a transfer at an offset does.
 pub fn is_plain_file(fd: RawFd) -> bool {
-    if fd < 0 {
+    if file_type(fd) != Some(rustix::fs::FileType::RegularFile) {
         return false;
     }
     // SAFETY: the descriptor is only asked about; a closed one is none.
     let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     let other = rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::APPEND;
-    rustix::fs::fstat(file).is_ok_and(|stat| {
-        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
-    }) && rustix::fs::fcntl_getfl(file).is_ok_and(|flags| !flags.intersects(other))
+    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| !flags.intersects(other))
 }
 
 /// The kind of a descriptor's file. `fstat.2`.

@@ -131,6 +131,17 @@ pub fn duplicate_for_engine(fd: RawFd) -> Result<OwnedFd, Errno> {
     duplicate_within(fd, &reserved().engine)
 }
 
+/// Makes descriptors that will be moved to the engine half, also where the program has used up its own numbers.
+///
+/// # Errors
+/// Those of `make`.
+pub fn make_for_engine<T>(make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    match make() {
+        Err(Errno::MFILE) => with_raised_limit(reserved().engine.end, make),
+        other => other,
+    }
+}
+
 /// Whether a descriptor is an eventfd.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! The kernel's own io_uring, for comparisons with it.
 //!
-//! The engine never calls these. The conformance cases run on the kernel through them, and
+//! And other calls that are a program's own. The engine never calls these. The conformance cases run on the kernel through them, and
 //! `ringer probe` and `ringer bench` may ask whether the kernel's io_uring works here.
 
 use std::os::fd::RawFd;
@@ -96,6 +96,15 @@ pub fn protect(address: UserAddress, length: usize, protection: u32) -> Result<(
 pub fn unmap(address: UserAddress, length: usize) -> Result<(), Errno> {
     // SAFETY: as for `protect`.
     unsafe { raw(nr::__NR_munmap, [address.get() as usize, length, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// Closes a descriptor, as a program does: unlike [`crate::call::close`], the preload library hears of it. `close.2`.
+///
+/// # Errors
+/// Those of the system call.
+pub fn close(fd: RawFd) -> Result<usize, Errno> {
+    // SAFETY: whoever calls this says that the number is its own.
+    unsafe { raw(nr::__NR_close, [fd as usize, 0, 0, 0, 0, 0]) }
 }
 
 /// Sets the calling thread's signal mask and returns the one before. `rt_sigprocmask.2`.

@@ -102,11 +102,11 @@ pub fn assert_waits(outcome: &Outcome, expected: u32) {
     }
 }
 
-/// The completion of a multishot request that goes on.
+/// The completion of a request that has more than one.
 #[track_caller]
 pub fn more(outcome: Outcome) -> Completion {
     match outcome {
-        Outcome::More(completion) => completion,
+        Outcome::More(completion) | Outcome::Notifies(completion) => completion,
         other => panic!("not one of several: {other:?}"),
     }
 }

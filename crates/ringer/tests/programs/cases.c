@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -845,6 +846,51 @@ static int waits_for_a_ring(void)
 	return 0;
 }
 
+// A descriptor that is registered only takes none of the program's numbers: not while it is there, and not where none is left.
+static int keeps_numbers(void)
+{
+	enum { ACCEPT = 13, OPENAT = 18, SOCKET = 45, PIPE = 62, FILES = 2, SLOTS = 8, AT_SLOT = 44 };
+	struct queue rings = queue();
+	int none[SLOTS], numbers[2], last, listener = socket(AF_UNIX, SOCK_STREAM, 0), lowest = dup(0);
+	memset(none, -1, sizeof none);
+	CHECK(inline_call(REGISTER, rings.fd, FILES, (long)none, SLOTS, 0, 0) == 0);
+	// A name of its own that the kernel chooses.
+	struct sockaddr_un address = { AF_UNIX };
+	socklen_t size = sizeof address;
+	CHECK(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) == 0 && listen(listener, 8) == 0);
+	CHECK(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
+	int clients[2] = { socket(AF_UNIX, SOCK_STREAM, 0), socket(AF_UNIX, SOCK_STREAM, 0) };
+	CHECK(lowest >= 0 && close(lowest) == 0);
+	struct rlimit limit, tight;
+	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	for (int is_full = 0; is_full < 2; is_full++) {
+		CHECK(connect(clients[is_full], (struct sockaddr *)&address, size) == 0);
+		tight = limit;
+		tight.rlim_cur = lowest;
+		if (is_full)
+			CHECK(setrlimit(RLIMIT_NOFILE, &tight) == 0 && dup(0) == -1 && errno == EMFILE);
+		add(&rings, OPENAT, AT_FDCWD, "/dev/null", 0);
+		set(&rings, AT_SLOT, 1);
+		add(&rings, ACCEPT, listener, NULL, 0);
+		set(&rings, AT_SLOT, 2);
+		add(&rings, SOCKET, AF_UNIX, NULL, 0);
+		set(&rings, 8, SOCK_STREAM);
+		set(&rings, AT_SLOT, 3);
+		add(&rings, PIPE, 0, numbers, 0);
+		set(&rings, AT_SLOT, 4);
+		CHECK(inline_call(ENTER, rings.fd, 4, 4, 1, 0, 0) == 4);
+		for (int count = 0; count < 4; count++)
+			CHECK(reap(&rings) == 0);
+		if (is_full) {
+			CHECK(dup(0) == -1 && errno == EMFILE && setrlimit(RLIMIT_NOFILE, &limit) == 0);
+			CHECK(getrlimit(RLIMIT_NOFILE, &tight) == 0 && tight.rlim_cur == limit.rlim_cur);
+		}
+		last = dup(0);
+		CHECK(last == lowest && close(last) == 0);
+	}
+	return 0;
+}
+
 // Where few descriptors are to be had, files of the program lie among the rings, and are files all the same.
 static int files_among_rings(void)
 {
@@ -1547,6 +1593,7 @@ int main(int count, char **arguments)
 		{ "drains_behind_workers", drains_behind_workers },
 		{ "interrupts_workers", interrupts_workers }, { "catches_up", catches_up },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
+		{ "keeps_numbers", keeps_numbers },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
 		{ "leaves_timeouts", leaves_timeouts },
 		{ "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
