@@ -166,7 +166,8 @@ What a system call of the process cannot do is out of reach:
 
 - A request that a worker of an embedder waits for in a call cannot be interrupted before the embedder asks for handlers
   (`System::handle_faults`): cancelling it answers `EALREADY`, and it goes on. In unmodified programs it ends with `EINTR`, as in Linux.
-- ACCEPTs that wait for one listener by different descriptors, or some by a registered file, have the latest first, and not the first.
+- Requests that wait for one file by different descriptors, or some by a registered file, may have their turn in another order than
+  in Linux. ACCEPTs of one listener have the latest first then, and not the first.
 - A request belongs to the process that submitted it. Another process that has inherited the ring can reap its completion, but neither
   find nor cancel it.
 - Registered buffers are not pinned. Unmapped, they make later requests fail with `EFAULT`.

@@ -215,6 +215,17 @@ fn with_files() -> Vec<Case> {
             session.batch_in_order("update, read", &ring, &sqes, 2);
             session.bytes("buffer", &buffer.bytes());
         }),
+        Case::general("links/not-followed-in-a-closed-ring", |session| {
+            let (mut ring, buffer) = (session.ring(8), session.memory_of(b"12345678"));
+            let ((waits, _writer), (left, right)) = (session.pipe(), session.pipe());
+            ring.push(prep::read(waits, buffer.addr(), 8, 0).with_user_data(1).with_flags(HARD));
+            ring.push(prep::write(right, buffer.addr(), 8, 0).with_user_data(2));
+            session.outcome("submit", ring.submit());
+            session.outcome("close", ring.close().map(|()| 0_i32));
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            let written = session.with_kept(left, |fd| rustix::io::ioctl_fionread(fd));
+            session.outcome("written", written.map(|bytes| bytes as i64));
+        }),
         Case::general("links/long-chain", |session| {
             let ring = session.ring(128);
             let sqes: Vec<Sqe> = (0..128).map(|data| nop(data, LINK)).collect();

@@ -196,6 +196,19 @@ pub fn cases() -> Vec<Case> {
                 session.bytes("buffer", &buffer.bytes());
             }
         }),
+        Case::new("recvmsg/of-nothing-at-the-end", Opcode::Recvmsg, |session| {
+            let ring = session.ring(8);
+            let (left, right) = session.tcp_pair();
+            let empty = session.message((0, 0), (0, 0), (0, 0));
+            session.write_fd(right, b"data");
+            session.one_recorded("before data", &ring, recvmsg(left, &empty));
+            session.read_fd(left, 4);
+            ring.push(recvmsg(left, &empty).with_user_data(7));
+            session.outcome("submit", ring.submit());
+            session.quiet("nothing there", &ring);
+            session.close_kept(right);
+            session.cqes("the end", &ring.collect(1));
+        }),
         Case::new("recvmsg/waitall", Opcode::Recvmsg, |session| {
             let ring = session.ring(8);
             let ((left, right), buffer) = (session.tcp_pair(), session.memory(16));

@@ -252,6 +252,14 @@ impl Session {
         self.kept.borrow_mut().retain(|fd| fd.as_raw_fd() != number);
     }
 
+    /// Puts another file where this descriptor is, which is kept.
+    pub fn replace_kept(&self, number: RawFd, with: impl AsFd) {
+        let mut kept = self.kept.borrow_mut();
+        let there =
+            kept.iter_mut().find(|fd| fd.as_raw_fd() == number).expect("a descriptor kept by this case");
+        rustix::io::dup2(with, there).expect("both are open");
+    }
+
     /// Looks at a kept descriptor through rustix.
     pub fn with_kept<T>(&self, number: RawFd, look: impl FnOnce(rustix::fd::BorrowedFd<'_>) -> T) -> T {
         let kept = self.kept.borrow();

@@ -52,6 +52,8 @@ struct Rules {
     chain_waits: bool,
     /// Whether the kernel may give a member of this chain to a worker, and with it what follows.
     chain_works: bool,
+    /// Whether a member of this chain connects, perhaps to where another request waits for that.
+    chain_connects: bool,
     /// The chain of this submission that works on a lane.
     users: [Option<usize>; LANES],
     /// The object of a lane that a request may be waiting on.
@@ -74,7 +76,7 @@ struct Wait {
     stays: bool,
     /// Whether it waits in line for the file, and not in a call of a worker of the kernel.
     in_line: bool,
-    /// Whether it names the registered file: with ACCEPTs it matters, as docs/SUPPORT.md says.
+    /// Whether it names the registered file, which matters for the order, as docs/SUPPORT.md says.
     fixed: bool,
 }
 
@@ -113,7 +115,11 @@ impl Rules {
         }
         if !self.linked {
             self.chain += 1;
-            (self.chain_waits, self.chain_works) = (false, false);
+            (self.chain_waits, self.chain_works, self.chain_connects) = (false, false, false);
+        }
+        // Who waits is served first there, as task work, and here who comes.
+        if self.chain_connects && request.opcode == Opcode::Accept {
+            return false;
         }
         // On a worker of the kernel, waiting and taking buffers have ways of their own, and no LINK_TIMEOUT is armed.
         if self.chain_works && is_different_on_a_worker(request) {
@@ -179,6 +185,7 @@ impl Rules {
         self.lingers |= lingers;
         self.last = Some(request.opcode);
         self.chain_works |= may_be_for_a_worker(request);
+        self.chain_connects |= request.opcode == Opcode::Connect;
         self.pushed += 1;
         self.linked = request.flags.intersects(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK);
         // Behind a drained request that is refused, Linux holds back the rest of the submission for ever.
@@ -192,6 +199,7 @@ fn is_different_on_a_worker(request: &Request) -> bool {
     // `ioprio` may say `IORING_RECVSEND_POLL_FIRST`, a flag `RWF_NOWAIT`, a length more than a stream takes at once.
     request.select
         || request.accepts() != 0
+        || request.opcode == Opcode::Recvmsg && request.vectors() == 0
         || matches!(request.opcode, Opcode::LinkTimeout | Opcode::EpollWait)
         || matches!(request.fault, Some(Fault::Ioprio(_) | Fault::OpFlag(_) | Fault::Len(_)))
 }
@@ -257,11 +265,8 @@ fn counts(request: &Request) -> bool {
 
 /// Whether a request may be made where another one waits: one that waits for the same, or that brings what is waited for.
 fn may_join(request: &Request, waiting: &Wait) -> bool {
-    let waits_too = waits_on(request).is_some_and(|wait| {
-        wait.in_line
-            && wait.object == waiting.object
-            && (wait.object != Object::Listener || wait.fixed == waiting.fixed)
-    });
+    let waits_too = waits_on(request)
+        .is_some_and(|wait| wait.in_line && wait.object == waiting.object && wait.fixed == waiting.fixed);
     waiting.in_line && waits_too || request.opcode == Opcode::Connect && waiting.object == Object::Listener
 }
 

@@ -62,7 +62,11 @@ impl Lane {
         };
         let (pipe_read, pipe_write) = session.pipe();
         let (other_read, other_write) = session.pipe();
-        let (left, right) = session.pair();
+        let (left, right) = match number {
+            0 => session.pair(),
+            1 => session.tcp_pair(),
+            _ => session.pair_of(rustix::net::SocketType::SEQPACKET),
+        };
         let fd = open(&file, flags);
         let spare = session.with_kept(fd, |fd| {
             rustix::io::fcntl_dupfd_cloexec(fd, SPARE + number as RawFd).expect("the number is free")
@@ -113,10 +117,8 @@ impl Lane {
         let update = session.words(&[(number * SLOTS + object.index()) as u64, nothing.addr()]);
         ring.register(RegisterOpcode::FilesUpdate.number(), update.addr(), 1).expect("the slot is there");
         let fd = self.descriptor(object);
-        let null = std::fs::File::open("/dev/null").expect("it is always there");
-        session.close_kept(fd);
-        let there = rustix::io::fcntl_dupfd_cloexec(&null, fd).expect("the number is free");
-        session.keep(there);
+        // At once, so that nothing else gets the number.
+        session.replace_kept(fd, &std::fs::File::open("/dev/null").expect("it is always there"));
     }
 
     /// Connects to the listener.

@@ -76,6 +76,8 @@ impl Preparation<'_> {
             Fault::LastWord => sqe.with_pad2(1),
             Fault::UnknownFlag => sqe.with_flags(SqeFlags::from_bits_retain(sqe.flags().bits() | 0x80)),
             Fault::UnknownOpcode => sqe.with_opcode(200),
+            // More than a stream takes: the notification of a zero-copy send, which is a copy here, waits for the rest to be read there.
+            Fault::Len(_) if opcode == Opcode::SendZc => sqe,
             Fault::Len(len) if opcode != Opcode::Madvise => sqe.with_len(len),
             Fault::Off(off) if !no_pointer && opcode != Opcode::Timeout && request.object == Object::File => {
                 sqe.with_off(off)
@@ -323,12 +325,12 @@ impl Preparation<'_> {
     }
 
     fn message(&self, request: &Request, lane: &Lane) -> Sqe {
-        let [first, second, third, _] = request.draws;
+        let [first, second, ..] = request.draws;
         let sends = matches!(request.opcode, Opcode::Sendmsg | Opcode::SendmsgZc);
         let addr = if sends { lane.block.addr() } else { lane.room(self.number) };
         let vectors =
             self.session.vectors(&[(addr, u64::from(first % 16 + 1)), (addr + 16, u64::from(second % 16))]);
-        let count = if request.select { 1 } else { u64::from(third % 3) };
+        let count = if request.select { 1 } else { request.vectors().into() };
         let message = self.session.message((0, 0), (vectors.addr(), count), (0, 0));
         prep::op(request.opcode, lane.descriptor(request.object)).with_addr(message.addr()).with_len(1)
     }

@@ -100,6 +100,11 @@ impl Request {
         }
     }
 
+    /// How many parts of memory a message has.
+    pub fn vectors(&self) -> u32 {
+        self.draws[2] % 3
+    }
+
     /// Whether a POLL_ADD has several results.
     pub fn polls_again(&self) -> bool {
         self.opcode == Opcode::PollAdd && self.draws[1] / 2 % 5 == 4
@@ -158,7 +163,7 @@ pub enum Object {
     OtherRead,
     /// The write end of the second pipe.
     OtherWrite,
-    /// One end of a Unix stream socket pair.
+    /// One end of a pair of sockets: a Unix stream, TCP, or Unix packets, as the lane has it.
     Left,
     /// The other end.
     Right,

@@ -239,8 +239,13 @@ impl<'a> Turn<'a> {
         if let Some(result) = request.early_result.filter(|_| request.operation.refusal().is_none()) {
             return self.complete(request, Completion::new(result));
         }
-        // Nobody would interrupt what a worker begins now for a ring that is closed.
-        let comes_too_late = self.place == Place::Worker && self.ring.inflight.lock().closed;
+        // For a ring that is closed nothing begins any more: nobody would interrupt a worker, and what follows a hard link is not done.
+        let begins = match self.place {
+            Place::Submitter => false,
+            Place::Reactor => !request.is_started,
+            Place::Worker => true,
+        };
+        let comes_too_late = begins && self.ring.inflight.lock().closed;
         if request.is_cancelled || comes_too_late {
             return self.complete_cancelled(request);
         }

@@ -193,13 +193,13 @@ impl Receiving {
     /// How many bytes are left to read after a receive, for `IORING_CQE_F_SOCK_NONEMPTY`. A stream that gave less than asked
     /// for has no more, so that the question costs nothing in the usual case.
     fn more_to_read(&mut self, fd: RawFd, bytes: u64, asked: u64) -> u32 {
-        if bytes == 0 && asked > 0 {
-            u32::from(is_at_end_of_tcp(fd))
-        } else if bytes >= asked || self.progress.flags() & MSG_PEEK != 0 {
-            // Which kind it is matters only if there is something.
-            Some(waiting_bytes(fd)).filter(|waiting| *waiting > 0 && self.kind(fd).tells).unwrap_or(0)
+        // Which kind it is matters only if there is something.
+        let asks = bytes >= asked || self.progress.flags() & MSG_PEEK != 0;
+        let waiting = if asks { waiting_bytes(fd) } else { 0 };
+        if waiting > 0 && self.kind(fd).tells {
+            waiting
         } else {
-            0
+            u32::from(bytes == 0 && is_at_end_of_tcp(fd))
         }
     }
 

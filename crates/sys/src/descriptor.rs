@@ -6,12 +6,14 @@
 
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{MutexGuard, OnceLock};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::thread::Lock;
 
 /// The two halves of the reserved range. Decided once per process, on first use.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -176,6 +178,7 @@ fn duplicate_from(fd: RawFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
 ///
 /// Other threads may see the higher limit for the moment this takes.
 fn with_raised_limit<T>(at_least: RawFd, action: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    let _alone = take_limit();
     let before = getrlimit(Resource::Nofile);
     let wanted = at_least as u64;
     if before.current.is_none_or(|soft| soft >= wanted) {
@@ -188,6 +191,20 @@ fn with_raised_limit<T>(at_least: RawFd, action: impl FnOnce() -> Result<T, Errn
     // The limit was read from this process, so that it can be set again; a failure would leave it higher, which harms nobody.
     let _ = setrlimit(Resource::Nofile, before);
     result
+}
+
+/// The right to change the limit: two threads at a time would take each other's limit for the program's, and put that back.
+fn take_limit() -> Option<MutexGuard<'static, ()>> {
+    /// Some milliseconds. The child of a fork may find it taken by a thread that it does not have.
+    const MOST_LOOKS: usize = 10_000;
+    static TAKEN: Lock<()> = Lock::new(());
+    (0..MOST_LOOKS).find_map(|_| {
+        let taken = TAKEN.try_lock();
+        if taken.is_none() {
+            std::thread::yield_now();
+        }
+        taken
+    })
 }
 
 #[cfg(test)]
@@ -217,5 +234,27 @@ mod tests {
         let duplicate = duplicate_for_engine(read.as_raw_fd()).expect("room in the range");
         assert!(reserved().engine.contains(&duplicate.as_raw_fd()));
         assert_eq!(duplicate_for_engine(-1).err(), Some(Errno::BADF));
+    }
+
+    #[test]
+    fn the_limit_stays_what_the_program_made_of_it() {
+        let before = getrlimit(Resource::Nofile);
+        let (read, _write) = rustix::pipe::pipe().expect("a pipe");
+        let low = (reserved().rings.start as u64).min(256);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(low), ..before })
+            .expect("a lower limit is allowed");
+        std::thread::scope(|scope| {
+            for half in [duplicate_for_engine, duplicate_ring, duplicate_for_engine, duplicate_ring] {
+                let fd = read.as_raw_fd();
+                scope.spawn(move || {
+                    for _ in 0..2000 {
+                        half(fd).expect("room in the range");
+                    }
+                });
+            }
+        });
+        let after = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, before).expect("the limit it had");
+        assert_eq!(after.current, Some(low));
     }
 }
