@@ -118,7 +118,7 @@ impl Lane {
         ring.register(RegisterOpcode::FilesUpdate.number(), update.addr(), 1).expect("the slot is there");
         let fd = self.descriptor(object);
         // At once, so that nothing else gets the number.
-        session.replace_kept(fd, &std::fs::File::open("/dev/null").expect("it is always there"));
+        session.replace_kept(fd, std::fs::File::open("/dev/null").expect("it is always there"));
     }
 
     /// Connects to the listener.
