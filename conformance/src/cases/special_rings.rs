@@ -4,6 +4,7 @@ use ringer_abi::{EnterFlags, Params, RegisterOpcode, SetupFlags, Sqe, SqeFlags};
 use ringer_sys::{UserAddress, native};
 
 use crate::differential::errno::outcome_name;
+use crate::differential::kinds::KINDS;
 use crate::differential::memory::PAGE;
 use crate::differential::{Case, Ring, Session, prep};
 
@@ -131,6 +132,15 @@ fn mixed() -> Vec<Case> {
                 session.one_recorded(format!("{flags:?}: asynchronous"), &ring, asynchronous);
                 let task_work = big(8).with_op_flags(BIG_CQE | 1 << 4);
                 session.one_recorded(format!("{flags:?}: task work"), &ring, task_work);
+            }
+        }),
+        Case::general("polled-completion/files", |session| {
+            for (label, kind) in KINDS {
+                let (ring, buffer) = (session.ring_with(8, SetupFlags::IOPOLL), session.memory(16));
+                let fd = kind(session, &ring);
+                session.one_recorded(format!("{label}: read"), &ring, prep::read(fd, buffer.addr(), 16, 0));
+                session.one_recorded(format!("{label}: write"), &ring, prep::write(fd, buffer.addr(), 16, 0));
+                session.fresh();
             }
         }),
         Case::general("mixed-cqes/deferred", |session| {

@@ -7,14 +7,14 @@
 
 use ringer_abi::{Opcode, SqeFlags};
 
-use super::sequence::{Fault, LANES, Object, Request, Step};
+use super::sequence::{Fault, LANES, Object, Request, Step, TCP_LANE};
 
 /// The most requests of one submission: with their completions they fit the rings.
 const MOST_PUSHED: usize = 10;
 
 /// The steps that keep the rules, with their numbers, for a ring with so much room for completions.
 pub fn admit(mut steps: Vec<(usize, Step)>, room: Option<u32>) -> Vec<(usize, Step)> {
-    let mut rules = Rules { is_tight: room.is_some_and(|room| room > 0), ..Rules::default() };
+    let mut rules = Rules { room, ..Rules::default() };
     steps.retain(|(_, step)| rules.admit(step));
     // Where the kernel says that something runs already, which is a failure, it may simply be cancelled here.
     for (_, step) in &mut steps {
@@ -40,8 +40,8 @@ pub fn admit(mut steps: Vec<(usize, Step)>, room: Option<u32>) -> Vec<(usize, St
 
 #[derive(Debug, Default)]
 struct Rules {
-    /// Whether some completions of a submission fit into the CQ, and which ones depends on their order.
-    is_tight: bool,
+    /// How many completions of a submission fit into the CQ. Which ones depends on their order.
+    room: Option<u32>,
     /// Requests since the last submission.
     pushed: usize,
     /// The number of the chain that the next request begins or continues.
@@ -56,6 +56,8 @@ struct Rules {
     chain_connects: bool,
     /// The chain of this submission that works on a lane.
     users: [Option<usize>; LANES],
+    /// Whether a request may be waiting on a worker of the kernel.
+    worker_waits: bool,
     /// The object of a lane that a request may be waiting on.
     waits: [Option<Wait>; LANES],
     /// Whether a request was drained.
@@ -83,7 +85,9 @@ struct Wait {
 impl Rules {
     fn admit(&mut self, step: &Step) -> bool {
         match step {
-            Step::Submit { .. } => {
+            // What waits on a worker of the kernel may not be found, or waited for in vain.
+            Step::Register(registration) if registration.cancels() && self.worker_waits => false,
+            Step::Submit { .. } | Step::Register(_) => {
                 self.settle();
                 true
             }
@@ -110,7 +114,11 @@ impl Rules {
             return false;
         }
         // A request that goes on ends when its completion does not fit.
-        if self.is_tight && request.repeats() {
+        if self.room.is_some_and(|room| room > 0) && request.repeats() {
+            return false;
+        }
+        // Whether the notification still finds the CQ full is up to TCP.
+        if self.room.is_some() && is_zero_copy(request.opcode) && request.lane == TCP_LANE {
             return false;
         }
         if !self.linked {
@@ -142,7 +150,7 @@ impl Rules {
         // A drained request holds back later ones for a while that the interface leaves open. What waits there, or what
         // counts as two requests as a zero-copy send does, holds back everything for good, the end's cancellation, too.
         let drains = request.flags.contains(SqeFlags::IO_DRAIN);
-        let lingers = matches!(request.opcode, Opcode::SendZc | Opcode::SendmsgZc)
+        let lingers = is_zero_copy(request.opcode)
             || matches!(request.opcode, Opcode::Timeout | Opcode::LinkTimeout | Opcode::FutexWait)
             || request.is_multishot()
             || waits_on(request).is_some();
@@ -173,6 +181,7 @@ impl Rules {
                 if self.chain_waits {
                     return false;
                 }
+                self.worker_waits |= self.chain_works || may_be_for_a_worker(request);
                 // What comes may not be enough for all that wait.
                 let stays = wait.stays || self.waits[lane].is_some();
                 let in_line = wait.in_line && !self.chain_works;
@@ -200,8 +209,13 @@ fn is_different_on_a_worker(request: &Request) -> bool {
     request.select
         || request.accepts() != 0
         || request.opcode == Opcode::Recvmsg && request.vectors() == 0
+        || request.opcode == Opcode::Recv && request.goes_on_waiting()
         || matches!(request.opcode, Opcode::LinkTimeout | Opcode::EpollWait)
         || matches!(request.fault, Some(Fault::Ioprio(_) | Fault::OpFlag(_) | Fault::Len(_)))
+}
+
+fn is_zero_copy(opcode: Opcode) -> bool {
+    matches!(opcode, Opcode::SendZc | Opcode::SendmsgZc)
 }
 
 /// Whether the kernel may give a request to a worker.

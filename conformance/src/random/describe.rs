@@ -30,6 +30,7 @@ pub fn describe(session: &Session, sequence: &Sequence) -> String {
             }
             Step::Submit { wait: false } => "submit".to_owned(),
             Step::Submit { wait: true } => "submit and wait".to_owned(),
+            Step::Register(registration) => format!("submit, then {registration:?}"),
             Step::HangUp { lane, object } => {
                 format!("submit, then close {:?} {lane}", object.other_end())
             }

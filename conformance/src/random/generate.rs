@@ -5,6 +5,7 @@ use ringer_abi::{Opcode, SetupFlags, SqeFlags};
 
 use super::admit::admit;
 use super::mask::Mask;
+use super::registration::Registration;
 use super::sequence::{Fault, LANES, Object, Request, Sequence, Step};
 use super::wish::Wish;
 
@@ -110,6 +111,7 @@ fn setup(rng: &mut Rng) -> SetupFlags {
         SetupFlags::SQE128,
         SetupFlags::CQE32,
         SetupFlags::SQPOLL,
+        SetupFlags::IOPOLL,
     ];
     choices[rng.usize(..choices.len())]
 }
@@ -133,6 +135,7 @@ fn step(rng: &mut Rng, wish: &Wish) -> Step {
             let objects = [Object::PipeRead, Object::OtherRead, Object::Left, Object::Right];
             Step::HangUp { lane: rng.usize(..LANES), object: pick(rng, &objects) }
         }
+        13 => Step::Register(Registration::draw(rng)),
         _ => Step::Push(request(rng, wish)),
     }
 }

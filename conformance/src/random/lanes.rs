@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ringer_abi::RegisterOpcode;
 
-use super::sequence::{INCREMENTAL_GROUPS, LANES, Object, RING_GROUPS};
+use super::sequence::{INCREMENTAL_GROUPS, LANES, Object, RING_GROUPS, TCP_LANE};
 use crate::differential::buffer_ring::{self, BufferRing};
 use crate::differential::memory::Memory;
 use crate::differential::{Ring, Session};
@@ -64,7 +64,7 @@ impl Lane {
         let (other_read, other_write) = session.pipe();
         let (left, right) = match number {
             0 => session.pair(),
-            1 => session.tcp_pair(),
+            TCP_LANE => session.tcp_pair(),
             _ => session.pair_of(rustix::net::SocketType::SEQPACKET),
         };
         let fd = open(&file, flags);

@@ -14,6 +14,7 @@ pub mod mask;
 pub mod play;
 pub mod prepare;
 pub mod process;
+pub mod registration;
 pub mod run;
 pub mod sequence;
 pub mod shrink;

@@ -8,6 +8,7 @@ use ringer_abi::{Cqe, CqeFlags, EnterFlags, Opcode, Params, SetupFlags, SqRingFl
 
 use super::lanes::Lanes;
 use super::prepare::{MESSAGE, Preparation, makes_descriptor};
+use super::registration::Registration;
 use super::sequence::{Object, Request, Sequence, Step};
 use crate::differential::errno::outcome_name;
 use crate::differential::record::cqe_text;
@@ -60,6 +61,10 @@ pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
             Step::HangUp { lane, object } => {
                 stage.submit(false);
                 stage.hang_up(*lane, *object);
+            }
+            Step::Register(registration) => {
+                stage.submit(false);
+                stage.register(*number, registration);
             }
         }
     }
@@ -273,6 +278,14 @@ impl Stage<'_> {
         self.batch.set(self.batch.get() + 1);
     }
 
+    fn register(&self, number: usize, registration: &Registration) {
+        self.fill();
+        let (label, outcome) = registration.perform(number, self.session, self.lanes, self.ring);
+        self.session.record(label, outcome);
+        self.settle();
+        self.batch.set(self.batch.get() + 1);
+    }
+
     /// Cancels what is left, until everything has its last completion.
     fn end(&self) {
         const ANY_AND_ALL: u32 = 5;
@@ -348,7 +361,12 @@ impl Stage<'_> {
     }
 
     fn completion(&self, batch: usize, cqe: &Cqe, pushed: &Pushed) -> String {
-        let when = if batch == usize::MAX { "end".to_owned() } else { batch.to_string() };
+        let when = match batch {
+            // When memory that was sent is free again is up to TCP.
+            _ if cqe.flags & CqeFlags::NOTIF.bits() != 0 => "some time".to_owned(),
+            usize::MAX => "end".to_owned(),
+            batch => batch.to_string(),
+        };
         if cqe.res >= 0 && makes_descriptor(&pushed.sqe) {
             // The number is the process's own affair.
             let _ = ringer_sys::native::close(cqe.res);

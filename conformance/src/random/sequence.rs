@@ -2,6 +2,8 @@
 
 use ringer_abi::{Opcode, SetupFlags, SqeFlags};
 
+use super::registration::Registration;
+
 /// A sequence: the ring it is played on, and its steps.
 #[derive(Clone, Debug)]
 pub struct Sequence {
@@ -39,6 +41,8 @@ pub enum Step {
         /// The object that is left alone.
         object: Object,
     },
+    /// The program registers something, or asks for it.
+    Register(Registration),
 }
 
 /// A request as it was drawn. What its fields become is decided by [`prepare`](super::prepare).
@@ -254,3 +258,5 @@ pub enum Fault {
 
 /// Lanes of a sequence: sets of objects that have nothing to do with each other.
 pub const LANES: usize = 3;
+/// The one whose pair of sockets is of TCP.
+pub const TCP_LANE: usize = 1;

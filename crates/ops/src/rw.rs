@@ -291,7 +291,10 @@ impl Transfer {
                 _ => Err(of_file_open_for(context.fd, self.is_write, Errno::INVAL)),
             };
         }
-        if context.status_flags()? & O_DIRECT == 0 { Err(Errno::OPNOTSUPP) } else { Ok(()) }
+        match context.status_flags()? & O_DIRECT {
+            0 => Err(of_file_open_for(context.fd, self.is_write, Errno::OPNOTSUPP)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the file could be open for direct I/O: such transfers are aligned to 512 bytes.
