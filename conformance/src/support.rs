@@ -173,7 +173,8 @@ What a system call of the process cannot do is out of reach:
 - Registered buffers are not pinned. Unmapped, they make later requests fail with `EFAULT`.
 - `/proc/PID/fdinfo` of a ring shows an eventfd. The ring's descriptor is an eventfd to `fstat` and `/proc/PID/fd`, too.
 - A ring passed to another program over a socket, or kept open across `exec`, is an eventfd there.
-- A file that is opened, accepted or made as a registered file only has the lowest free number for a moment, until it is moved away.
+- A file that is opened, accepted or made as a registered file only has the lowest free number for a moment, until it is moved away. Where a
+  worker opens it, one must be free.
 - Zero-copy sends copy. Their notifications come as documented.
 - Cached reads that are copied from a mapping of their file are not told to those who watch for accesses (`IN_ACCESS` of inotify).
 - Passing commands through to devices (`URING_CMD` on NVMe, block devices, FUSE) and zero-copy receive are refused as Linux refuses

@@ -189,9 +189,10 @@ impl Open {
 
     fn open(&self, how: OpenHow) -> Result<OwnedFd, Errno> {
         let path = self.path.address();
+        let may_wait = how.flags & (O_NONBLOCK | O_PATH) == 0;
         if self.strict || how.resolve != 0 {
             let how_address = UserAddress::of(&raw const how);
-            match FileSlot::make(self.slot, || {
+            match FileSlot::make(self.slot, may_wait, || {
                 call::openat2(self.directory, path, how_address, OpenHow::SIZE)
             }) {
                 // Hosts before 5.6 do not have it, and some seccomp filters hide it.
@@ -199,6 +200,8 @@ impl Open {
                 other => return other,
             }
         }
-        FileSlot::make(self.slot, || call::openat(self.directory, path, how.flags as u32, how.mode as u32))
+        FileSlot::make(self.slot, may_wait, || {
+            call::openat(self.directory, path, how.flags as u32, how.mode as u32)
+        })
     }
 }

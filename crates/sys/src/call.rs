@@ -416,9 +416,11 @@ pub fn is_pipe_or_socket(fd: RawFd) -> bool {
 
 /// Whether a descriptor is `/dev/null`; one that is not open is not. `null.4`.
 pub fn is_null_device(fd: RawFd) -> bool {
-    let null = rustix::fs::makedev(1, 3);
-    file_type(fd) == Some(rustix::fs::FileType::CharacterDevice)
-        && status(fd).is_some_and(|found| found.st_rdev == null)
+    let kind = |mode| rustix::fs::FileType::from_raw_mode(mode);
+    status(fd).is_some_and(|found| {
+        kind(found.st_mode) == rustix::fs::FileType::CharacterDevice
+            && found.st_rdev == rustix::fs::makedev(1, 3)
+    })
 }
 
 fn file_type(fd: RawFd) -> Option<rustix::fs::FileType> {

@@ -133,7 +133,8 @@ pub fn duplicate_for_engine(fd: RawFd) -> Result<OwnedFd, Errno> {
     duplicate_within(fd, &reserved().engine)
 }
 
-/// Makes descriptors that will be moved to the engine half, also where the program has used up its own numbers.
+/// Makes descriptors that will be moved to the engine half, also where the program has used up its own numbers. `make` does not
+/// wait: the limit is a higher one meanwhile.
 ///
 /// # Errors
 /// Those of `make`.
