@@ -96,6 +96,7 @@ impl Background {
             let this = Arc::clone(self);
             let started = self.parts().is_ok()
                 && ringer_sys::thread::spawn("ringer-reactor", move || {
+                    ringer_sys::thread::ask_for_short_turns();
                     // The parts were made just now.
                     if let Ok((epoll, kick)) = this.parts() {
                         Run::new(&this, epoll, kick).run();

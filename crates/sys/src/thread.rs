@@ -66,6 +66,47 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), rus
     result.map(drop).map_err(|_| rustix::io::Errno::AGAIN)
 }
 
+/// `struct sched_attr` of `sched_setattr.2`.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct Scheduling {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    /// In nanoseconds. Of an ordinary thread: how long its turns are (from Linux 6.12 on).
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Asks the scheduler for short turns of the calling thread, which then come soon after it is woken, also where all CPUs are busy. For a
+/// thread that looks and sleeps again. Before Linux 6.12 it changes nothing. `sched_setattr.2`.
+pub fn ask_for_short_turns() {
+    const SCHED_OTHER: u32 = 0;
+    if let Some(now) = scheduling().filter(|now| now.policy == SCHED_OTHER) {
+        let wanted = Scheduling { size: size_of::<Scheduling>() as u32, runtime: TURN, ..now };
+        // SAFETY: the call only reads the local, whose size it is told there.
+        let _ = unsafe {
+            crate::call::raw(nr::__NR_sched_setattr, [0, (&raw const wanted) as usize, 0, 0, 0, 0])
+        };
+        // Where it is refused, turns stay as they are.
+    }
+}
+
+/// The turn that is asked for, in nanoseconds: the least that Linux grants.
+const TURN: u64 = 100_000;
+
+/// How the calling thread is scheduled. `sched_getattr.2`.
+fn scheduling() -> Option<Scheduling> {
+    let mut found = Scheduling::default();
+    let arguments = [0, (&raw mut found) as usize, size_of::<Scheduling>(), 0, 0, 0];
+    // SAFETY: the local is of the size given, and the call writes no more.
+    unsafe { crate::call::raw(nr::__NR_sched_getattr, arguments) }.ok()?;
+    Some(found)
+}
+
 /// Sets this thread's signal mask, one bit a signal. Returns the one before.
 fn exchange_signal_mask(mask: u64) -> u64 {
     const SIG_SETMASK: usize = 2;
@@ -106,5 +147,24 @@ impl<T> Lock<T> {
     /// The value, when nobody else can have the lock.
     pub fn get_mut(&mut self) -> &mut T {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_turns_are_asked_for_and_change_nothing_else() {
+        std::thread::spawn(|| {
+            let before = scheduling().expect("the call is there");
+            ask_for_short_turns();
+            let after = scheduling().expect("the call is there");
+            // Kernels before 6.12 leave it as it was.
+            assert!(after.runtime == TURN || after.runtime == before.runtime);
+            assert_eq!((after.policy, after.nice), (before.policy, before.nice));
+        })
+        .join()
+        .expect("nothing above panicked");
     }
 }
