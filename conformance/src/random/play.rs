@@ -137,8 +137,8 @@ impl Stage<'_> {
             if missing == 0 {
                 return;
             }
-            self.ring.push_all(&vec![prep::nop().with_user_data(FILLER); missing as usize]);
             let before = self.ring.ready();
+            self.ring.push_all(&vec![prep::nop().with_user_data(FILLER); missing as usize]);
             if self.has(SetupFlags::SQPOLL) {
                 self.hand_over(false)
             } else {
