@@ -125,8 +125,7 @@ impl Stage<'_> {
         let waits = wait && self.certain();
         let rounds = if self.has(SetupFlags::SQPOLL) { self.hand_over(waits) } else { self.enter(waits) };
         self.session.record(format!("submission {}", self.batch.get()), rounds.join(", "));
-        self.settle();
-        self.batch.set(self.batch.get() + 1);
+        self.end_step();
     }
 
     /// Fills the CQ until no more than `room` completions fit.
@@ -187,6 +186,12 @@ impl Stage<'_> {
     /// Whether something that was pushed completes without help.
     fn certain(&self) -> bool {
         self.requests.borrow().values().filter(|pushed| !pushed.ended).all(|pushed| !pushed.may_wait)
+    }
+
+    /// Lets what the step began do what it can. What completes later belongs to the next one.
+    fn end_step(&self) {
+        self.settle();
+        self.batch.set(self.batch.get() + 1);
     }
 
     /// Reaps until everything has completed, or nothing has for as long as patience lasts.
@@ -267,23 +272,20 @@ impl Stage<'_> {
             let written = self.session.with_kept(target, |fd| rustix::io::write(fd, text));
             self.session.outcome(format!("feed {number}"), written.map(|written| written as i64));
         }
-        self.settle();
-        self.batch.set(self.batch.get() + 1);
+        self.end_step();
     }
 
     fn hang_up(&self, lane: usize, object: Object) {
         self.fill();
         self.lanes.0[lane].close(lane, object.other_end(), self.session, self.ring);
-        self.settle();
-        self.batch.set(self.batch.get() + 1);
+        self.end_step();
     }
 
     fn register(&self, number: usize, registration: &Registration) {
         self.fill();
         let (label, outcome) = registration.perform(number, self.session, self.lanes, self.ring);
         self.session.record(label, outcome);
-        self.settle();
-        self.batch.set(self.batch.get() + 1);
+        self.end_step();
     }
 
     /// Cancels what is left, until everything has its last completion.

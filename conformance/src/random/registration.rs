@@ -13,7 +13,7 @@ pub struct Registration {
     kind: Kind,
     lane: usize,
     /// The object whose slot it is about.
-    pub object: Object,
+    object: Object,
     draw: u32,
 }
 

@@ -133,7 +133,7 @@ impl Accept {
         // A file that is to be registered passes through a descriptor that no child may inherit.
         let for_slot = if self.slot.is_some() { SOCK_CLOEXEC } else { 0 };
         // A connection was there just now, so that not even a worker waits.
-        let accepted = FileSlot::make(self.slot, false, || {
+        let accepted = FileSlot::make(self.slot, || {
             call::accept4(context.fd, self.address, self.address_size, self.flags | for_slot)
         });
         let file = match accepted {

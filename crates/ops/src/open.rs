@@ -189,19 +189,16 @@ impl Open {
 
     fn open(&self, how: OpenHow) -> Result<OwnedFd, Errno> {
         let path = self.path.address();
-        let may_wait = how.flags & (O_NONBLOCK | O_PATH) == 0;
+        // What may wait takes a number of the program.
+        let slot = self.slot.filter(|_| how.flags & (O_NONBLOCK | O_PATH) != 0);
         if self.strict || how.resolve != 0 {
             let how_address = UserAddress::of(&raw const how);
-            match FileSlot::make(self.slot, may_wait, || {
-                call::openat2(self.directory, path, how_address, OpenHow::SIZE)
-            }) {
+            match FileSlot::make(slot, || call::openat2(self.directory, path, how_address, OpenHow::SIZE)) {
                 // Hosts before 5.6 do not have it, and some seccomp filters hide it.
                 Err(Errno::NOSYS) if how.resolve == 0 => how.check()?,
                 other => return other,
             }
         }
-        FileSlot::make(self.slot, may_wait, || {
-            call::openat(self.directory, path, how.flags as u32, how.mode as u32)
-        })
+        FileSlot::make(slot, || call::openat(self.directory, path, how.flags as u32, how.mode as u32))
     }
 }

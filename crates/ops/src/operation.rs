@@ -237,17 +237,13 @@ impl FileSlot {
         }
     }
 
-    /// Makes a descriptor that is to be registered in this slot, for which the program needs no free number, if `make` is sure
-    /// not to wait. `None`: for the program itself.
+    /// Makes a descriptor that is to be registered in this slot, for which the program needs no free number. `make` does not
+    /// wait then. `None`: for the program itself.
     ///
     /// # Errors
     /// Those of `make`.
-    pub fn make<T>(
-        slot: Option<Self>,
-        may_wait: bool,
-        make: impl Fn() -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
-        if slot.is_some() && !may_wait { descriptor::make_for_engine(make) } else { make() }
+    pub fn make<T>(slot: Option<Self>, make: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+        if slot.is_some() { descriptor::make_for_engine(make) } else { make() }
     }
 }
 

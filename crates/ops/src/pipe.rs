@@ -61,7 +61,7 @@ impl Pipe {
             FileSlot::Index(index) => index,
             FileSlot::Allocate => result as u32,
         };
-        let [read, write] = FileSlot::make(Some(slot), false, || call::pipe2(self.flags))?;
+        let [read, write] = FileSlot::make(Some(slot), || call::pipe2(self.flags))?;
         let first = number(slot, resources.install_file(read, slot)?);
         let installed = resources.install_file(write, second).map(|result| number(second, result));
         let told = installed.and_then(|second| self.numbers.write([first, second]));

@@ -39,9 +39,8 @@ impl Op for Socket {
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         // A file that is to be registered passes through a descriptor that no child may inherit.
         let for_slot = if self.slot.is_some() { SOCK_CLOEXEC } else { 0 };
-        let made = FileSlot::make(self.slot, false, || {
-            call::socket(self.domain, self.kind | for_slot, self.protocol)
-        });
+        let made =
+            FileSlot::make(self.slot, || call::socket(self.domain, self.kind | for_slot, self.protocol));
         let file = match made {
             Ok(file) => file,
             Err(errno) => return Outcome::failed(errno),
