@@ -47,6 +47,7 @@ mod register_restrictions;
 mod register_settings;
 mod register_waits;
 mod resize_rings;
+mod ring_files;
 mod rw;
 mod rw_fixed;
 mod rw_fixed_vectored;
@@ -153,6 +154,7 @@ pub fn all() -> Vec<Case> {
         paths::cases,
         xattr::cases,
         epoll::cases,
+        ring_files::cases,
         provided_buffers::cases,
         buffer_rings::cases,
         buffer_selection::cases,

@@ -234,6 +234,14 @@ fn receiving() -> Vec<Case> {
                 prep::recv(session.tcp_socket(), buffer.addr(), 16, 0),
             );
         }),
+        Case::new("recv/after-a-reset", Opcode::Recv, |session| {
+            let (ring, buffer) = (session.ring(8), session.memory(16));
+            let (left, right) = session.tcp_pair();
+            session.write_fd(left, b"not read");
+            session.close_kept(right);
+            session.one_recorded("reset", &ring, prep::recv(left, buffer.addr(), 16, 0));
+            session.one_recorded("after it", &ring, prep::recv(left, buffer.addr(), 16, 0));
+        }),
         Case::new("recv/before-urgent-data", Opcode::Recv, |session| {
             const MSG_OOB: u32 = 1;
             let (ring, buffer) = (session.ring(8), session.memory_of(b"urgent at last!!"));

@@ -26,22 +26,25 @@ pub fn admit(mut steps: Vec<(usize, Step)>, room: Option<u32>) -> Vec<(usize, St
     }
     // A link that leads nowhere has the kernel run the whole chain on a worker, which has ways of its own: no
     // LINK_TIMEOUT is armed there, EPOLL_WAIT does not wait.
-    let mut goes_on = false;
+    let mut next = None;
     for (_, step) in steps.iter_mut().rev() {
-        if let Step::Push(request) = step
-            && !goes_on
-        {
+        let Step::Push(request) = step else {
+            next = None;
+            continue;
+        };
+        if next.replace(request.ring) != Some(request.ring) {
             request.flags.remove(SqeFlags::IO_LINK | SqeFlags::IO_HARDLINK);
         }
-        goes_on = matches!(step, Step::Push(_));
     }
     steps
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Rules {
     /// How many completions of a submission fit into the CQ. Which ones depends on their order.
     room: Option<u32>,
+    /// The ring that was pushed to last.
+    ring: usize,
     /// Requests since the last submission.
     pushed: usize,
     /// The number of the chain that the next request begins or continues.
@@ -60,6 +63,8 @@ struct Rules {
     worker_waits: bool,
     /// The object of a lane that a request may be waiting on.
     waits: [Option<Wait>; LANES],
+    /// Whether a request may wait for a ring.
+    waits_for_ring: bool,
     /// Whether a request was drained.
     drains: bool,
     /// Whether a request may have been there for longer than its submission.
@@ -80,6 +85,8 @@ struct Wait {
     in_line: bool,
     /// Whether it names the registered file, which matters for the order, as docs/SUPPORT.md says.
     fixed: bool,
+    /// The ring that it is on.
+    ring: usize,
 }
 
 impl Rules {
@@ -99,6 +106,17 @@ impl Rules {
                 }
                 true
             }
+            Step::Push(request) if request.ring != self.ring => {
+                // What was pushed to the other one is submitted first, if this one is pushed at all.
+                let mut rules = self.clone();
+                rules.settle();
+                rules.ring = request.ring;
+                let is_admitted = rules.admit_request(request);
+                if is_admitted {
+                    *self = rules;
+                }
+                is_admitted
+            }
             Step::Push(request) => self.admit_request(request),
         }
     }
@@ -111,6 +129,10 @@ impl Rules {
 
     fn admit_request(&mut self, request: &Request) -> bool {
         if self.closed || self.pushed >= MOST_PUSHED {
+            return false;
+        }
+        // Linux tells who waits for a ring also of what is done and has no completion.
+        if self.waits_for_ring && request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS) {
             return false;
         }
         // A request that goes on ends when its completion does not fit.
@@ -143,7 +165,10 @@ impl Rules {
         if request.opcode == Opcode::AsyncCancel && (self.drains || request.flags.intersects(WORKER)) {
             return false;
         }
-        let alone = looks_back(request.opcode) || counts(request) || request.may_allocate();
+        // In the midst of a submission Linux says of a ring that it is ready when something is still to be done.
+        let looks_at_itself = request.object == Object::OwnRing && request.opcode != Opcode::MsgRing;
+        let alone =
+            looks_back(request.opcode) || counts(request) || request.may_allocate() || looks_at_itself;
         if alone && self.pushed > 0 {
             return false;
         }
@@ -153,6 +178,7 @@ impl Rules {
         let lingers = is_zero_copy(request.opcode)
             || matches!(request.opcode, Opcode::Timeout | Opcode::LinkTimeout | Opcode::FutexWait)
             || request.is_multishot()
+            || request.polls_ring()
             || waits_on(request).is_some();
         if (drains && (self.lingers || lingers)) || (lingers && self.drains) {
             return false;
@@ -170,7 +196,12 @@ impl Rules {
         if request.opcode == Opcode::LinkTimeout && !self.linked && !request.draws[0].is_multiple_of(8) {
             return false;
         }
-        if uses_lane(request.opcode) {
+        if request.polls_ring() {
+            if self.chain_waits {
+                return false;
+            }
+            self.chain_waits = true;
+        } else if uses_lane(request) {
             let lane = request.lane;
             let own = self.users[lane] == Some(self.chain);
             let waiting = self.waits[lane].filter(|wait| self.chain_works || !may_join(request, wait));
@@ -190,6 +221,7 @@ impl Rules {
             }
             self.users[lane] = Some(self.chain);
         }
+        self.waits_for_ring |= request.object.is_ring() && request.opcode != Opcode::MsgRing;
         self.drains |= drains;
         self.lingers |= lingers;
         self.last = Some(request.opcode);
@@ -249,22 +281,23 @@ fn may_be_for_a_worker(request: &Request) -> bool {
 }
 
 /// Whether a request works on the objects of its lane.
-fn uses_lane(opcode: Opcode) -> bool {
-    !matches!(
-        opcode,
-        Opcode::Nop
-            | Opcode::Timeout
-            | Opcode::TimeoutRemove
-            | Opcode::LinkTimeout
-            | Opcode::AsyncCancel
-            | Opcode::PollRemove
-            | Opcode::Socket
-            | Opcode::MsgRing
-            | Opcode::Madvise
-            | Opcode::FutexWait
-            | Opcode::FutexWake
-            | Opcode::Waitid
-    )
+fn uses_lane(request: &Request) -> bool {
+    let sends_message = request.opcode == Opcode::MsgRing && !request.sends_file();
+    !sends_message
+        && !matches!(
+            request.opcode,
+            Opcode::Nop
+                | Opcode::Timeout
+                | Opcode::TimeoutRemove
+                | Opcode::LinkTimeout
+                | Opcode::AsyncCancel
+                | Opcode::PollRemove
+                | Opcode::Socket
+                | Opcode::Madvise
+                | Opcode::FutexWait
+                | Opcode::FutexWake
+                | Opcode::Waitid
+        )
 }
 
 /// Whether a request names earlier ones: alone in its submission, it finds them waiting or done.
@@ -279,8 +312,9 @@ fn counts(request: &Request) -> bool {
 
 /// Whether a request may be made where another one waits: one that waits for the same, or that brings what is waited for.
 fn may_join(request: &Request, waiting: &Wait) -> bool {
-    let waits_too = waits_on(request)
-        .is_some_and(|wait| wait.in_line && wait.object == waiting.object && wait.fixed == waiting.fixed);
+    let waits_too = waits_on(request).is_some_and(|wait| {
+        wait.in_line && (wait.object, wait.fixed, wait.ring) == (waiting.object, waiting.fixed, waiting.ring)
+    });
     waiting.in_line && waits_too || request.opcode == Opcode::Connect && waiting.object == Object::Listener
 }
 
@@ -309,5 +343,6 @@ fn waits_on(request: &Request) -> Option<Wait> {
         stays,
         in_line,
         fixed: request.fixed,
+        ring: request.ring,
     })
 }

@@ -1,22 +1,28 @@
 //! Sequences in readable form.
 
 use std::fmt::Write;
+use std::os::fd::RawFd;
 
-use ringer_abi::{Opcode, Params, Sqe};
+use ringer_abi::{Opcode, Params, SetupFlags, Sqe};
 
 use super::lanes::{Lanes, SLOTS};
 use super::prepare::Preparation;
 use super::sequence::{Object, Sequence, Step};
-use crate::differential::Session;
+use crate::differential::{Ring, Session};
 
 /// One line for each step.
 pub fn describe(session: &Session, sequence: &Sequence) -> String {
-    let params = Params { flags: sequence.setup.bits(), ..Params::default() };
-    let Ok(ring) = session.try_ring(16, params) else {
+    let make = |setup: &SetupFlags| session.try_ring(16, Params { flags: setup.bits(), ..Params::default() });
+    let Ok(rings) = sequence.setups.iter().map(make).collect::<Result<Vec<Ring>, _>>() else {
         return "no ring could be made to describe the sequence with".to_owned();
     };
-    let lanes = Lanes::new(session, &ring);
-    let mut text = format!("  a ring with {:?}\n", sequence.setup);
+    let lanes = Lanes::new(session, &rings);
+    let descriptors: Vec<RawFd> = rings.iter().map(|ring| ring.fd).collect();
+    let mut text = String::new();
+    for setup in &sequence.setups {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "  a ring with {setup:?}");
+    }
     if let Some(room) = sequence.room {
         // Writing to a String does not fail.
         let _ = writeln!(text, "  whose CQ has room for {room} completions at each submission");
@@ -24,9 +30,10 @@ pub fn describe(session: &Session, sequence: &Sequence) -> String {
     for (number, step) in &sequence.steps {
         let line = match step {
             Step::Push(request) => {
-                let preparation = Preparation { session, lanes: &lanes, ring: ring.fd, number: *number };
+                let preparation =
+                    Preparation { session, lanes: &lanes, rings: &descriptors, number: *number };
                 let sqe = preparation.sqe(request);
-                request_text(&lanes, &sqe)
+                format!("ring {}: {}", request.ring, request_text(&lanes, &descriptors, &sqe))
             }
             Step::Submit { wait: false } => "submit".to_owned(),
             Step::Submit { wait: true } => "submit and wait".to_owned(),
@@ -45,12 +52,12 @@ pub fn describe(session: &Session, sequence: &Sequence) -> String {
     text
 }
 
-fn request_text(lanes: &Lanes, sqe: &Sqe) -> String {
+fn request_text(lanes: &Lanes, rings: &[RawFd], sqe: &Sqe) -> String {
     let name = match Opcode::from_number(sqe.opcode()) {
         Some(opcode) => format!("{opcode:?}"),
         None => format!("opcode {}", sqe.opcode()),
     };
-    let mut text = format!("{name} fd={}", descriptor_text(lanes, sqe));
+    let mut text = format!("{name} fd={}", descriptor_text(lanes, rings, sqe));
     let mut field = |name: &str, value: String| {
         let _ = write!(text, " {name}={value}");
     };
@@ -80,13 +87,16 @@ fn request_text(lanes: &Lanes, sqe: &Sqe) -> String {
     text
 }
 
-fn descriptor_text(lanes: &Lanes, sqe: &Sqe) -> String {
+fn descriptor_text(lanes: &Lanes, rings: &[RawFd], sqe: &Sqe) -> String {
     let object = |lane: usize, index: usize| match Object::ALL.get(index) {
         Some(object) => format!("{object:?}{lane}"),
         None => format!("slot{}", lane * SLOTS + index),
     };
     if sqe.flags().contains(ringer_abi::SqeFlags::FIXED_FILE) && sqe.fd() >= 0 {
         return format!("registered:{}", object(sqe.fd() as usize / SLOTS, sqe.fd() as usize % SLOTS));
+    }
+    if let Some(number) = rings.iter().position(|ring| *ring == sqe.fd()) {
+        return format!("ring{number}");
     }
     for (number, lane) in lanes.0.iter().enumerate() {
         if let Some(found) = Object::ALL.iter().find(|object| lane.descriptor(**object) == sqe.fd()) {

@@ -52,7 +52,7 @@ const WEIGHTS: &[(Opcode, u32)] = &[
     (Opcode::EpollCtl, 2),
     (Opcode::EpollWait, 2),
     (Opcode::FilesUpdate, 2),
-    (Opcode::MsgRing, 2),
+    (Opcode::MsgRing, 4),
     (Opcode::Setxattr, 1),
     (Opcode::Fsetxattr, 1),
     (Opcode::Getxattr, 1),
@@ -76,6 +76,8 @@ const WEIGHTS: &[(Opcode, u32)] = &[
 
 /// One in so many rings has a CQ that is full or nearly so.
 const CROWDED: u32 = 6;
+/// One in so many sequences has two rings.
+const PAIRED: u32 = 3;
 /// One in so many requests has a fault.
 const FAULTY: u32 = 24;
 /// One in so many requests works on an object that does not suit it.
@@ -87,13 +89,15 @@ pub fn sequence(seed: u64, index: u64, wish: &Wish, mask: &Mask) -> Sequence {
     let mut rng = Rng::with_seed(seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     rng.u64(..);
     let drawn = setup(&mut rng);
-    let setup = wish.setup.unwrap_or(drawn);
+    let first = wish.setup.unwrap_or(drawn);
+    let drawn = (rng.u32(..PAIRED) == 0).then(|| setup(&mut rng));
+    let setups: Vec<SetupFlags> = [Some(first), wish.second.or(drawn)].into_iter().flatten().collect();
     let drawn = (rng.u32(..CROWDED) == 0).then(|| rng.u32(..4));
     let room = wish.room.or(drawn);
     let count = rng.usize(4..28);
-    let drawn: Vec<Step> = (0..count).map(|_| step(&mut rng, wish)).collect();
+    let drawn: Vec<Step> = (0..count).map(|_| step(&mut rng, wish, setups.len())).collect();
     let kept = drawn.into_iter().enumerate().filter(|(number, _)| mask.keeps(*number)).collect();
-    Sequence { setup, room, steps: admit(kept, room) }
+    Sequence { setups, room, steps: admit(kept, room) }
 }
 
 fn setup(rng: &mut Rng) -> SetupFlags {
@@ -116,7 +120,7 @@ fn setup(rng: &mut Rng) -> SetupFlags {
     choices[rng.usize(..choices.len())]
 }
 
-fn step(rng: &mut Rng, wish: &Wish) -> Step {
+fn step(rng: &mut Rng, wish: &Wish, rings: usize) -> Step {
     match rng.u32(..40) {
         0..=7 => Step::Submit { wait: rng.u32(..4) == 0 },
         8..=11 => {
@@ -135,8 +139,8 @@ fn step(rng: &mut Rng, wish: &Wish) -> Step {
             let objects = [Object::PipeRead, Object::OtherRead, Object::Left, Object::Right];
             Step::HangUp { lane: rng.usize(..LANES), object: pick(rng, &objects) }
         }
-        13 => Step::Register(Registration::draw(rng)),
-        _ => Step::Push(request(rng, wish)),
+        13 => Step::Register(Registration::draw(rng, rings)),
+        _ => Step::Push(request(rng, wish, rings)),
     }
 }
 
@@ -144,13 +148,14 @@ fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
     choices[rng.usize(..choices.len())]
 }
 
-fn request(rng: &mut Rng, wish: &Wish) -> Request {
+fn request(rng: &mut Rng, wish: &Wish, rings: usize) -> Request {
     let opcode = opcode(rng, wish);
     let suited = objects(opcode);
-    let object = match rng.u32(..UNSUITED) {
+    let drawn = match rng.u32(..UNSUITED) {
         0 => pick(rng, &Object::ALL),
         _ => pick(rng, suited),
     };
+    let object = if drawn == Object::OtherRing && rings == 1 { Object::OwnRing } else { drawn };
     let mut flags = SqeFlags::empty();
     match rng.u32(..16) {
         0..=4 => flags |= SqeFlags::IO_LINK,
@@ -166,6 +171,7 @@ fn request(rng: &mut Rng, wish: &Wish) -> Request {
     }
     Request {
         opcode,
+        ring: rng.usize(..rings),
         lane: rng.usize(..LANES),
         object,
         flags,
@@ -201,7 +207,9 @@ fn objects(opcode: Opcode) -> &'static [Object] {
         Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed => {
             &[File, File, File, PipeWrite, PipeWrite, Left, Right, Event]
         }
-        Opcode::PollAdd => &[PipeRead, PipeRead, PipeWrite, Left, Right, Event, Epoll, File, Listener],
+        Opcode::PollAdd => {
+            &[PipeRead, PipeRead, PipeWrite, Left, Right, Event, Epoll, File, Listener, OwnRing, OtherRing]
+        }
         Opcode::Send
         | Opcode::Sendmsg
         | Opcode::SendZc
@@ -213,9 +221,10 @@ fn objects(opcode: Opcode) -> &'static [Object] {
         Opcode::Accept => &[Listener],
         Opcode::Splice => &[File, PipeRead, PipeRead, Left],
         Opcode::Tee => &[PipeRead],
-        Opcode::EpollCtl => &[PipeRead, Left, Event, OtherRead],
+        Opcode::EpollCtl => &[PipeRead, Left, Event, OtherRead, OtherRing],
         Opcode::EpollWait => &[Epoll],
         Opcode::Close => &[Spare, Closed],
+        Opcode::MsgRing => &[OwnRing, OtherRing, OtherRing],
         Opcode::Openat
         | Opcode::Openat2
         | Opcode::Statx

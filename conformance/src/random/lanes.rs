@@ -90,6 +90,8 @@ impl Lane {
             listener,
             std::os::fd::IntoRawFd::into_raw_fd(spare),
             CLOSED,
+            CLOSED,
+            CLOSED,
         ];
         let block = session.memory(BLOCK);
         let first = if number == 1 { b'a' } else { b'A' };
@@ -106,16 +108,18 @@ impl Lane {
         }
     }
 
-    /// The descriptor of an object.
+    /// The descriptor of an object, which is no ring.
     pub fn descriptor(&self, object: Object) -> RawFd {
         self.descriptors[object.index()]
     }
 
     /// Puts another file where this object was, which is closed and not registered any more.
-    pub fn close(&self, number: usize, object: Object, session: &Session, ring: &Ring) {
+    pub fn close(&self, number: usize, object: Object, session: &Session, rings: &[Ring]) {
         let nothing = session.ints(&[-1]);
         let update = session.words(&[(number * SLOTS + object.index()) as u64, nothing.addr()]);
-        ring.register(RegisterOpcode::FilesUpdate.number(), update.addr(), 1).expect("the slot is there");
+        for ring in rings {
+            ring.register(RegisterOpcode::FilesUpdate.number(), update.addr(), 1).expect("the slot is there");
+        }
         let fd = self.descriptor(object);
         // At once, so that nothing else gets the number.
         session.replace_kept(fd, std::fs::File::open("/dev/null").expect("it is always there"));
@@ -192,30 +196,34 @@ impl Lane {
 pub struct Lanes(pub [Lane; LANES]);
 
 impl Lanes {
-    /// Fresh objects, registered with the ring.
-    pub fn new(session: &Session, ring: &Ring) -> Self {
+    /// Fresh objects, registered with the rings.
+    pub fn new(session: &Session, rings: &[Ring]) -> Self {
         let lanes = Self(std::array::from_fn(|number| Lane::new(session, number)));
+        rings.iter().for_each(|ring| lanes.register(session, ring));
+        lanes
+    }
+
+    fn register(&self, session: &Session, ring: &Ring) {
         let mut files = Vec::new();
-        for lane in &lanes.0 {
+        for lane in &self.0 {
             files.extend(lane.descriptors);
             files.extend([-1; SLOTS - Object::ALL.len()]);
         }
         for (index, file) in files.iter_mut().enumerate() {
-            if index % SLOTS == Object::Closed.index() {
+            if (Object::Closed.index()..Object::ALL.len()).contains(&(index % SLOTS)) {
                 *file = -1;
             }
         }
         let table = session.ints(&files);
         ring.register(RegisterOpcode::Files.number(), table.addr(), files.len() as u32)
             .expect("the files are good");
-        let blocks: Vec<(u64, u64)> = lanes.0.iter().map(|lane| (lane.block.addr(), BLOCK as u64)).collect();
+        let blocks: Vec<(u64, u64)> = self.0.iter().map(|lane| (lane.block.addr(), BLOCK as u64)).collect();
         let vectors = session.vectors(&blocks);
         ring.register(RegisterOpcode::Buffers.number(), vectors.addr(), LANES as u32)
             .expect("the buffers are good");
-        for (number, lane) in lanes.0.iter().enumerate() {
+        for (number, lane) in self.0.iter().enumerate() {
             lane.fill_rings(number as u16, session, ring);
         }
-        lanes
     }
 
     /// Records what became of everything, and closes what the session does not keep.

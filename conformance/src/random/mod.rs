@@ -18,4 +18,5 @@ pub mod registration;
 pub mod run;
 pub mod sequence;
 pub mod shrink;
+pub mod side;
 pub mod wish;

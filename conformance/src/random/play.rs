@@ -1,25 +1,22 @@
 //! Plays one sequence on a fresh ring.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use ringer_abi::{Cqe, CqeFlags, EnterFlags, Opcode, Params, SetupFlags, SqRingFlags, Sqe, SqeFlags};
+use ringer_abi::{Cqe, CqeFlags, EnterFlags, Opcode, SetupFlags, Sqe, SqeFlags};
 
 use super::lanes::Lanes;
 use super::prepare::{MESSAGE, Preparation, makes_descriptor};
 use super::registration::Registration;
-use super::sequence::{Object, Request, Sequence, Step};
-use crate::differential::errno::outcome_name;
+use super::sequence::{Object, Request, Sequence, Step, TCP_LANE};
+use super::side;
 use crate::differential::record::cqe_text;
 use crate::differential::{Ring, Session, prep};
 
 /// `user_data` of the requests that end a sequence.
 const END: u64 = 1 << 40;
-/// And of those that fill the CQ.
-const FILLER: u64 = 1 << 50;
-/// Entries of the SQ.
-const ENTRIES: u32 = 16;
 const ENOENT: i32 = -2;
 const EINTR: i32 = -4;
 const ERESTARTSYS: i32 = -512;
@@ -30,24 +27,24 @@ const CANCEL_ALL: u32 = 1;
 const MOST_ROUNDS: usize = 100;
 /// How long the end of a sequence waits for what it cancelled.
 const END_LIMIT: Duration = Duration::from_secs(2);
-/// How often it is looked whether the thread that polls has taken what was pushed.
-const POLL_STEP: Duration = Duration::from_micros(100);
 
 /// Plays `sequence` and records what it saw. `patience` is how long a submission may take to do what it can.
 pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
-    // A thread that polls does so for a moment only: many sequences are played at a time.
-    let sq_thread_idle = u32::from(sequence.setup.contains(SetupFlags::SQPOLL));
-    let params = Params { flags: sequence.setup.bits(), sq_thread_idle, ..Params::default() };
-    let ring = session.try_ring(ENTRIES, params).expect("a ring with good flags");
-    let lanes = Lanes::new(session, &ring);
+    let rings: Vec<Ring> = sequence.setups.iter().map(|setup| side::ring(session, *setup)).collect();
+    let lanes = Lanes::new(session, &rings);
+    let descriptors: Vec<RawFd> = rings.iter().map(|ring| ring.fd).collect();
     let stage = Stage {
         session,
-        ring: &ring,
+        rings: &rings,
+        descriptors: &descriptors,
         lanes: &lanes,
         room: sequence.room,
         patience,
+        current: Cell::new(0),
         pushed: RefCell::default(),
         requests: RefCell::default(),
+        hung_up: Cell::new(false),
+        waits_for_ring: Cell::new(false),
         batch: Cell::new(1),
     };
     for (number, step) in &sequence.steps {
@@ -71,7 +68,7 @@ pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
     stage.submit(false);
     stage.end();
     stage.record();
-    drop(ring);
+    drop(rings);
     lanes.finish(session);
 }
 
@@ -79,39 +76,56 @@ pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
 #[derive(Debug)]
 struct Pushed {
     sqe: Sqe,
+    /// The lane that it works on, if it works on any.
+    lane: Option<usize>,
     /// Its completions, each with the submission after which it came.
     seen: Vec<(usize, Cqe)>,
     ended: bool,
     may_wait: bool,
 }
 
+/// A ring's number, and `user_data`.
+type Name = (usize, u64);
+
 struct Stage<'a> {
     session: &'a Session,
-    ring: &'a Ring,
+    rings: &'a [Ring],
+    descriptors: &'a [RawFd],
     lanes: &'a Lanes,
     room: Option<u32>,
     patience: Duration,
-    /// Not shown to the ring yet: a thread that polls takes all of a submission together.
+    /// The ring that was pushed to last.
+    current: Cell<usize>,
+    /// Not shown to that ring yet: a thread that polls takes all of a submission together.
     pushed: RefCell<Vec<Sqe>>,
-    requests: RefCell<BTreeMap<u64, Pushed>>,
+    requests: RefCell<BTreeMap<Name, Pushed>>,
+    /// An end of the TCP pair was closed.
+    hung_up: Cell<bool>,
+    /// A request waits for a ring, perhaps.
+    waits_for_ring: Cell<bool>,
     batch: Cell<usize>,
 }
 
 impl Stage<'_> {
     fn push(&self, number: usize, request: &Request) {
+        if request.ring != self.current.get() {
+            self.submit(false);
+            self.current.set(request.ring);
+        }
         let preparation =
-            Preparation { session: self.session, lanes: self.lanes, ring: self.ring.fd, number };
+            Preparation { session: self.session, lanes: self.lanes, rings: self.descriptors, number };
         let sqe = preparation.sqe(request);
         self.pushed.borrow_mut().push(sqe);
         // Linked, drained and skipped ones depend on others, or tell nobody.
+        self.waits_for_ring.set(self.waits_for_ring.get() || request.object.is_ring());
         let may_wait = request.object.can_wait()
             || sqe.flags().intersects(SqeFlags::CQE_SKIP_SUCCESS)
             || matches!(
                 request.opcode,
                 Opcode::Timeout | Opcode::LinkTimeout | Opcode::PollAdd | Opcode::Accept | Opcode::Connect
             );
-        let pushed = Pushed { sqe, seen: Vec::new(), ended: false, may_wait };
-        self.requests.borrow_mut().insert(sqe.user_data(), pushed);
+        let pushed = Pushed { sqe, lane: Some(request.lane), seen: Vec::new(), ended: false, may_wait };
+        self.requests.borrow_mut().insert((request.ring, sqe.user_data()), pushed);
     }
 
     /// Submits what was pushed, and lets it do what it can.
@@ -121,71 +135,26 @@ impl Stage<'_> {
             return;
         }
         self.fill();
-        self.ring.push_all(&pushed);
-        let waits = wait && self.certain();
-        let rounds = if self.has(SetupFlags::SQPOLL) { self.hand_over(waits) } else { self.enter(waits) };
+        let ring = &self.rings[self.current.get()];
+        ring.push_all(&pushed);
+        let rounds = side::submit(ring, wait && self.certain());
         self.session.record(format!("submission {}", self.batch.get()), rounds.join(", "));
         self.end_step();
     }
 
-    /// Fills the CQ until no more than `room` completions fit.
+    /// Fills the CQs until no more than `room` completions fit.
     fn fill(&self) {
-        let Some(room) = self.room else { return };
-        loop {
-            let missing = (self.ring.params.cq_entries - self.ring.ready()).saturating_sub(room).min(ENTRIES);
-            if missing == 0 {
-                return;
-            }
-            let before = self.ring.ready();
-            self.ring.push_all(&vec![prep::nop().with_user_data(FILLER); missing as usize]);
-            if self.has(SetupFlags::SQPOLL) {
-                self.hand_over(false)
-            } else {
-                self.enter(false)
-            };
-            let end = Instant::now() + self.patience;
-            while self.ring.ready() < before + missing {
-                if Instant::now() > end {
-                    // A drained request holds them back.
-                    return;
-                }
-                self.run_task_work();
-                std::thread::sleep(POLL_STEP);
-            }
+        if let Some(room) = self.room {
+            self.rings.iter().for_each(|ring| side::fill(ring, room, self.patience));
         }
     }
 
-    /// Has the kernel take what was pushed, as often as it says that it did not take all.
-    fn enter(&self, waits: bool) -> Vec<String> {
-        let mut rounds = Vec::new();
-        while self.ring.unsubmitted() > 0 && rounds.len() < 12 {
-            let outcome = match waits {
-                true => self.ring.enter(self.ring.unsubmitted(), 1, EnterFlags::GETEVENTS),
-                false => self.ring.submit(),
-            };
-            rounds.push(outcome_name(outcome));
-        }
-        rounds
-    }
-
-    /// Waits until the thread that polls has taken what was pushed.
-    fn hand_over(&self, waits: bool) -> Vec<String> {
-        let outcome = self.ring.submit();
-        let end = Instant::now() + END_LIMIT;
-        while self.ring.unsubmitted() > 0 && Instant::now() < end {
-            std::thread::sleep(POLL_STEP);
-        }
-        let waited = waits.then(|| self.ring.enter(0, 1, EnterFlags::GETEVENTS));
-        [Some(outcome), waited].into_iter().flatten().map(outcome_name).collect()
-    }
-
-    fn has(&self, flag: SetupFlags) -> bool {
-        self.ring.params.flags & flag.bits() != 0
-    }
-
-    /// Whether something that was pushed completes without help.
+    /// Whether something that was pushed to the current ring completes without help.
     fn certain(&self) -> bool {
-        self.requests.borrow().values().filter(|pushed| !pushed.ended).all(|pushed| !pushed.may_wait)
+        let requests = self.requests.borrow();
+        let mut open =
+            requests.iter().filter(|((ring, _), pushed)| *ring == self.current.get() && !pushed.ended);
+        open.all(|(_, pushed)| !pushed.may_wait)
     }
 
     /// Lets what the step began do what it can. What completes later belongs to the next one.
@@ -201,18 +170,29 @@ impl Stage<'_> {
         }
         for _ in 0..MOST_ROUNDS {
             self.reap();
-            let open = self.requests.borrow().values().filter(|pushed| !pushed.ended).count();
-            if open == 0 {
+            let open: BTreeSet<usize> = self
+                .requests
+                .borrow()
+                .iter()
+                .filter(|(_, pushed)| !pushed.ended)
+                .map(|((ring, _), _)| *ring)
+                .collect();
+            if open.is_empty() {
                 // A notification may follow what did not announce one, also behind a CQ that was full.
-                let _ = self.ring.enter(0, 0, EnterFlags::GETEVENTS);
+                for ring in self.rings {
+                    let _ = ring.enter(0, 0, EnterFlags::GETEVENTS);
+                }
                 self.reap();
                 return;
             }
-            let seen = self.ring.collect_until(self.patience, |seen| !seen.is_empty());
-            if seen.is_empty() {
+            let came = open.into_iter().any(|number| {
+                let seen = self.rings[number].collect_until(self.patience, |seen| !seen.is_empty());
+                seen.iter().for_each(|cqe| self.note(number, *cqe));
+                !seen.is_empty()
+            });
+            if !came {
                 return;
             }
-            seen.into_iter().for_each(|cqe| self.note(cqe));
         }
     }
 
@@ -220,37 +200,48 @@ impl Stage<'_> {
     fn overflow(&self) {
         // What follows what a worker of the kernel did in a chain is for a later call.
         const CALLS: u32 = 8;
+        self.run_task_work();
         for _ in 0..CALLS {
             std::thread::sleep(self.patience / CALLS);
-            // A write to an eventfd asks it so often whether it is ready before it goes to a worker.
-            const ATTEMPTS: usize = 130;
-            for _ in 0..ATTEMPTS {
-                self.run_task_work();
-            }
+            self.run_task_work();
         }
-        let shown = SqRingFlags::from_bits_retain(self.ring.sq_flags()).contains(SqRingFlags::CQ_OVERFLOW);
-        self.session.record(format!("overflow {}", self.batch.get()), shown);
+        for (number, ring) in self.rings.iter().enumerate() {
+            let label = format!("overflow of ring {number} {}", self.batch.get());
+            self.session.record(label, side::is_overflown(ring));
+        }
     }
 
-    /// Work that is due is done by a call.
     fn run_task_work(&self) {
-        if self.has(SetupFlags::DEFER_TASKRUN) {
-            let _ = self.ring.enter(0, 0, EnterFlags::GETEVENTS);
+        // A write to an eventfd asks it so often whether it is ready before it goes to a worker.
+        const ATTEMPTS: usize = 130;
+        for _ in 0..ATTEMPTS {
+            self.rings.iter().for_each(side::run_task_work);
         }
     }
 
     fn reap(&self) {
-        self.run_task_work();
-        self.ring.reap_all().into_iter().for_each(|cqe| self.note(cqe));
+        // What one does may complete what the other waits for.
+        for _ in self.rings {
+            self.rings.iter().for_each(side::run_task_work);
+        }
+        for (number, ring) in self.rings.iter().enumerate() {
+            ring.reap_all().into_iter().for_each(|cqe| self.note(number, cqe));
+            if side::is_overflown(ring) {
+                // What waits behind the CQ comes by a call.
+                let _ = ring.enter(0, 0, EnterFlags::GETEVENTS);
+                ring.reap_all().into_iter().for_each(|cqe| self.note(number, cqe));
+            }
+        }
     }
 
-    fn note(&self, cqe: Cqe) {
-        if cqe.user_data == FILLER {
+    fn note(&self, ring: usize, cqe: Cqe) {
+        if cqe.user_data == side::FILLER {
             return;
         }
         let mut requests = self.requests.borrow_mut();
-        let pushed = requests.entry(cqe.user_data).or_insert_with(|| Pushed {
+        let pushed = requests.entry((ring, cqe.user_data)).or_insert_with(|| Pushed {
             sqe: prep::nop(),
+            lane: None,
             seen: Vec::new(),
             ended: false,
             may_wait: true,
@@ -277,13 +268,14 @@ impl Stage<'_> {
 
     fn hang_up(&self, lane: usize, object: Object) {
         self.fill();
-        self.lanes.0[lane].close(lane, object.other_end(), self.session, self.ring);
+        self.lanes.0[lane].close(lane, object.other_end(), self.session, self.rings);
+        self.hung_up.set(self.hung_up.get() || lane == TCP_LANE);
         self.end_step();
     }
 
     fn register(&self, number: usize, registration: &Registration) {
         self.fill();
-        let (label, outcome) = registration.perform(number, self.session, self.lanes, self.ring);
+        let (label, outcome) = registration.perform(number, self.session, self.lanes, self.rings);
         self.session.record(label, outcome);
         self.end_step();
     }
@@ -294,14 +286,14 @@ impl Stage<'_> {
         let end = Instant::now() + END_LIMIT;
         self.batch.set(usize::MAX);
         // One by one, so that what follows a hard link has its turn before it is cancelled.
-        let open: Vec<u64> = self
+        let open: Vec<Name> = self
             .requests
             .borrow()
             .iter()
             .filter(|(_, pushed)| !pushed.ended)
             .map(|(name, _)| *name)
             .collect();
-        for name in open.into_iter().filter(|name| *name < MESSAGE) {
+        for (number, name) in open.into_iter().filter(|(_, name)| *name < MESSAGE) {
             let (ended, goes_on) = {
                 let requests = self.requests.borrow();
                 // The end of a wait for a futex is no failure.
@@ -309,48 +301,54 @@ impl Stage<'_> {
                     pushed.sqe.flags().contains(SqeFlags::IO_HARDLINK)
                         || pushed.sqe.opcode() == Opcode::FutexWait.number()
                 };
-                requests.get(&name).map_or((true, false), |pushed| (pushed.ended, goes_on(pushed)))
+                requests.get(&(number, name)).map_or((true, false), |pushed| (pushed.ended, goes_on(pushed)))
             };
             if ended {
                 continue;
             }
-            self.ring.push(prep::cancel(name, 0).with_user_data(END + name));
-            let _ = self.ring.submit();
-            let seen = self.ring.collect_until(self.patience, |seen| {
+            let ring = &self.rings[number];
+            ring.push(prep::cancel(name, 0).with_user_data(END + name));
+            let _ = ring.submit();
+            let seen = ring.collect_until(self.patience, |seen| {
                 let found = seen.iter().find(|cqe| cqe.user_data == END + name);
                 found.is_some_and(|cqe| !matches!(cqe.res, 0 | EALREADY))
                     || seen.iter().any(|cqe| cqe.user_data == name)
             });
-            seen.into_iter().for_each(|cqe| self.note(cqe));
-            if goes_on {
+            seen.into_iter().for_each(|cqe| self.note(number, cqe));
+            // What was cancelled may have been waited for by its CQE.
+            if goes_on || self.waits_for_ring.get() {
                 self.settle();
             }
         }
         let mut quiet = 0;
         for round in MESSAGE.. {
-            let open = self.requests.borrow().iter().any(|(name, pushed)| *name < END && !pushed.ended);
+            let open = self.requests.borrow().iter().any(|((_, name), pushed)| *name < END && !pushed.ended);
             if !open || Instant::now() > end || quiet > 3 {
                 break;
             }
-            self.ring.push(prep::cancel(0, ANY_AND_ALL).with_user_data(END + round));
-            let _ = self.ring.submit();
-            let seen = self.ring.collect_until(self.patience, |seen| seen.len() > 1);
-            let news = seen.iter().any(|cqe| cqe.user_data < END);
-            quiet = if news { 0 } else { quiet + 1 };
-            seen.into_iter().for_each(|cqe| self.note(cqe));
+            quiet += 1;
+            for (number, ring) in self.rings.iter().enumerate() {
+                ring.push(prep::cancel(0, ANY_AND_ALL).with_user_data(END + round));
+                let _ = ring.submit();
+                let seen = ring.collect_until(self.patience, |seen| seen.len() > 1);
+                if seen.iter().any(|cqe| cqe.user_data < END) {
+                    quiet = 0;
+                }
+                seen.into_iter().for_each(|cqe| self.note(number, cqe));
+            }
         }
         self.settle();
     }
 
     /// Records the completions by request.
     fn record(&self) {
-        for (name, pushed) in self.requests.borrow().iter().filter(|(name, _)| **name < END) {
-            let texts: Vec<String> =
-                pushed.seen.iter().map(|(batch, cqe)| self.completion(*batch, cqe, pushed)).collect();
+        for ((ring, name), pushed) in self.requests.borrow().iter().filter(|((_, name), _)| *name < END) {
+            let completion = |(batch, cqe): &(usize, Cqe)| self.completion(*ring, *batch, cqe, pushed);
+            let texts: Vec<String> = pushed.seen.iter().map(completion).collect();
             if *name >= MESSAGE {
                 // Nobody waits for a message, so that it may be seen late.
                 let messages: Vec<String> = pushed.seen.iter().map(|(_, cqe)| cqe_text(cqe)).collect();
-                self.session.record(format!("message {name}"), messages.join(", "));
+                self.session.record(format!("message {name} to ring {ring}"), messages.join(", "));
                 continue;
             }
             let label = match Opcode::from_number(pushed.sqe.opcode()) {
@@ -362,7 +360,7 @@ impl Stage<'_> {
         }
     }
 
-    fn completion(&self, batch: usize, cqe: &Cqe, pushed: &Pushed) -> String {
+    fn completion(&self, ring: usize, batch: usize, cqe: &Cqe, pushed: &Pushed) -> String {
         let when = match batch {
             // When memory that was sent is free again is up to TCP.
             _ if cqe.flags & CqeFlags::NOTIF.bits() != 0 => "some time".to_owned(),
@@ -380,11 +378,15 @@ impl Stage<'_> {
         if matches!(cqe.res, EINTR | ERESTARTSYS) {
             cqe.res = ECANCELED;
         }
+        // Where the end of a TCP stream follows what was received, and where it was reset: differences that cases show.
+        if self.hung_up.get() && pushed.lane == Some(TCP_LANE) {
+            cqe.flags &= !CqeFlags::SOCK_NONEMPTY.bits();
+        }
         // And whoever cancelled it is told that it had begun, which says no more, or on a ring with a thread that polls that
         // there was nothing; of many that were cancelled those on workers are not all counted. What was cancelled says so itself.
         if pushed.sqe.opcode() == Opcode::AsyncCancel.number() {
             let all = pushed.sqe.op_flags() & CANCEL_ALL != 0;
-            let is_told_nothing = cqe.res == ENOENT && self.has(SetupFlags::SQPOLL);
+            let is_told_nothing = cqe.res == ENOENT && side::has(&self.rings[ring], SetupFlags::SQPOLL);
             if cqe.res == EALREADY || is_told_nothing || (all && cqe.res > 0) {
                 cqe.res = 0;
             }

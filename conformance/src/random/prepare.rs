@@ -1,5 +1,7 @@
 //! Turns a drawn request into an SQE on the objects of a sequence.
 
+use std::os::fd::RawFd;
+
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 
 use super::lanes::{Lane, Lanes, PROVIDED, PROVIDED_SIZE, SLOTS};
@@ -23,8 +25,8 @@ pub struct Preparation<'a> {
     pub session: &'a Session,
     /// The objects.
     pub lanes: &'a Lanes,
-    /// The ring's own descriptor.
-    pub ring: i32,
+    /// The descriptors of the rings.
+    pub rings: &'a [RawFd],
     /// The number of the step.
     pub number: usize,
 }
@@ -35,7 +37,7 @@ impl Preparation<'_> {
         let mut sqe = self.operation(request).with_user_data(self.number as u64 + 1);
         let mut flags = request.flags | sqe.flags();
         let index = request.lane * SLOTS + request.object.index();
-        let fd = self.lanes.0[request.lane].descriptor(request.object);
+        let fd = self.descriptor(request);
         let is_index = matches!(request.opcode, Opcode::Close | Opcode::FixedFdInstall);
         if request.fixed && sqe.fd() == fd && !is_index {
             sqe = sqe.with_fd(index as i32);
@@ -88,7 +90,7 @@ impl Preparation<'_> {
 
     fn operation(&self, request: &Request) -> Sqe {
         let lane = &self.lanes.0[request.lane];
-        let fd = lane.descriptor(request.object);
+        let fd = self.descriptor(request);
         let [first, second, third, fourth] = request.draws;
         let op = |fd| prep::op(request.opcode, fd);
         match request.opcode {
@@ -105,7 +107,11 @@ impl Preparation<'_> {
             Opcode::Fsync => op(fd).with_op_flags(first % 2),
             Opcode::SyncFileRange => op(fd).with_off(0).with_len(64).with_op_flags(first % 8),
             Opcode::PollAdd => op(fd)
-                .with_op_flags([1, 1, 4, 5, 0x2001][first as usize % 5])
+                // A ring that defers task work says twice at the first poll of all that it has room.
+                .with_op_flags(match first as usize % 5 {
+                    2 | 3 if request.polls_ring() && request.polls_again() => 1,
+                    kind => [1, 1, 4, 5, 0x2001][kind],
+                })
                 .with_len(request.polls_again().into()),
             Opcode::PollRemove => {
                 let update = if first % 4 == 0 { 2 } else { 0 };
@@ -237,14 +243,18 @@ impl Preparation<'_> {
             }
             Opcode::EpollWait => op(fd).with_addr(lane.room(self.number)).with_len(first % 4 + 1),
             Opcode::FilesUpdate => {
-                let with = if second % 3 == 0 { -1 } else { lane.descriptor(Object::File) };
+                let with = match second % 6 {
+                    0 | 1 => -1,
+                    2 => self.rings[request.ring],
+                    _ => lane.descriptor(Object::File),
+                };
                 let array = self.session.ints(&[with, lane.descriptor(Object::Event)]);
                 op(-1)
                     .with_addr(array.addr())
                     .with_len(first % 2 + 1)
                     .with_off(u64::from(self.slot(request, 0)))
             }
-            Opcode::MsgRing => op(self.ring).with_len(first % 100).with_off(MESSAGE + self.number as u64),
+            Opcode::MsgRing => self.message_to_ring(request),
             Opcode::Setxattr | Opcode::Fsetxattr | Opcode::Getxattr | Opcode::Fgetxattr => {
                 self.attribute(request, lane)
             }
@@ -282,7 +292,7 @@ impl Preparation<'_> {
 
     fn transfer(&self, request: &Request, lane: &Lane) -> Sqe {
         let [first, second, third, _] = request.draws;
-        let fd = lane.descriptor(request.object);
+        let fd = self.descriptor(request);
         let event = request.object == Object::Event;
         let writes = matches!(
             request.opcode,
@@ -332,12 +342,43 @@ impl Preparation<'_> {
             self.session.vectors(&[(addr, u64::from(first % 16 + 1)), (addr + 16, u64::from(second % 16))]);
         let count = if request.select { 1 } else { request.vectors().into() };
         let message = self.session.message((0, 0), (vectors.addr(), count), (0, 0));
-        prep::op(request.opcode, lane.descriptor(request.object)).with_addr(message.addr()).with_len(1)
+        prep::op(request.opcode, self.descriptor(request)).with_addr(message.addr()).with_len(1)
+    }
+
+    /// A message, or a registered file, perhaps one that is not there.
+    fn message_to_ring(&self, request: &Request) -> Sqe {
+        const SEND_FILE: u64 = 1;
+        const FLAGS_PASS: u32 = 2;
+        let [_, second, third, fourth] = request.draws;
+        let sqe = prep::op(Opcode::MsgRing, self.descriptor(request)).with_off(MESSAGE + self.number as u64);
+        if !request.sends_file() {
+            let flags = if fourth % 8 == 0 { FLAGS_PASS } else { 0 };
+            // Without `IORING_CQE_F_MORE`.
+            let passed = if flags == 0 { 0 } else { (third % 128) & !2 };
+            return sqe.with_len(second % 100).with_op_flags(flags).with_file_index(passed);
+        }
+        let sent = match second % 4 {
+            0 => self.slot(request, second / 4),
+            _ => (request.lane * SLOTS + second as usize / 4 % SLOTS) as u32,
+        };
+        let into = if third % 3 == 2 { ANY_SLOT } else { self.slot(request, third / 3) + 1 };
+        // `IORING_MSG_RING_CQE_SKIP` and what does not exist.
+        let flags = [0, 0, 0, 1, 4][fourth as usize % 5];
+        sqe.with_addr(SEND_FILE).with_addr3(sent.into()).with_file_index(into).with_op_flags(flags)
+    }
+
+    /// The descriptor of the object that a request works on.
+    fn descriptor(&self, request: &Request) -> RawFd {
+        match request.object {
+            Object::OwnRing => self.rings[request.ring],
+            Object::OtherRing => self.rings[self.rings.len() - 1 - request.ring],
+            object => self.lanes.0[request.lane].descriptor(object),
+        }
     }
 
     fn splice(&self, request: &Request, lane: &Lane) -> Sqe {
         let [first, second, third, _] = request.draws;
-        let input = lane.descriptor(request.object);
+        let input = self.descriptor(request);
         let (output, input_offset, output_offset) = match request.object {
             Object::File => (Object::PipeWrite, u64::from(second % 80), AT_POSITION),
             Object::PipeRead if third % 2 == 0 => (Object::File, AT_POSITION, u64::from(second % 80)),
@@ -358,7 +399,7 @@ impl Preparation<'_> {
             Opcode::Setxattr | Opcode::Fsetxattr => lane.block.addr(),
             _ => lane.room(self.number),
         };
-        let fd = lane.descriptor(request.object);
+        let fd = self.descriptor(request);
         let flags = match request.opcode {
             Opcode::Setxattr | Opcode::Fsetxattr => third % 3,
             _ => 0,

@@ -11,6 +11,7 @@ use crate::differential::{Ring, Session};
 #[derive(Clone, Debug)]
 pub struct Registration {
     kind: Kind,
+    ring: usize,
     lane: usize,
     /// The object whose slot it is about.
     object: Object,
@@ -43,9 +44,10 @@ const KINDS: [Kind; 7] = [
 
 impl Registration {
     /// Draws one.
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub fn draw(rng: &mut Rng, rings: usize) -> Self {
         Self {
             kind: KINDS[rng.usize(..KINDS.len())],
+            ring: rng.usize(..rings),
             lane: rng.usize(..LANES),
             object: Object::ALL[rng.usize(..Object::ALL.len())],
             draw: rng.u32(..),
@@ -58,11 +60,22 @@ impl Registration {
     }
 
     /// Makes the call as step `number`. Returns its label and its outcome.
-    pub fn perform(&self, number: usize, session: &Session, lanes: &Lanes, ring: &Ring) -> (String, String) {
+    pub fn perform(
+        &self,
+        number: usize,
+        session: &Session,
+        lanes: &Lanes,
+        rings: &[Ring],
+    ) -> (String, String) {
+        let ring = &rings[self.ring];
         let lane = &lanes.0[self.lane];
         let slot = (self.lane * SLOTS + self.object.index()) as u64;
         let group = self.lane as u64 + u64::from([RING_GROUPS, INCREMENTAL_GROUPS][self.draw as usize % 2]);
-        let fd = lane.descriptor(self.object);
+        let fd = match self.object {
+            Object::OwnRing => ring.fd,
+            Object::OtherRing => rings[rings.len() - 1 - self.ring].fd,
+            object => lane.descriptor(object),
+        };
         let (opcode, argument, count) = match self.kind {
             Kind::SyncCancel => (RegisterOpcode::SyncCancel, session.words(&self.cancel(number, fd)), 1),
             Kind::UpdateFile => {

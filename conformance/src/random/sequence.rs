@@ -4,11 +4,11 @@ use ringer_abi::{Opcode, SetupFlags, SqeFlags};
 
 use super::registration::Registration;
 
-/// A sequence: the ring it is played on, and its steps.
+/// A sequence: the rings it is played on, and its steps.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    /// The flags of the ring's setup.
-    pub setup: SetupFlags,
+    /// The flags of the setup of each ring.
+    pub setups: Vec<SetupFlags>,
     /// For how many completions of a submission the CQ has room; without it, for all.
     pub room: Option<u32>,
     /// The steps that are played, each with its number among all that were drawn.
@@ -50,6 +50,8 @@ pub enum Step {
 pub struct Request {
     /// The operation.
     pub opcode: Opcode,
+    /// The ring it is pushed to.
+    pub ring: usize,
     /// Whose objects it works on.
     pub lane: usize,
     /// The object that it works on.
@@ -87,8 +89,19 @@ impl Request {
             Opcode::Socket => self.draws[2].is_multiple_of(3),
             Opcode::Pipe => self.draws[0].is_multiple_of(2),
             Opcode::Accept => self.draws[2] % 4 == 1,
+            Opcode::MsgRing => self.sends_file() && self.draws[2] % 3 == 2,
             _ => false,
         }
+    }
+
+    /// Whether a MSG_RING sends a registered file, and no message only.
+    pub fn sends_file(&self) -> bool {
+        self.opcode == Opcode::MsgRing && self.draws[0] % 3 == 2
+    }
+
+    /// Whether it polls a ring.
+    pub fn polls_ring(&self) -> bool {
+        self.opcode == Opcode::PollAdd && self.object.is_ring()
     }
 
     /// `ioprio` of an ACCEPT: none, or whether it has several results, must not wait, waits before it tries.
@@ -185,11 +198,15 @@ pub enum Object {
     Spare,
     /// A number that is not open.
     Closed,
+    /// The ring that the request is pushed to.
+    OwnRing,
+    /// The other ring of the sequence.
+    OtherRing,
 }
 
 impl Object {
     /// Every object, in the order of the registered files of a lane.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::File,
         Self::PipeRead,
         Self::PipeWrite,
@@ -204,6 +221,8 @@ impl Object {
         Self::Listener,
         Self::Spare,
         Self::Closed,
+        Self::OwnRing,
+        Self::OtherRing,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -220,6 +239,11 @@ impl Object {
             Self::Right => Self::Left,
             alone => alone,
         }
+    }
+
+    /// Whether it is a ring, which no lane has for itself.
+    pub fn is_ring(self) -> bool {
+        matches!(self, Self::OwnRing | Self::OtherRing)
     }
 
     /// Whether reading from it can wait for the program.

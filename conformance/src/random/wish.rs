@@ -11,6 +11,9 @@ pub struct Wish {
     /// Only rings with these setup flags, by name, with `|` between them.
     #[arg(long, value_parser = setup)]
     pub setup: Option<SetupFlags>,
+    /// Always a second ring, with these setup flags.
+    #[arg(long, value_parser = setup)]
+    pub second: Option<SetupFlags>,
     /// Only rings whose CQ has room for so many completions of a submission.
     #[arg(long)]
     pub room: Option<u32>,
@@ -21,8 +24,9 @@ impl Wish {
     pub fn arguments(&self) -> Vec<String> {
         let only = self.only.iter().map(|opcode| format!("--only={}", opcode.number()));
         let setup = self.setup.map(|flags| format!("--setup={:#x}", flags.bits()));
+        let second = self.second.map(|flags| format!("--second={:#x}", flags.bits()));
         let room = self.room.map(|room| format!("--room={room}"));
-        only.chain(setup).chain(room).collect()
+        only.chain(setup).chain(second).chain(room).collect()
     }
 }
 
@@ -52,13 +56,16 @@ mod tests {
 
     #[test]
     fn a_wish_is_passed_on_as_it_came() {
-        let arguments = ["program", "--only", "read_fixed", "--setup", "SQPOLL | SUBMIT_ALL", "--room", "2"];
+        let arguments =
+            ["program", "--only=read_fixed", "--setup=SQPOLL | SUBMIT_ALL", "--second=0x0", "--room=2"];
         let wish = Program::parse_from(arguments).wish;
         assert_eq!(wish.only, [Opcode::ReadFixed]);
         assert_eq!(wish.setup, Some(SetupFlags::SQPOLL | SetupFlags::SUBMIT_ALL));
         let passed_on = Program::parse_from(["program".to_owned()].into_iter().chain(wish.arguments())).wish;
         assert_eq!(wish.room, Some(2));
-        assert_eq!((passed_on.only, passed_on.setup, passed_on.room), (wish.only, wish.setup, wish.room));
+        assert_eq!(wish.second, Some(SetupFlags::empty()));
+        assert_eq!((passed_on.only, passed_on.setup), (wish.only, wish.setup));
+        assert_eq!((passed_on.second, passed_on.room), (wish.second, wish.room));
         assert!(Program::try_parse_from(["program", "--setup", "SOMETHING"]).is_err());
     }
 }

@@ -35,6 +35,9 @@ impl Turn<'_> {
     pub(crate) fn arm(&mut self, mut request: Request, events: u32, until: Until) -> Result<(), Again> {
         let edge = until == Until::Change;
         let other = request.operation.waits_for();
+        if other.is_none() && request.held.ring.is_some() {
+            return self.arm_for_ring(request, events, until);
+        }
         if !edge && other.is_none() && Self::may_share_watch(&request) {
             return self.arm_shared(request, events, until);
         }
@@ -81,7 +84,7 @@ impl Turn<'_> {
     }
 
     /// Takes the request's own descriptor out of the reactor.
-    fn unwatch(&self, request: &mut Request) {
+    pub(crate) fn unwatch(&self, request: &mut Request) {
         if let Some(Watching::Own { file, interest }) = &request.watching {
             if interest.is_some()
                 && let Some(fd) = file.owned()
@@ -99,11 +102,12 @@ impl Turn<'_> {
         self.unwatch(request);
         if let FileRef::Owned(_) = request.held.file {
             request.held.file = FileRef::None;
+            request.held.ring = None;
         }
     }
 
     /// Arms the request by a registration of its own.
-    fn arm_alone(&mut self, request: Request, events: u32, edge: bool) -> Result<(), Again> {
+    pub(crate) fn arm_alone(&mut self, request: Request, events: u32, edge: bool) -> Result<(), Again> {
         self.put_armed(request, |turn, _, request, slot| match &mut request.watching {
             // One that is edge-triggered goes on as it is.
             Some(Watching::Own { interest, .. }) if edge && *interest == Some((events, true)) => Ok(()),

@@ -134,6 +134,7 @@ impl Turn<'_> {
             .then(|| Selection::new(&self.ring.provided, facts.buffer_index, &mut held.taken));
         let mut issue = Issue::new(held.file.raw(), self.patience(), &**self.ring);
         issue.buffer = held.buffer.as_ref().map(|(_, buffer)| *buffer);
+        issue.ring = held.ring.as_deref().map(|ring| ring as _);
         issue.provided = selection.as_mut().map(|selection| selection as _);
         match &held.file {
             FileRef::Registered(file) => issue.status_flags = Some(file.status_flags()),
@@ -172,6 +173,10 @@ impl Turn<'_> {
             } else if facts.fd < 0 || descriptor::reserved().engine.contains(&facts.fd) {
                 return Err(Errno::BADF);
             } else {
+                if descriptor::reserved().rings.contains(&facts.fd) {
+                    // Other files may lie there, too.
+                    held.ring = System::global().ring_of(facts.fd);
+                }
                 FileRef::Program(facts.fd)
             };
         }

@@ -78,7 +78,9 @@ impl Ring {
         // Relaxed, and not in one step: only written under the completion lock.
         let so_far = self.completions.posted.load(Ordering::Relaxed).wrapping_add(counted);
         self.completions.posted.store(so_far, Ordering::Relaxed);
-        Posted { so_far, waiters: guard.release() }
+        let waiters = guard.release();
+        self.ring_waits.tell();
+        Posted { so_far, waiters }
     }
 
     /// Puts CQEs into the CQ or behind it. For the holder of the completion lock.

@@ -60,6 +60,15 @@ pub(crate) fn send_without_ring(argument: UserAddress, count: u32) -> Result<i32
     }
 }
 
+/// No registered file is a ring.
+///
+/// # Errors
+/// `EBADF` for an empty slot, else `EBADFD`.
+pub(crate) fn refuse_registered(from: &Ring, index: i32) -> Result<i32, Errno> {
+    let file = u32::try_from(index).ok().and_then(|index| from.files.lock().get(index));
+    Err(if file.is_some() { Errno::BADFD } else { Errno::BADF })
+}
+
 fn target(fd: i32) -> Result<Arc<Ring>, Errno> {
     if let Some(target) = System::global().ring_of(fd) {
         return Ok(target);

@@ -1,5 +1,6 @@
 //! Operations that the engine carries out on its own state.
 
+use ringer_abi::SqeFlags;
 use ringer_ops::poll::PollRemove;
 use ringer_ops::{Completion, Operation};
 use ringer_sys::Errno;
@@ -44,6 +45,9 @@ impl Turn<'_> {
             Operation::ProvideBuffers(provide) => self.ring.provided.lock().provide(provide).map(|()| 0),
             Operation::RemoveBuffers(remove) => self.ring.provided.lock().remove(remove),
             // For this ring it comes before what was completed in the same submission, as in the kernel.
+            Operation::MsgRing(_) if request.flags.contains(SqeFlags::FIXED_FILE) => {
+                message::refuse_registered(self.ring, request.fd)
+            }
             Operation::MsgRing(message) => message::deliver(self.ring, request.fd, message),
             _ => Err(Errno::OPNOTSUPP),
         };

@@ -14,6 +14,7 @@ use crate::files::RegisteredFile;
 use crate::inflight::RequestId;
 use crate::provided::TakenBuffer;
 use crate::release::Duplicate;
+use crate::ring::Ring;
 use crate::watch::{PlaceInLine, WatchId};
 
 /// One request, from its preparation to its final CQE.
@@ -89,6 +90,8 @@ impl Facts {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     pub(crate) file: FileRef,
+    /// The ring that the file is, if it is one.
+    pub(crate) ring: Option<Arc<Ring>>,
     /// The registered buffer it uses, so that it stays registered until the request is done.
     pub(crate) buffer: Option<(Arc<RegisteredBuffer>, Buffer)>,
     /// The provided buffer that its next CQE names.

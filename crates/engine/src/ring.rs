@@ -26,6 +26,7 @@ use crate::register::region::Region;
 use crate::register::restrictions::RestrictionState;
 use crate::release::Duplicate;
 use crate::request::{FileRef, Watching};
+use crate::ring_wait::RingWaits;
 use crate::sqpoll::PollThread;
 use crate::system::System;
 
@@ -70,6 +71,8 @@ pub(crate) struct Ring {
     pub(crate) unmapped_files: Beliefs,
     pub(crate) poll_thread: OnceLock<Arc<PollThread>>,
     pub(crate) readiness: Readiness,
+    /// Requests that wait for this ring.
+    pub(crate) ring_waits: RingWaits,
 }
 
 /// One of the things that keep a ring open: a descriptor, or a place in a thread's table. The last to go closes it.
@@ -144,6 +147,7 @@ impl Ring {
             unmapped_files: Beliefs::default(),
             poll_thread: OnceLock::new(),
             readiness: Readiness::default(),
+            ring_waits: RingWaits::default(),
         }
     }
 
@@ -306,6 +310,19 @@ impl Readiness {
 }
 
 impl Ring {
+    /// Keeps the readiness of the ring's descriptors, of which this is one, true from now on.
+    ///
+    /// # Errors
+    /// `EMFILE`: nobody can be told.
+    pub(crate) fn watch(&self, fd: RawFd) -> Result<(), Errno> {
+        let guard = self.shared.lock_completions();
+        let watched = self.readiness.watch(fd);
+        drop(guard);
+        watched?;
+        self.readiness.show(|| self.shared.cq_ready() > 0 || self.deferred_count() > 0);
+        Ok(())
+    }
+
     /// Puts a descriptor of the engine into a slot of the registered files, as [`Resources::install_file`] does.
     pub(crate) fn install(&self, file: Duplicate, slot: FileSlot) -> Result<i32, Errno> {
         let file = Arc::new(RegisteredFile::adopt(file, Release::silent()));
@@ -340,8 +357,8 @@ impl Resources for Ring {
         System::global().is_ring(fd)
     }
 
-    fn watch_ring(&self, fd: RawFd) -> Result<bool, Errno> {
-        System::global().watch(fd)
+    fn note_in_epoll(&self, epoll: RawFd, operation: u32, fd: RawFd) -> Result<(), Errno> {
+        System::global().note_in_epoll(epoll, operation, fd)
     }
 
     fn remove_file(&self, index: u32) {

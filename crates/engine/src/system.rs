@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::background::Background;
 use crate::enter::{self, Enter};
 use crate::futex::FutexThreads;
+use crate::in_epoll::InEpoll;
 use crate::parking::Parking;
 use crate::recent;
 use crate::register::region::OFF_REGION;
@@ -79,6 +80,7 @@ pub struct System {
     rings: RwLock<HashMap<RawFd, Handle>>,
     threads: RwLock<Threads>,
     parking: Parking,
+    pub(crate) in_epoll: InEpoll,
 }
 
 /// The threads of the engine. A child after fork has none, and starts its own.
@@ -113,6 +115,7 @@ impl System {
             rings: RwLock::default(),
             threads: RwLock::default(),
             parking: Parking::default(),
+            in_epoll: InEpoll::default(),
         })
     }
 
@@ -429,6 +432,7 @@ impl System {
     pub fn close(&self, fd: RawFd) -> Result<(), Errno> {
         let handle = self.write().remove(&fd).ok_or(Errno::BADF)?;
         recent::forget_all();
+        self.in_epoll.forget(fd);
         // Here, as it may be the ring's last, which takes other locks.
         drop(handle);
         Ok(())
@@ -455,14 +459,11 @@ impl System {
     /// # Errors
     /// `ENOMEM` when the engine has no descriptor left to do so.
     pub fn watch(&self, fd: RawFd) -> Result<bool, Errno> {
-        let Some(ring) = self.ring_of(fd) else { return Ok(false) };
-        let guard = ring.shared.lock_completions();
-        let watched = ring.readiness.watch(fd);
-        drop(guard);
-        // What `poll.2` and `epoll_ctl.2` say when the kernel lacks something.
-        watched.map_err(|_| Errno::NOMEM)?;
-        ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
-        Ok(true)
+        match self.ring_of(fd) {
+            // What `poll.2` and `epoll_ctl.2` say when the kernel lacks something.
+            Some(ring) => ring.watch(fd).map_err(|_| Errno::NOMEM).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// To be called before `fork`, by the thread that forks: makes what the child must share with its parent.

@@ -11,8 +11,8 @@ use ringer_sys::call::{marked, raw};
 use ringer_sys::descriptor::reserved;
 use ringer_sys::{Errno, UserAddress};
 
+use crate::guest;
 use crate::process::borrows_memory;
-use crate::{guest, wait};
 
 /// The bounds of the reserved range, for two quick comparisons. Empty before the constructor ran.
 static RINGS_START: AtomicI32 = AtomicI32::new(i32::MAX);
@@ -121,7 +121,6 @@ pub fn close(fd: RawFd) -> Result<usize, Errno> {
         return Err(Errno::BADF);
     }
     if is_ring(fd) {
-        wait::forget(fd);
         return System::global().close(fd).map(|()| 0);
     }
     // A file of the program that lies among the rings.
@@ -185,7 +184,6 @@ pub fn replace(old: RawFd, new: RawFd, flags: Option<u32>) -> Result<usize, Errn
         return Err(Errno::BADF);
     }
     if old != new && is_ring(new) && ringer_sys::call::fcntl(old, F_GETFD, 0).is_ok() {
-        wait::forget(new);
         System::global().close(new)?;
     } else if old != new {
         closing(new);
@@ -208,15 +206,7 @@ pub fn fcntl(fd: RawFd, command: u32, argument: usize) -> Result<usize, Errno> {
 
 /// `epoll_ctl.2` on a descriptor in the ring half.
 pub fn epoll_ctl(epoll: RawFd, operation: u32, fd: RawFd, event: usize) -> Result<usize, Errno> {
-    const DELETE: u32 = 2;
-    if is_ring(fd) {
-        if operation == DELETE {
-            wait::forget_in(epoll, fd);
-        } else {
-            System::global().watch(fd)?;
-            wait::remember(epoll, fd);
-        }
-    }
+    System::global().note_in_epoll(epoll, operation, fd)?;
     let event = UserAddress::new(event as u64);
     let arguments = [epoll as usize, operation as usize, fd as usize, event.get() as usize, 0, 0];
     // SAFETY: a call of the program; the kernel checks the address.

@@ -5,11 +5,9 @@
 
 use std::ffi::c_int;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::{epoll_event, fd_set, nfds_t, pollfd, sigset_t, size_t, timespec, timeval};
 use ringer_engine::System;
-use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, UserAddress};
 
 use crate::descriptors::{is_in_ring_half, ring_numbers_below};
@@ -17,49 +15,12 @@ use crate::dispatch::has_rings;
 use crate::mask::{address, without_trap};
 use crate::{guest, next};
 
-/// Rings in epoll instances: the instance and the ring. Locked by guests only.
-static IN_EPOLL: Lock<Vec<(RawFd, RawFd)>> = Lock::new(Vec::new());
-/// How many there are.
-static IN_EPOLL_COUNT: AtomicUsize = AtomicUsize::new(0);
-
-fn change_list(change: impl FnOnce(&mut Vec<(RawFd, RawFd)>)) {
-    let mut list = IN_EPOLL.lock();
-    change(&mut list);
-    // Relaxed: whoever waits for what another thread registered has been told so by that thread.
-    IN_EPOLL_COUNT.store(list.len(), Ordering::Relaxed);
-}
-
-/// Notes a ring in an epoll instance. As the engine's guest.
-pub fn remember(epoll: RawFd, ring: RawFd) {
-    change_list(|list| {
-        if !list.contains(&(epoll, ring)) {
-            list.push((epoll, ring));
-        }
-    });
-}
-
-/// Forgets a ring that left an epoll instance. As the engine's guest.
-pub fn forget_in(epoll: RawFd, ring: RawFd) {
-    change_list(|list| list.retain(|pair| *pair != (epoll, ring)));
-}
-
-/// Forgets a ring that is being closed. As the engine's guest.
-pub fn forget(ring: RawFd) {
-    if IN_EPOLL_COUNT.load(Ordering::Relaxed) > 0 {
-        change_list(|list| list.retain(|(_, fd)| *fd != ring));
-    }
-}
-
 /// Tells the engine of the rings in an epoll instance.
 fn watch_epoll(epoll: RawFd) -> Result<(), Errno> {
-    if IN_EPOLL_COUNT.load(Ordering::Relaxed) == 0 {
+    if !System::global().has_rings_in_epoll() {
         return Ok(());
     }
-    guest::enter(|_| {
-        let list = IN_EPOLL.lock();
-        let mut rings = list.iter().filter(|(instance, _)| *instance == epoll);
-        rings.try_for_each(|(_, ring)| System::global().watch(*ring).map(drop))
-    })
+    guest::enter(|_| System::global().watch_epoll(epoll))
 }
 
 /// Tells the engine of a ring that the program waits for.

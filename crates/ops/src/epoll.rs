@@ -39,11 +39,14 @@ impl Op for EpollCtl {
         Ok(Self { epoll: sqe.fd(), operation, fd: sqe.off() as RawFd, event })
     }
 
-    fn issue(&mut self, _context: &mut Issue<'_>) -> Outcome {
+    fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         // The engine's own descriptors do not exist for the program.
         let engine = &descriptor::reserved().engine;
         if engine.contains(&self.epoll) || engine.contains(&self.fd) {
             return Outcome::failed(Errno::BADF);
+        }
+        if let Err(errno) = context.resources.note_in_epoll(self.epoll, self.operation, self.fd) {
+            return Outcome::failed(errno);
         }
         let event = UserAddress::of(&raw const self.event);
         Outcome::from_result(call::epoll_ctl(self.epoll, self.operation, self.fd, event))

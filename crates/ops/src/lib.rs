@@ -9,6 +9,7 @@ mod message_transfer;
 mod net;
 mod operation;
 mod path;
+mod ring_file;
 mod segments;
 mod send_times;
 pub mod table;
@@ -60,5 +61,6 @@ pub use operation::{
     Buffer, Completion, DeviceTransfer, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits,
     Until, Way,
 };
+pub use ring_file::RingFile;
 pub use selection::{BufferGroup, Bundle, Segment};
 pub use table::{Attempt, Operation, Row, row};

@@ -6,6 +6,7 @@ use ringer_abi::{SetupFlags, Sqe};
 use ringer_sys::aio::{Direction, Memory};
 use ringer_sys::{Errno, UserAddress, descriptor};
 
+use crate::ring_file::RingFile;
 use crate::selection::BufferGroup;
 
 /// One operation: what is left of an SQE once it has been checked.
@@ -164,6 +165,8 @@ pub struct Issue<'a> {
     pub provided: Option<&'a mut dyn BufferGroup>,
     /// The second half of the result's CQE, on a ring with 32-byte CQEs. Zero unless the operation sets it.
     pub extra: [u64; 2],
+    /// The file, if it is a ring.
+    pub ring: Option<&'a dyn RingFile>,
     /// The ring's registered files.
     pub resources: &'a dyn Resources,
 }
@@ -180,6 +183,7 @@ impl<'a> Issue<'a> {
             buffer: None,
             provided: None,
             extra: [0; 2],
+            ring: None,
             resources,
         }
     }
@@ -267,13 +271,13 @@ pub trait Resources {
         false
     }
 
-    /// A request waits for this descriptor: if it is of a ring, its readiness is true from now on, as it is now. Returns whether it
-    /// is.
+    /// `epoll_ctl.2` is about to be called with this operation for a descriptor that may be a ring's: from now on its readiness is true
+    /// whenever the program waits for that epoll instance.
     ///
     /// # Errors
     /// `ENOMEM` when that cannot be.
-    fn watch_ring(&self, _fd: RawFd) -> Result<bool, Errno> {
-        Ok(false)
+    fn note_in_epoll(&self, _epoll: RawFd, _operation: u32, _fd: RawFd) -> Result<(), Errno> {
+        Ok(())
     }
 
     /// Takes a file out of its slot again, when a later step of the same request failed.

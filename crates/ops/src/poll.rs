@@ -4,6 +4,7 @@ use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::Errno;
 
 use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits, Until};
+use crate::ring_file::RingFile;
 
 /// Events that are reported whether asked for or not: an error, a hang-up, and one of the peer's half.
 const ALWAYS: u32 = 0x08 | 0x10 | 0x2000;
@@ -32,6 +33,8 @@ pub struct PollAdd {
     /// Reports more than once. Source: `io_uring_prep_poll_multishot.3`.
     pub multishot: bool,
     wait_first: bool,
+    /// The state of its ring at the beginning was reported.
+    told_of_ring: bool,
     /// What its file reported since the last attempt.
     reported: u32,
 }
@@ -61,7 +64,8 @@ impl Op for PollAdd {
         }
         let events = decode_events(sqe, flags);
         // Whoever asks for one report by `EPOLLONESHOT` gets one.
-        Ok(Self { events, multishot: multishot && events & EPOLLONESHOT == 0, wait_first: true, reported: 0 })
+        let multishot = multishot && events & EPOLLONESHOT == 0;
+        Ok(Self { events, multishot, wait_first: true, told_of_ring: false, reported: 0 })
     }
 
     fn has_several_results(&self) -> bool {
@@ -70,10 +74,9 @@ impl Op for PollAdd {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         let interest = (self.events & 0xffff) | ALWAYS;
-        let is_ring = match is_ring(context) {
-            Ok(is_ring) => is_ring,
-            Err(errno) => return Outcome::failed(errno),
-        };
+        if let Some(ring) = context.ring {
+            return self.issue_for_ring(ring, interest);
+        }
         // An edge-triggered registration reports the present state first, so that nothing is lost
         // between looking and arming. After a report only the next one counts.
         if self.multishot && std::mem::take(&mut self.wait_first) {
@@ -82,12 +85,11 @@ impl Op for PollAdd {
         }
         let reported = std::mem::take(&mut self.reported) & interest;
         let found = match reported {
+            0 => ready_events(context.fd, interest),
             // Though another request may have taken meanwhile what was there.
-            1.. if !is_ring => Ok(reported),
-            _ => ready_events(context.fd, interest),
+            _ => Ok(reported),
         };
         let ready = match found {
-            Ok(ready) if is_ring => (ready | also_of_a_ring(ready)) & interest,
             Ok(ready) => ready & interest,
             Err(errno) => return Outcome::failed(errno),
         };
@@ -101,20 +103,6 @@ impl Op for PollAdd {
         self.wait_first = true;
         Outcome::More(Completion::new(ready as i32))
     }
-}
-
-/// Whether the file is a ring. Its readiness is that of its CQ only while somebody waits for it.
-fn is_ring(context: &Issue<'_>) -> Result<bool, Errno> {
-    // Other files lie there, too.
-    let may_be = ringer_sys::descriptor::reserved().rings.contains(&context.fd);
-    if may_be { context.resources.watch_ring(context.fd) } else { Ok(false) }
-}
-
-/// What a ring reports besides the eventfd that its descriptor is here.
-fn also_of_a_ring(ready: u32) -> u32 {
-    const POLLOUT: u32 = 0x4;
-    const POLLWRNORM: u32 = 0x100;
-    if ready & POLLOUT != 0 { POLLWRNORM } else { 0 }
 }
 
 /// The file's readiness now, without waiting.
@@ -175,6 +163,27 @@ impl Op for PollRemove {
 }
 
 impl PollAdd {
+    /// A ring tells of each CQE at the moment when it is posted. That ends also a poll that has several results: two rings that poll each
+    /// other would go on for ever.
+    fn issue_for_ring(&mut self, ring: &dyn RingFile, interest: u32) -> Outcome {
+        let reported = std::mem::take(&mut self.reported) & interest;
+        if reported != 0 {
+            return Outcome::done(reported as i32);
+        }
+        if self.multishot && std::mem::take(&mut self.wait_first) {
+            let until = if self.told_of_ring { Until::Change } else { Until::Ready };
+            return Outcome::WaitFor { events: interest, until };
+        }
+        match ring.ready_events() & interest {
+            0 => Outcome::WaitFor { events: interest, until: Until::ReadyAgain },
+            ready if self.multishot => {
+                (self.wait_first, self.told_of_ring) = (true, true);
+                Outcome::More(Completion::new(ready as i32))
+            }
+            ready => Outcome::done(ready as i32),
+        }
+    }
+
     /// What it says of a file that cannot be waited for: what is ready now, for the last time.
     pub fn without_waiting(&self, fd: std::os::fd::RawFd) -> Completion {
         let interest = (self.events & 0xffff) | ALWAYS;
@@ -195,5 +204,6 @@ impl PollAdd {
         self.events = events;
         self.multishot = multishot;
         self.wait_first = self.is_edge();
+        self.told_of_ring = false;
     }
 }

@@ -1,13 +1,15 @@
 //! READ_MULTISHOT: reads of a stream into provided buffers, one after the other.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 
 use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
+use crate::ring_file::NoTransfer;
 use crate::rw::{
-    KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, of_file_open_for, of_open_file,
+    KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, is_pollable, of_file_open_for,
+    of_open_file,
 };
 use crate::selection::BufferGroup;
 
@@ -30,6 +32,8 @@ pub struct ReadMultishot {
     pollable: bool,
     /// A result was given: the file must report before the next buffer is taken.
     waits: bool,
+    /// What comes of it when the file is a ring.
+    of_ring: NoTransfer,
 }
 
 impl Op for ReadMultishot {
@@ -45,7 +49,13 @@ impl Op for ReadMultishot {
         if sqe.addr() != 0 || sqe.len() != 0 {
             return Err(Errno::INVAL);
         }
-        Ok(Self { offset: sqe.off(), flags: sqe.op_flags(), pollable: false, waits: false })
+        Ok(Self {
+            offset: sqe.off(),
+            flags: sqe.op_flags(),
+            pollable: false,
+            waits: false,
+            of_ring: NoTransfer::default(),
+        })
     }
 
     fn waits_to_start(&mut self) -> Option<u32> {
@@ -80,6 +90,9 @@ impl ReadMultishot {
         }
         if self.flags & RWF_HIPRI != 0 {
             return Err(of_file_open_for(context.fd, false, Errno::INVAL));
+        }
+        if let Some(ring) = context.ring {
+            return Ok(self.of_ring.attempt(ring, POLLIN));
         }
         match self.read(context.fd, buffer, RWF_NOWAIT) {
             Err(Errno::SPIPE) => {
@@ -149,19 +162,4 @@ fn group<'a>(context: &'a mut Issue<'_>) -> Result<&'a mut (dyn BufferGroup + 'a
 
 fn wait(until: Until) -> Outcome {
     Outcome::WaitFor { events: POLLIN, until }
-}
-
-/// Whether the file can be waited for: pipes can, of others an epoll instance knows.
-fn is_pollable(fd: RawFd) -> Result<bool, Errno> {
-    const EPOLL_CTL_ADD: u32 = 1;
-    if call::is_pipe(fd) {
-        return Ok(true);
-    }
-    let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)?;
-    let event = [0_u32; 4];
-    match call::epoll_ctl(epoll.as_raw_fd(), EPOLL_CTL_ADD, fd, UserAddress::of(&raw const event)) {
-        Ok(_) => Ok(true),
-        Err(Errno::PERM) => Ok(false),
-        Err(errno) => Err(errno),
-    }
 }

@@ -1,5 +1,7 @@
 //! READ, WRITE, READV and WRITEV: one transfer, attempted without waiting first.
 
+use std::os::fd::{AsRawFd, RawFd};
+
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
@@ -9,6 +11,7 @@ use crate::net::O_NONBLOCK;
 use crate::operation::{
     BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits, Until,
 };
+use crate::ring_file::NoTransfer;
 use crate::selection::BufferGroup;
 
 /// `RWF_NOWAIT` of `preadv2.2`.
@@ -59,6 +62,8 @@ pub struct Transfer {
     is_direct: bool,
     /// It has a provided buffer of its own.
     has_buffer: bool,
+    /// What comes of it when the file is a ring.
+    of_ring: NoTransfer,
 }
 
 impl Op for Transfer {
@@ -93,6 +98,7 @@ impl Op for Transfer {
             iopoll,
             is_direct: false,
             has_buffer: false,
+            of_ring: NoTransfer::default(),
         })
     }
 
@@ -166,6 +172,10 @@ impl Transfer {
         if let Err(errno) = self.check_polled(context) {
             return Outcome::failed(errno);
         }
+        if let Some(ring) = context.ring {
+            let events = if self.is_write { POLLOUT } else { POLLIN };
+            return self.of_ring.attempt(ring, events);
+        }
         loop {
             if let Step::Finish(outcome) = self.attempt(context) {
                 return outcome;
@@ -181,19 +191,24 @@ impl Transfer {
     /// What becomes of the provided buffer, as in Linux: of a file that cannot be waited for, all that was asked
     /// for counts as used, whatever came of it. A buffer of a classic group stays with the request.
     fn settle(&mut self, fd: i32, group: &mut dyn BufferGroup, asked: u64, outcome: &Outcome) {
-        let is_seekable = |kind: Option<FileKind>| {
-            kind.map_or_else(|| call::file_kind(fd), Ok).is_ok_and(|kind| kind == FileKind::Seekable)
+        let is_never_waited_for = |kind: Option<FileKind>| match kind.map_or_else(|| call::file_kind(fd), Ok)
+        {
+            Ok(FileKind::Seekable) => true,
+            Ok(FileKind::Stream) => {
+                call::is_character_device(fd) && is_pollable(fd).is_ok_and(|pollable| !pollable)
+            }
+            Err(_) => false,
         };
         match outcome {
             // A short result has made sure of the kind.
             Outcome::Done(Completion { result: bytes @ 0.., .. }) => {
                 let bytes = u64::from(bytes.unsigned_abs());
-                let used = if bytes < asked && is_seekable(self.kind) { asked } else { bytes };
+                let used = if bytes < asked && is_never_waited_for(self.kind) { asked } else { bytes };
                 self.take(group, used);
             }
             // Of a descriptor that is not open no buffer is looked for.
             Outcome::Done(Completion { result: BAD_DESCRIPTOR, .. }) if call::file_kind(fd).is_err() => {}
-            _ if !group.is_ring() || is_seekable(self.kind) => self.take(group, asked),
+            _ if !group.is_ring() || is_never_waited_for(self.kind) => self.take(group, asked),
             _ => {}
         }
     }
@@ -563,5 +578,20 @@ impl Op for Write {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.0.issue(context)
+    }
+}
+
+/// Whether the file can be waited for: pipes can, of others an epoll instance knows.
+pub(crate) fn is_pollable(fd: RawFd) -> Result<bool, Errno> {
+    const EPOLL_CTL_ADD: u32 = 1;
+    if call::is_pipe(fd) {
+        return Ok(true);
+    }
+    let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)?;
+    let event = [0_u32; 4];
+    match call::epoll_ctl(epoll.as_raw_fd(), EPOLL_CTL_ADD, fd, UserAddress::of(&raw const event)) {
+        Ok(_) => Ok(true),
+        Err(Errno::PERM) => Ok(false),
+        Err(errno) => Err(errno),
     }
 }

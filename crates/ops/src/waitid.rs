@@ -114,6 +114,6 @@ impl Waitid {
 
 fn open_pidfd(id: i32) -> Option<OwnedFd> {
     let process = rustix::process::Pid::from_raw(id)?;
-    let pidfd = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()?;
-    descriptor::into_engine_range(pidfd).ok()
+    let flags = rustix::process::PidfdFlags::empty();
+    descriptor::of_engine(|| rustix::process::pidfd_open(process, flags)).ok()
 }

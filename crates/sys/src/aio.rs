@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::UserAddress;
 use crate::call::{raw, timespec};
-use crate::descriptor::into_engine_range;
+use crate::descriptor::of_engine;
 
 /// What a transfer does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,7 +131,7 @@ impl Aio {
     /// # Errors
     /// `EAGAIN` beyond `/proc/sys/fs/aio-max-nr`, `ENOSYS` where the kernel has none, `ENOMEM`, `EMFILE`.
     pub fn new(transfers: u32) -> Result<Self, Errno> {
-        let eventfd = into_engine_range(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?;
+        let eventfd = of_engine(|| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))?;
         let mut context = 0_usize;
         let arguments = [transfers as usize, (&raw mut context) as usize, 0, 0, 0, 0];
         // SAFETY: the kernel writes the word, which outlives the call.

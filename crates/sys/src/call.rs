@@ -414,6 +414,11 @@ pub fn is_pipe_or_socket(fd: RawFd) -> bool {
     matches!(file_type(fd), Some(rustix::fs::FileType::Fifo | rustix::fs::FileType::Socket))
 }
 
+/// Whether a descriptor is a character device; one that is not open is none. `fstat.2`.
+pub fn is_character_device(fd: RawFd) -> bool {
+    file_type(fd) == Some(rustix::fs::FileType::CharacterDevice)
+}
+
 /// Whether a descriptor is `/dev/null`; one that is not open is not. `null.4`.
 pub fn is_null_device(fd: RawFd) -> bool {
     let kind = |mode| rustix::fs::FileType::from_raw_mode(mode);

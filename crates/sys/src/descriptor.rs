@@ -116,12 +116,12 @@ pub fn duplicate_ring(fd: RawFd) -> Result<OwnedFd, Errno> {
     duplicate_within(fd, &reserved().rings)
 }
 
-/// Moves a descriptor of the engine to the engine half, close-on-exec.
+/// Makes a descriptor of the engine, in the engine half, close-on-exec. `make` does not wait, and may be called again.
 ///
 /// # Errors
-/// `EMFILE` when the half is full.
-pub fn into_engine_range(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    duplicate_within(fd.as_raw_fd(), &reserved().engine)
+/// Those of `make`, `EMFILE` when the half is full.
+pub fn of_engine(make: impl Fn() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    duplicate_within(make_for_engine(make)?.as_raw_fd(), &reserved().engine)
 }
 
 /// Duplicates a descriptor of the program into the engine half: a request that outlives `enter`

@@ -8,7 +8,7 @@ use linux_raw_sys::general as nr;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
-use crate::descriptor::into_engine_range;
+use crate::descriptor::of_engine;
 
 /// One report of an [`Epoll`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -54,7 +54,7 @@ impl Epoll {
     /// # Errors
     /// `EMFILE`, `ENOMEM`.
     pub fn new() -> Result<Self, Errno> {
-        let fd = into_engine_range(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
+        let fd = of_engine(|| epoll::create(epoll::CreateFlags::CLOEXEC))?;
         Ok(Self { fd })
     }
 
@@ -153,8 +153,8 @@ impl Kick {
     /// `EMFILE`, `ENOMEM`.
     pub fn new() -> Result<Self, Errno> {
         use rustix::event::{EventfdFlags, eventfd};
-        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE)?;
-        Ok(Self { fd: into_engine_range(fd)? })
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE;
+        Ok(Self { fd: of_engine(|| eventfd(0, flags))? })
     }
 
     /// Wakes `threads` threads.
@@ -171,6 +171,11 @@ impl Kick {
     /// The descriptor, to be watched.
     pub fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    /// The descriptor alone.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
     }
 }
 

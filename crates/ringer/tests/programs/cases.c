@@ -843,6 +843,24 @@ static int waits_for_a_ring(void)
 		CHECK(epoll_wait(epoll, &event, 1, 1000) == 1 && reap(&other) == -ETIME);
 		CHECK(epoll_wait(epoll, &event, 1, 0) == 0);
 	}
+	// Put there by a request, and waited for by the program.
+	enum { EPOLL_CTL = 29 };
+	int second = epoll_create1(EPOLL_CLOEXEC);
+	event.events = EPOLLIN;
+	add(&rings, EPOLL_CTL, second, &event, EPOLL_CTL_ADD);
+	set(&rings, 8, other.fd);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1 && reap(&rings) == 0);
+	for (int round = 0; round < 3; round++) {
+		CHECK(epoll_wait(second, &event, 1, 0) == 0);
+		add(&other, 0, -1, NULL, 0);
+		CHECK(inline_call(ENTER, other.fd, 1, 0, 0, 0, 0) == 1);
+		CHECK(epoll_wait(second, &event, 1, 1000) == 1 && reap(&other) == 0);
+	}
+	// It is no file to write to.
+	uint64_t one = 1;
+	add(&rings, 23, other.fd, &one, sizeof one);
+	CHECK(inline_call(ENTER, rings.fd, 1, 1, 1, 0, 0) == 1 && reap(&rings) == -EINVAL);
+	CHECK(epoll_wait(second, &event, 1, 0) == 0);
 	return 0;
 }
 
@@ -859,7 +877,9 @@ static int keeps_numbers(void)
 	socklen_t size = sizeof address;
 	CHECK(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) == 0 && listen(listener, 8) == 0);
 	CHECK(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
-	int clients[2] = { socket(AF_UNIX, SOCK_STREAM, 0), socket(AF_UNIX, SOCK_STREAM, 0) };
+	int clients[2] = { socket(AF_UNIX, SOCK_STREAM, 0), socket(AF_UNIX, SOCK_STREAM, 0) }, pair[2];
+	char byte = 0;
+	CHECK(close(lowest) == 0 && pipe(pair) == 0 && (lowest = dup(0)) >= 0);
 	CHECK(lowest >= 0 && close(lowest) == 0);
 	struct rlimit limit, tight;
 	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
@@ -882,6 +902,10 @@ static int keeps_numbers(void)
 		for (int count = 0; count < 4; count++)
 			CHECK(reap(&rings) == 0);
 		if (is_full) {
+			// Nor does a request that waits take any.
+			add(&rings, 22, pair[0], &byte, 1);
+			CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1 && write(pair[1], "x", 1) == 1);
+			CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == 1 && byte == 'x');
 			CHECK(dup(0) == -1 && errno == EMFILE && setrlimit(RLIMIT_NOFILE, &limit) == 0);
 			CHECK(getrlimit(RLIMIT_NOFILE, &tight) == 0 && tight.rlim_cur == limit.rlim_cur);
 		}

@@ -1,0 +1,82 @@
+//! Rings in epoll instances of the program.
+//!
+//! The readiness of a ring's descriptor goes stale when the program takes completions by memory alone. Where it waits for an epoll instance that
+//! has rings, the engine looks again: so it is noted which ones have.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ringer_sys::Errno;
+use ringer_sys::thread::Lock;
+
+use crate::system::System;
+
+/// Which rings are in which epoll instances, by their descriptors.
+#[derive(Debug, Default)]
+pub(crate) struct InEpoll {
+    /// The instance and the ring.
+    pairs: Lock<Vec<(RawFd, RawFd)>>,
+    /// How many there are.
+    count: AtomicUsize,
+}
+
+impl InEpoll {
+    fn change(&self, change: impl FnOnce(&mut Vec<(RawFd, RawFd)>)) {
+        let mut pairs = self.pairs.lock();
+        change(&mut pairs);
+        // Relaxed: whoever waits for what another thread registered has been told so by that thread.
+        self.count.store(pairs.len(), Ordering::Relaxed);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// A ring's descriptor is being closed.
+    pub(crate) fn forget(&self, ring: RawFd) {
+        if !self.is_empty() {
+            self.change(|pairs| pairs.retain(|(_, fd)| *fd != ring));
+        }
+    }
+}
+
+impl System {
+    /// To be called before `epoll_ctl.2` with this operation for a descriptor that may be a ring's: from now on
+    /// [`watch_epoll`](Self::watch_epoll) looks at it, too.
+    ///
+    /// # Errors
+    /// `ENOMEM` when the engine has no descriptor left to keep its readiness true.
+    pub fn note_in_epoll(&self, epoll: RawFd, operation: u32, fd: RawFd) -> Result<(), Errno> {
+        const DELETE: u32 = 2;
+        if operation == DELETE {
+            if !self.in_epoll.is_empty() {
+                self.in_epoll.change(|pairs| pairs.retain(|pair| *pair != (epoll, fd)));
+            }
+        } else if self.watch(fd)? {
+            self.in_epoll.change(|pairs| {
+                if !pairs.contains(&(epoll, fd)) {
+                    pairs.push((epoll, fd));
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Says that the program waits for this epoll instance: the rings in it show truly whether they are ready.
+    ///
+    /// # Errors
+    /// As of [`watch`](Self::watch).
+    pub fn watch_epoll(&self, epoll: RawFd) -> Result<(), Errno> {
+        if self.in_epoll.is_empty() {
+            return Ok(());
+        }
+        let pairs = self.in_epoll.pairs.lock();
+        let mut rings = pairs.iter().filter(|(instance, _)| *instance == epoll);
+        rings.try_for_each(|(_, ring)| self.watch(*ring).map(drop))
+    }
+
+    /// Whether [`watch_epoll`](Self::watch_epoll) has anything to do.
+    pub fn has_rings_in_epoll(&self) -> bool {
+        !self.in_epoll.is_empty()
+    }
+}

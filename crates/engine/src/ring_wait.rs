@@ -1,0 +1,132 @@
+//! Waiting for a ring: for its CQ to get something.
+//!
+//! The kernel tells whoever waits for a ring at the moment when a CQE is posted there, also if it is reaped before anybody looks. The
+//! descriptor of a ring shows only what is there. So each request that waits for a ring has an eventfd of its own, which is written when a
+//! CQE is posted, and which nobody reads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use ringer_ops::{RingFile, Until};
+use ringer_sys::thread::Lock;
+use ringer_sys::{Errno, ready::Kick};
+
+use crate::arm::Again;
+use crate::release::Duplicate;
+use crate::request::{Request, Watching};
+use crate::ring::Ring;
+use crate::turn::Turn;
+
+const POLLIN: u32 = 0x1;
+const POLLOUT: u32 = 0x4;
+const POLLRDNORM: u32 = 0x40;
+const POLLWRNORM: u32 = 0x100;
+
+/// The requests that wait for a ring, of this and of other rings.
+#[derive(Debug, Default)]
+pub(crate) struct RingWaits {
+    signals: Lock<Vec<Weak<Duplicate>>>,
+    is_any: AtomicBool,
+}
+
+impl RingWaits {
+    /// A CQE was posted.
+    #[inline]
+    pub(crate) fn tell(&self) {
+        // Relaxed: a poster has had the completion lock, under which it is set.
+        if self.is_any.load(Ordering::Relaxed) {
+            self.tell_all();
+        }
+    }
+
+    #[cold]
+    fn tell_all(&self) {
+        let mut signals = self.signals.lock();
+        self.is_any.store(false, Ordering::Relaxed);
+        for signal in signals.drain(..).filter_map(|signal| signal.upgrade()) {
+            if let Some(fd) = signal.owned() {
+                // It is written once, so that the counter cannot be full.
+                let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
+            }
+        }
+    }
+}
+
+impl Ring {
+    /// A wait for this ring begins: what is posted from now on is told by the eventfd.
+    fn begin_wait(&self) -> Result<Arc<Duplicate>, Errno> {
+        let signal = Arc::new(Duplicate::from(Kick::new()?.into_fd()));
+        let _guard = self.shared.lock_completions();
+        let mut signals = self.ring_waits.signals.lock();
+        signals.retain(|signal| signal.strong_count() > 0);
+        signals.push(Arc::downgrade(&signal));
+        // Relaxed: either a later look at the CQ sees a CQE, or its poster, which holds the completion lock, sees this.
+        self.ring_waits.is_any.store(true, Ordering::Relaxed);
+        Ok(signal)
+    }
+}
+
+impl RingFile for Ring {
+    fn ready_events(&self) -> u32 {
+        let mut ready = 0;
+        if self.shared.cq_ready() > 0 || self.deferred_count() > 0 {
+            ready |= POLLIN | POLLRDNORM;
+        }
+        if !self.shared.sq_is_full() {
+            ready |= POLLOUT | POLLWRNORM;
+        }
+        ready
+    }
+}
+
+impl Turn<'_> {
+    /// Arms a request that waits for a ring.
+    pub(crate) fn arm_for_ring(
+        &mut self,
+        mut request: Request,
+        events: u32,
+        until: Until,
+    ) -> Result<(), Again> {
+        let Some(target) = request.held.ring.clone() else {
+            // Whoever calls this has looked.
+            return Err(self.refuse_to_arm(request, Errno::BADF));
+        };
+        let begun =
+            self.detach(&mut request).and_then(|()| self.begin_wait(&mut request, &target, events, until));
+        if let Err(errno) = begun {
+            return Err(self.refuse_to_arm(request, errno));
+        }
+        if until != Until::Change && target.ready_events() & events != 0 {
+            return Err(Again::Run(Box::new(request)));
+        }
+        let edge = until == Until::Change && target.readiness.is_shared();
+        self.arm_alone(request, POLLIN, edge)
+    }
+
+    fn begin_wait(
+        &self,
+        request: &mut Request,
+        target: &Ring,
+        events: u32,
+        until: Until,
+    ) -> Result<(), Errno> {
+        // What was posted since the state was reported must be told, too.
+        if until == Until::Change && request.watching.is_some() {
+            return Ok(());
+        }
+        self.unwatch(request);
+        let file = if events & POLLIN == 0 {
+            // A ring tells of nothing else.
+            Arc::new(Duplicate::from(Kick::new()?.into_fd()))
+        } else if target.readiness.is_shared() {
+            // Who posts in another process knows of the ring's own descriptor only.
+            let fd = request.held.file.raw();
+            target.watch(fd)?;
+            Arc::new(Duplicate::of(fd)?)
+        } else {
+            target.begin_wait()?
+        };
+        request.watching = Some(Watching::Own { file, interest: None });
+        Ok(())
+    }
+}
