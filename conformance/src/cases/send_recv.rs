@@ -242,6 +242,69 @@ fn receiving() -> Vec<Case> {
             session.one_recorded("reset", &ring, prep::recv(left, buffer.addr(), 16, 0));
             session.one_recorded("after it", &ring, prep::recv(left, buffer.addr(), 16, 0));
         }),
+        Case::new("recv/poll-first-of-no-socket", Opcode::Recv, |session| {
+            let ring = session.ring(8);
+            let buffer = session.memory(16).addr();
+            let vectors = session.vectors(&[(buffer, 16)]).addr();
+            let message = session.message((0, 0), (vectors, 1), (0, 0)).addr();
+            let (pipe, _write) = session.pipe();
+            session.write_fd(_write, b"x");
+            for (name, file) in [
+                ("file", session.file(b"text")),
+                ("directory", session.directory_fd()),
+                ("pipe", pipe),
+                ("not open", session.closed_fd()),
+            ] {
+                let of_message = |opcode| prep::op(opcode, file).with_addr(message).with_len(1);
+                for sqe in [
+                    prep::recv(file, buffer, 16, 0),
+                    prep::send(file, buffer, 16, 0),
+                    of_message(Opcode::Recvmsg),
+                    of_message(Opcode::Sendmsg),
+                    of_message(Opcode::SendmsgZc),
+                    prep::op(Opcode::SendZc, file).with_addr(buffer).with_len(16),
+                ] {
+                    for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {
+                        let label = format!("{name}, {}, {flags:?}", sqe.opcode());
+                        session.one_recorded(&label, &ring, sqe.with_ioprio(1).with_flags(flags));
+                    }
+                }
+                session.one_recorded("accept", &ring, prep::op(Opcode::Accept, file).with_ioprio(4));
+            }
+        }),
+        Case::new("recv/datagrams-shut-down", Opcode::Recv, |session| {
+            use rustix::net::{Shutdown, SocketType, shutdown};
+            let ring = session.ring(8);
+            let buffer = session.memory(16).addr();
+            let vectors = session.vectors(&[(buffer, 16)]).addr();
+            let message = session.message((0, 0), (vectors, 1), (0, 0)).addr();
+            let receivers = |socket| {
+                [
+                    prep::recv(socket, buffer, 16, 0),
+                    prep::op(Opcode::Recvmsg, socket).with_addr(message).with_len(1),
+                    prep::read(socket, buffer, 16, 0),
+                    prep::op(Opcode::Readv, socket).with_addr(vectors).with_len(1),
+                ]
+            };
+            for kind in 0..2 {
+                for index in 0..4 {
+                    let (left, right) =
+                        if kind == 0 { session.udp_pair() } else { session.pair_of(SocketType::DGRAM) };
+                    let sqe = receivers(left)[index];
+                    ring.push(sqe.with_user_data(1));
+                    session.outcome(format!("{kind}, {index}: waits"), ring.submit());
+                    session.quiet("for a datagram", &ring);
+                    session.with_kept(left, |fd| shutdown(fd, Shutdown::Read)).expect("it is connected");
+                    session.cqes("shut down", &ring.collect(1));
+                    session.one_recorded("again", &ring, sqe);
+                    session.one_recorded("once more", &ring, sqe);
+                    session.one_recorded("without waiting", &ring, prep::recv(left, buffer, 16, 0x40));
+                    // What comes all the same is received, where it may come.
+                    session.one_recorded("sent", &ring, prep::send(right, buffer, 4, 0x4000));
+                    session.one_recorded("received", &ring, sqe);
+                }
+            }
+        }),
         Case::new("recv/before-urgent-data", Opcode::Recv, |session| {
             const MSG_OOB: u32 = 1;
             let (ring, buffer) = (session.ring(8), session.memory_of(b"urgent at last!!"));

@@ -119,6 +119,31 @@ impl Session {
         (self.keep(OwnedFd::from(socket)), port)
     }
 
+    /// Two connected UDP sockets on loopback.
+    pub fn udp_pair(&self) -> (RawFd, RawFd) {
+        let bind = || std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect(CONTEXT);
+        let (left, right) = (bind(), bind());
+        left.connect(right.local_addr().expect(CONTEXT)).expect(CONTEXT);
+        right.connect(left.local_addr().expect(CONTEXT)).expect(CONTEXT);
+        (self.keep(OwnedFd::from(left)), self.keep(OwnedFd::from(right)))
+    }
+
+    /// A terminal that passes everything on as it comes: the side that controls it, and the terminal itself.
+    pub fn terminal(&self) -> (RawFd, RawFd) {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let controller = openpt(flags).expect(CONTEXT);
+        grantpt(&controller).and_then(|()| unlockpt(&controller)).expect(CONTEXT);
+        let name = ptsname(&controller, Vec::new()).expect(CONTEXT);
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let terminal = rustix::fs::open(name.as_c_str(), flags, Mode::empty()).expect(CONTEXT);
+        let mut settings = rustix::termios::tcgetattr(&terminal).expect(CONTEXT);
+        settings.make_raw();
+        rustix::termios::tcsetattr(&terminal, rustix::termios::OptionalActions::Now, &settings)
+            .expect(CONTEXT);
+        (self.keep(controller), self.keep(terminal))
+    }
+
     /// Writes to a kept descriptor.
     pub fn write_fd(&self, fd: RawFd, bytes: &[u8]) {
         let written = self.with_kept(fd, |fd| rustix::io::write(fd, bytes)).expect(CONTEXT);

@@ -7,14 +7,14 @@
 
 use ringer_abi::{Opcode, SqeFlags};
 
-use super::sequence::{Fault, LANES, Object, Request, Step, TCP_LANE};
+use super::sequence::{Fault, LANES, Object, Pair, Request, Step};
 
 /// The most requests of one submission: with their completions they fit the rings.
 const MOST_PUSHED: usize = 10;
 
 /// The steps that keep the rules, with their numbers, for a ring with so much room for completions.
-pub fn admit(mut steps: Vec<(usize, Step)>, room: Option<u32>) -> Vec<(usize, Step)> {
-    let mut rules = Rules { room, ..Rules::default() };
+pub fn admit(mut steps: Vec<(usize, Step)>, room: Option<u32>, pairs: [Pair; LANES]) -> Vec<(usize, Step)> {
+    let mut rules = Rules { room, pairs: pairs.map(Some), ..Rules::default() };
     steps.retain(|(_, step)| rules.admit(step));
     // Where the kernel says that something runs already, which is a failure, it may simply be cancelled here.
     for (_, step) in &mut steps {
@@ -43,6 +43,8 @@ pub fn admit(mut steps: Vec<(usize, Step)>, room: Option<u32>) -> Vec<(usize, St
 struct Rules {
     /// How many completions of a submission fit into the CQ. Which ones depends on their order.
     room: Option<u32>,
+    /// What the pairs of the lanes are.
+    pairs: [Option<Pair>; LANES],
     /// The ring that was pushed to last.
     ring: usize,
     /// Requests since the last submission.
@@ -94,7 +96,7 @@ impl Rules {
         match step {
             // What waits on a worker of the kernel may not be found, or waited for in vain.
             Step::Register(registration) if registration.cancels() && self.worker_waits => false,
-            Step::Submit { .. } | Step::Register(_) => {
+            Step::Submit { .. } | Step::Register(_) | Step::Replace { .. } => {
                 self.settle();
                 true
             }
@@ -140,7 +142,8 @@ impl Rules {
             return false;
         }
         // Whether the notification still finds the CQ full is up to TCP.
-        if self.room.is_some() && is_zero_copy(request.opcode) && request.lane == TCP_LANE {
+        if self.room.is_some() && is_zero_copy(request.opcode) && self.pairs[request.lane] == Some(Pair::Tcp)
+        {
             return false;
         }
         if !self.linked {
@@ -153,6 +156,30 @@ impl Rules {
         }
         // On a worker of the kernel, waiting and taking buffers have ways of their own, and no LINK_TIMEOUT is armed.
         if self.chain_works && is_different_on_a_worker(request) {
+            return false;
+        }
+        let is_terminal = matches!(request.object, Object::Left | Object::Right)
+            && self.pairs[request.lane] == Some(Pair::Terminal);
+        // One that is written to while task work is due takes that for a signal; one cannot be asked not to wait, which
+        // workers and incremental buffers show.
+        let is_write = matches!(
+            request.opcode,
+            Opcode::Write
+                | Opcode::Writev
+                | Opcode::WriteFixed
+                | Opcode::WritevFixed
+                | Opcode::Splice
+                | Opcode::Tee
+        );
+        let shows_task_work = is_write && (self.pushed > 0 || self.drains);
+        let shows_waits = request.flags.contains(SqeFlags::ASYNC) || request.opcode == Opcode::ReadMultishot;
+        if is_terminal && (shows_task_work || shows_waits) {
+            return false;
+        }
+        // When Linux looks again at the own ring, or on a worker at any, is its own affair.
+        let looks_some_time =
+            self.chain_works || request.flags.contains(SqeFlags::ASYNC) || request.object == Object::OwnRing;
+        if request.object.is_ring() && looks_some_time && waits_for_ring(request) {
             return false;
         }
         // Reading and writing an epoll instance is a known difference of the cases.
@@ -248,6 +275,11 @@ fn is_different_on_a_worker(request: &Request) -> bool {
 
 fn is_zero_copy(opcode: Opcode) -> bool {
     matches!(opcode, Opcode::SendZc | Opcode::SendmsgZc)
+}
+
+/// Whether a request waits for a ring other than by a poll.
+fn waits_for_ring(request: &Request) -> bool {
+    !matches!(request.opcode, Opcode::PollAdd | Opcode::MsgRing)
 }
 
 /// Whether the kernel may give a request to a worker.

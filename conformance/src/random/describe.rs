@@ -16,13 +16,15 @@ pub fn describe(session: &Session, sequence: &Sequence) -> String {
     let Ok(rings) = sequence.setups.iter().map(make).collect::<Result<Vec<Ring>, _>>() else {
         return "no ring could be made to describe the sequence with".to_owned();
     };
-    let lanes = Lanes::new(session, &rings);
+    let lanes = Lanes::new(session, &rings, sequence.pairs);
     let descriptors: Vec<RawFd> = rings.iter().map(|ring| ring.fd).collect();
     let mut text = String::new();
     for setup in &sequence.setups {
         // Writing to a String does not fail.
         let _ = writeln!(text, "  a ring with {setup:?}");
     }
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "  pairs: {:?}", sequence.pairs);
     if let Some(room) = sequence.room {
         // Writing to a String does not fail.
         let _ = writeln!(text, "  whose CQ has room for {room} completions at each submission");
@@ -38,6 +40,9 @@ pub fn describe(session: &Session, sequence: &Sequence) -> String {
             Step::Submit { wait: false } => "submit".to_owned(),
             Step::Submit { wait: true } => "submit and wait".to_owned(),
             Step::Register(registration) => format!("submit, then {registration:?}"),
+            Step::Replace { lane, object } => {
+                format!("submit, then put another file where {object:?} {lane} is")
+            }
             Step::HangUp { lane, object } => {
                 format!("submit, then close {:?} {lane}", object.other_end())
             }
@@ -48,7 +53,7 @@ pub fn describe(session: &Session, sequence: &Sequence) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(text, "  {:>3}  {line}", number + 1);
     }
-    lanes.finish(session);
+    lanes.close_spares();
     text
 }
 

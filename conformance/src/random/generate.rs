@@ -6,7 +6,7 @@ use ringer_abi::{Opcode, SetupFlags, SqeFlags};
 use super::admit::admit;
 use super::mask::Mask;
 use super::registration::Registration;
-use super::sequence::{Fault, LANES, Object, Request, Sequence, Step};
+use super::sequence::{Fault, LANES, Object, Pair, Request, Sequence, Step};
 use super::wish::Wish;
 
 /// The operations, and how often each is drawn.
@@ -94,10 +94,15 @@ pub fn sequence(seed: u64, index: u64, wish: &Wish, mask: &Mask) -> Sequence {
     let setups: Vec<SetupFlags> = [Some(first), wish.second.or(drawn)].into_iter().flatten().collect();
     let drawn = (rng.u32(..CROWDED) == 0).then(|| rng.u32(..4));
     let room = wish.room.or(drawn);
+    // The usual ones, or any.
+    let pairs = match rng.u32(..2) {
+        0 => [Pair::Stream, Pair::Tcp, Pair::Packets],
+        _ => std::array::from_fn(|_| pick(&mut rng, &Pair::ALL)),
+    };
     let count = rng.usize(4..28);
     let drawn: Vec<Step> = (0..count).map(|_| step(&mut rng, wish, setups.len())).collect();
     let kept = drawn.into_iter().enumerate().filter(|(number, _)| mask.keeps(*number)).collect();
-    Sequence { setups, room, steps: admit(kept, room) }
+    Sequence { setups, pairs, room, steps: admit(kept, room, pairs) }
 }
 
 fn setup(rng: &mut Rng) -> SetupFlags {
@@ -138,6 +143,17 @@ fn step(rng: &mut Rng, wish: &Wish, rings: usize) -> Step {
         12 => {
             let objects = [Object::PipeRead, Object::OtherRead, Object::Left, Object::Right];
             Step::HangUp { lane: rng.usize(..LANES), object: pick(rng, &objects) }
+        }
+        13 if rng.u32(..3) == 0 => {
+            let objects = [
+                Object::PipeRead,
+                Object::OtherRead,
+                Object::Left,
+                Object::Right,
+                Object::Event,
+                Object::File,
+            ];
+            Step::Replace { lane: rng.usize(..LANES), object: pick(rng, &objects) }
         }
         13 => Step::Register(Registration::draw(rng, rings)),
         _ => Step::Push(request(rng, wish, rings)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ringer_abi::RegisterOpcode;
 
-use super::sequence::{INCREMENTAL_GROUPS, LANES, Object, RING_GROUPS, TCP_LANE};
+use super::sequence::{INCREMENTAL_GROUPS, LANES, Object, Pair, RING_GROUPS};
 use crate::differential::buffer_ring::{self, BufferRing};
 use crate::differential::memory::Memory;
 use crate::differential::{Ring, Session};
@@ -51,7 +51,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    fn new(session: &Session, number: usize) -> Self {
+    fn new(session: &Session, number: usize, pair: Pair) -> Self {
         let directory = session.directory().join(format!("lane{number}"));
         std::fs::create_dir(&directory).expect("a fresh directory");
         let file = directory.join("file");
@@ -62,10 +62,13 @@ impl Lane {
         };
         let (pipe_read, pipe_write) = session.pipe();
         let (other_read, other_write) = session.pipe();
-        let (left, right) = match number {
-            0 => session.pair(),
-            TCP_LANE => session.tcp_pair(),
-            _ => session.pair_of(rustix::net::SocketType::SEQPACKET),
+        let (left, right) = match pair {
+            Pair::Stream => session.pair(),
+            Pair::Tcp => session.tcp_pair(),
+            Pair::Packets => session.pair_of(rustix::net::SocketType::SEQPACKET),
+            Pair::Datagrams => session.pair_of(rustix::net::SocketType::DGRAM),
+            Pair::Udp => session.udp_pair(),
+            Pair::Terminal => session.terminal(),
         };
         let fd = open(&file, flags);
         let spare = session.with_kept(fd, |fd| {
@@ -120,9 +123,14 @@ impl Lane {
         for ring in rings {
             ring.register(RegisterOpcode::FilesUpdate.number(), update.addr(), 1).expect("the slot is there");
         }
-        let fd = self.descriptor(object);
+        self.replace(object, session);
+    }
+
+    /// Puts another file where this object was, which is closed.
+    pub fn replace(&self, object: Object, session: &Session) {
         // At once, so that nothing else gets the number.
-        session.replace_kept(fd, std::fs::File::open("/dev/null").expect("it is always there"));
+        let file = std::fs::File::open("/dev/null").expect("it is always there");
+        session.replace_kept(self.descriptor(object), file);
     }
 
     /// Connects to the listener.
@@ -197,8 +205,8 @@ pub struct Lanes(pub [Lane; LANES]);
 
 impl Lanes {
     /// Fresh objects, registered with the rings.
-    pub fn new(session: &Session, rings: &[Ring]) -> Self {
-        let lanes = Self(std::array::from_fn(|number| Lane::new(session, number)));
+    pub fn new(session: &Session, rings: &[Ring], pairs: [Pair; LANES]) -> Self {
+        let lanes = Self(std::array::from_fn(|number| Lane::new(session, number, pairs[number])));
         rings.iter().for_each(|ring| lanes.register(session, ring));
         lanes
     }
@@ -226,11 +234,15 @@ impl Lanes {
         }
     }
 
-    /// Records what became of everything, and closes what the session does not keep.
-    pub fn finish(&self, session: &Session) {
+    /// Records what became of everything.
+    pub fn record(&self, session: &Session) {
         for (number, lane) in self.0.iter().enumerate() {
             lane.record(number, session);
-            lane.close_spare();
         }
+    }
+
+    /// Closes what the session does not keep.
+    pub fn close_spares(&self) {
+        self.0.iter().for_each(Lane::close_spare);
     }
 }

@@ -10,7 +10,7 @@ use ringer_abi::{Cqe, CqeFlags, EnterFlags, Opcode, SetupFlags, Sqe, SqeFlags};
 use super::lanes::Lanes;
 use super::prepare::{MESSAGE, Preparation, makes_descriptor};
 use super::registration::Registration;
-use super::sequence::{Object, Request, Sequence, Step, TCP_LANE};
+use super::sequence::{LANES, Object, Pair, Request, Sequence, Step};
 use super::side;
 use crate::differential::record::cqe_text;
 use crate::differential::{Ring, Session, prep};
@@ -31,13 +31,14 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// Plays `sequence` and records what it saw. `patience` is how long a submission may take to do what it can.
 pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
     let rings: Vec<Ring> = sequence.setups.iter().map(|setup| side::ring(session, *setup)).collect();
-    let lanes = Lanes::new(session, &rings);
+    let lanes = Lanes::new(session, &rings, sequence.pairs);
     let descriptors: Vec<RawFd> = rings.iter().map(|ring| ring.fd).collect();
     let stage = Stage {
         session,
         rings: &rings,
         descriptors: &descriptors,
         lanes: &lanes,
+        pairs: sequence.pairs,
         room: sequence.room,
         patience,
         current: Cell::new(0),
@@ -59,6 +60,10 @@ pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
                 stage.submit(false);
                 stage.hang_up(*lane, *object);
             }
+            Step::Replace { lane, object } => {
+                stage.submit(false);
+                stage.replace(*lane, *object);
+            }
             Step::Register(registration) => {
                 stage.submit(false);
                 stage.register(*number, registration);
@@ -68,8 +73,10 @@ pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
     stage.submit(false);
     stage.end();
     stage.record();
+    // Before the rings are closed, by which the kernel closes their files some time later.
+    lanes.record(session);
     drop(rings);
-    lanes.finish(session);
+    lanes.close_spares();
 }
 
 /// A request that was pushed, and what came of it.
@@ -92,6 +99,7 @@ struct Stage<'a> {
     rings: &'a [Ring],
     descriptors: &'a [RawFd],
     lanes: &'a Lanes,
+    pairs: [Pair; LANES],
     room: Option<u32>,
     patience: Duration,
     /// The ring that was pushed to last.
@@ -99,7 +107,7 @@ struct Stage<'a> {
     /// Not shown to that ring yet: a thread that polls takes all of a submission together.
     pushed: RefCell<Vec<Sqe>>,
     requests: RefCell<BTreeMap<Name, Pushed>>,
-    /// An end of the TCP pair was closed.
+    /// An end of a pair may have been closed.
     hung_up: Cell<bool>,
     /// A request waits for a ring, perhaps.
     waits_for_ring: Cell<bool>,
@@ -269,7 +277,14 @@ impl Stage<'_> {
     fn hang_up(&self, lane: usize, object: Object) {
         self.fill();
         self.lanes.0[lane].close(lane, object.other_end(), self.session, self.rings);
-        self.hung_up.set(self.hung_up.get() || lane == TCP_LANE);
+        self.hung_up.set(true);
+        self.end_step();
+    }
+
+    fn replace(&self, lane: usize, object: Object) {
+        self.fill();
+        self.lanes.0[lane].replace(object, self.session);
+        self.hung_up.set(true);
         self.end_step();
     }
 
@@ -379,7 +394,7 @@ impl Stage<'_> {
             cqe.res = ECANCELED;
         }
         // Where the end of a TCP stream follows what was received, and where it was reset: differences that cases show.
-        if self.hung_up.get() && pushed.lane == Some(TCP_LANE) {
+        if self.hung_up.get() && pushed.lane.is_some_and(|lane| self.pairs[lane] == Pair::Tcp) {
             cqe.flags &= !CqeFlags::SOCK_NONEMPTY.bits();
         }
         // And whoever cancelled it is told that it had begun, which says no more, or on a ring with a thread that polls that

@@ -9,6 +9,8 @@ use super::registration::Registration;
 pub struct Sequence {
     /// The flags of the setup of each ring.
     pub setups: Vec<SetupFlags>,
+    /// What the pair of each lane is.
+    pub pairs: [Pair; LANES],
     /// For how many completions of a submission the CQ has room; without it, for all.
     pub room: Option<u32>,
     /// The steps that are played, each with its number among all that were drawn.
@@ -39,6 +41,13 @@ pub enum Step {
         /// Whose object.
         lane: usize,
         /// The object that is left alone.
+        object: Object,
+    },
+    /// The program closes one of its descriptors, and puts another file there. What waits goes on waiting for the old one.
+    Replace {
+        /// Whose object.
+        lane: usize,
+        /// The object.
         object: Object,
     },
     /// The program registers something, or asks for it.
@@ -167,6 +176,29 @@ pub const RING_GROUPS: u16 = 10;
 /// And those whose buffers are used up bit by bit.
 pub const INCREMENTAL_GROUPS: u16 = 20;
 
+/// Two files that are connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pair {
+    /// Sockets: a Unix stream.
+    Stream,
+    /// Sockets: a TCP connection.
+    Tcp,
+    /// Sockets: a Unix connection that keeps packets apart.
+    Packets,
+    /// Sockets: Unix datagrams.
+    Datagrams,
+    /// Sockets: UDP.
+    Udp,
+    /// A terminal, behind what controls it.
+    Terminal,
+}
+
+impl Pair {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Stream, Self::Tcp, Self::Packets, Self::Datagrams, Self::Udp, Self::Terminal];
+}
+
 /// The objects of a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Object {
@@ -180,7 +212,7 @@ pub enum Object {
     OtherRead,
     /// The write end of the second pipe.
     OtherWrite,
-    /// One end of a pair of sockets: a Unix stream, TCP, or Unix packets, as the lane has it.
+    /// One end of the lane's [`Pair`].
     Left,
     /// The other end.
     Right,
@@ -282,5 +314,3 @@ pub enum Fault {
 
 /// Lanes of a sequence: sets of objects that have nothing to do with each other.
 pub const LANES: usize = 3;
-/// The one whose pair of sockets is of TCP.
-pub const TCP_LANE: usize = 1;

@@ -74,10 +74,11 @@ impl Turn<'_> {
             poll.without_waiting(request.held.file.raw())
         } else if request.operation.waits_to_start().is_some() {
             Completion::error(Errno::BADFD)
-        } else if self.place != Place::Worker {
+        } else if self.place != Place::Worker && !matches!(request.operation, Operation::Recv(_)) {
             return Again::Next(self.punt(request).map(Box::new));
         } else {
-            // Its attempt found it not ready, and nobody will tell when it is.
+            // Its attempt found it not ready, and nobody will tell when it is. A RECV waits for other files than sockets before its first
+            // attempt only, if it is asked to.
             Completion::error(Errno::AGAIN)
         };
         Again::Next(self.complete(request, completion).map(Box::new))

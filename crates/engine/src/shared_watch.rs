@@ -15,7 +15,7 @@ use crate::request::{FileRef, Request, Watching};
 use crate::ring::Ring;
 use crate::system::System;
 use crate::turn::Turn;
-use crate::watch::{Change, Left, Waiting, Watch, WatchId};
+use crate::watch::{Change, Left, Waiting, Watch, WatchId, asked_for};
 
 impl Turn<'_> {
     /// Whether the request waits, or can wait, by a shared watch. Others have a file of their own already.
@@ -149,11 +149,11 @@ impl Ring {
         let fd = watch.file.owned().ok_or(Errno::BADF)?;
         let events = match change {
             Change::Add(events) => {
-                self.reactor.add(fd, events, true, id.to_token())?;
+                self.reactor.add(fd, asked_for(events), true, id.to_token())?;
                 events
             }
             Change::Renew(events) => {
-                self.reactor.rearm(fd, events, true, id.to_token())?;
+                self.reactor.rearm(fd, asked_for(events), true, id.to_token())?;
                 events
             }
         };
@@ -169,7 +169,7 @@ impl Ring {
             && let Some(fd) = file.owned()
         {
             // It is registered: there is nothing that could fail. If it did, it would report more than is wanted.
-            let _ = self.reactor.rearm(fd, interest, true, id.to_token());
+            let _ = self.reactor.rearm(fd, asked_for(interest), true, id.to_token());
         }
     }
 

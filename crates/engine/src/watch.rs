@@ -99,6 +99,8 @@ pub(crate) struct Watch {
     is_used: bool,
     /// It stays when no request has it.
     is_kept: bool,
+    /// It has reported that nothing more will come. Sockets of datagrams stay ready then, and have nothing: no edge will tell of that again.
+    is_ended: bool,
     /// A worker makes an attempt for one of its requests, and the others wait for what that leaves.
     is_held: bool,
 }
@@ -115,6 +117,7 @@ impl Watch {
             users: 1,
             is_used: true,
             is_kept: false,
+            is_ended: false,
             is_held: false,
         }
     }
@@ -125,6 +128,7 @@ impl Watch {
     pub(crate) fn change_for(&self, events: u32, seen: Option<u64>) -> Option<Change> {
         let Some(interest) = self.interest else { return Some(Change::Add(events)) };
         let is_good = self.trusts_edges
+            && !self.is_ended
             && events & !INPUT == 0
             && events & !interest == 0
             && seen.is_some_and(|seen| self.latest_report <= seen);
@@ -180,6 +184,11 @@ pub(crate) enum Left {
     Idle,
     /// Nobody has it: it is to be ended.
     Over(Watch),
+}
+
+/// What is asked of the kernel for a registration: with what is to be read, whether that was the last.
+pub(crate) const fn asked_for(interest: u32) -> u32 {
+    if interest & POLLIN == 0 { interest } else { interest | POLLRDHUP }
 }
 
 /// Whether "nothing to read" and "readable again" of this file always have an edge between them. They have where the file's own
@@ -343,6 +352,7 @@ impl Watches {
     ) -> Option<(Arc<Duplicate>, u32)> {
         let watch = self.get(id)?;
         watch.latest_report = number;
+        watch.is_ended |= events & POLLRDHUP != 0;
         let before = requests.len();
         let interested = watch.waiting.iter().filter(|waiting| (waiting.events | ALWAYS) & events != 0);
         requests.extend(interested.map(|waiting| Waiting { events, ..*waiting }));

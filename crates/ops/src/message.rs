@@ -125,7 +125,7 @@ impl Op for Recvmsg {
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        if let Some(wait) = self.receiving.first_wait() {
+        if let Some(wait) = self.receiving.first_wait(Some(context.fd)) {
             return wait;
         }
         let buffer = match self.receiving.new_buffer(context, self.limit) {
@@ -149,7 +149,8 @@ impl Op for Recvmsg {
             ..MessageHeader::default()
         }
         .with_segments(&self.segments);
-        let mut result = header.receive(context.fd, self.receiving.progress.call_flags());
+        let received = header.receive(context.fd, self.receiving.progress.call_flags());
+        let mut result = self.receiving.at_end(context.fd, received);
         if result.is_ok()
             && let Err(errno) = self.write_back(&header)
         {
@@ -195,7 +196,8 @@ impl Recvmsg {
         }
         .with_segments(&self.segments);
         let flags = self.receiving.progress.call_flags();
-        let bytes = match header.receive(context.fd, flags) {
+        let received = header.receive(context.fd, flags);
+        let bytes = match self.receiving.at_end(context.fd, received) {
             Ok(bytes) => bytes as u64,
             Err(errno) => {
                 return self.receiving.judge(context, &mut self.segments, Err(errno), false, 0);

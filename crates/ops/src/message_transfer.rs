@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::net::{MSG_DONTWAIT, MSG_WAITALL, capped, goes_on_after_part, message_flags};
+use crate::net::{MSG_DONTWAIT, MSG_WAITALL, capped, check_socket, goes_on_after_part, message_flags};
 use crate::operation::{Completion, Outcome, Until};
 use crate::segments::Segments;
 
@@ -104,10 +104,13 @@ impl Progress {
         self.flags & MSG_DONTWAIT != 0
     }
 
-    /// What `IORING_RECVSEND_POLL_FIRST` asks for before the first attempt.
-    pub(crate) fn first_wait(&mut self, events: u32) -> Option<Outcome> {
+    /// What `IORING_RECVSEND_POLL_FIRST` asks for before the first attempt. `socket`: what must be one before it is waited for.
+    pub(crate) fn first_wait(&mut self, socket: Option<RawFd>, events: u32) -> Option<Outcome> {
         if !std::mem::take(&mut self.poll_first) {
             return None;
+        }
+        if let Some(Err(errno)) = socket.map(check_socket) {
+            return Some(Outcome::failed(errno));
         }
         Some(if self.is_impatient() { Outcome::failed(Errno::AGAIN) } else { wait_for(events, Until::Ready) })
     }

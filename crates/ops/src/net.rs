@@ -107,6 +107,14 @@ fn option(fd: RawFd, level: u32, name: u32) -> Result<u32, Errno> {
     Ok(value)
 }
 
+/// Checks that this is a socket.
+///
+/// # Errors
+/// `ENOTSOCK`, `EBADF`.
+pub(crate) fn check_socket(fd: RawFd) -> Result<(), Errno> {
+    option(fd, SOL_SOCKET, SO_TYPE).map(drop)
+}
+
 /// Takes the socket's pending error.
 ///
 /// # Errors
@@ -178,6 +186,16 @@ pub(crate) fn waiting_bytes(fd: RawFd) -> u32 {
         Ok(_) => u32::try_from(waiting).unwrap_or(0),
         Err(_) => 0,
     }
+}
+
+/// Whether a socket of datagrams was shut down for reading. It is ready for ever then and has nothing, and a call that waits for
+/// something returns 0.
+pub(crate) fn is_shut_down(fd: RawFd) -> bool {
+    const SOCK_DGRAM: u32 = 2;
+    const SOCK_RAW: u32 = 3;
+    const POLLRDHUP: u16 = 0x2000;
+    matches!(option(fd, SOL_SOCKET, SO_TYPE), Ok(SOCK_DGRAM | SOCK_RAW))
+        && call::poll_now(fd, POLLRDHUP).is_ok_and(|ready| ready & POLLRDHUP != 0)
 }
 
 /// What a receiving request must know of its socket.

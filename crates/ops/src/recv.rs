@@ -8,7 +8,7 @@ use ringer_sys::{Errno, UserAddress, call};
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
 use crate::net::{
     INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, ReadKind,
-    check_range, is_at_end_of_tcp, waiting_bytes, without_buffer,
+    check_range, is_at_end_of_tcp, is_shut_down, waiting_bytes, without_buffer,
 };
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::segments::Segments;
@@ -28,6 +28,8 @@ pub(crate) struct Receiving {
     kind: Option<ReadKind>,
     /// How many bytes a multishot receive may still deliver. `None`: no limit.
     left: Option<u32>,
+    /// It has waited since the last result.
+    has_waited: bool,
 }
 
 impl Receiving {
@@ -57,6 +59,7 @@ impl Receiving {
             is_drained: false,
             kind: None,
             left: is_limited.then_some(total),
+            has_waited: false,
         })
     }
 
@@ -70,12 +73,12 @@ impl Receiving {
     }
 
     /// What has to be waited for before an attempt makes sense.
-    pub(crate) fn first_wait(&mut self) -> Option<Outcome> {
+    pub(crate) fn first_wait(&mut self, socket: Option<RawFd>) -> Option<Outcome> {
         if std::mem::take(&mut self.is_drained) {
             let waits = !self.progress.is_impatient();
             return Some(if waits { self.wait(Until::Ready) } else { Outcome::failed(Errno::AGAIN) });
         }
-        self.progress.first_wait(self.events())
+        self.progress.first_wait(socket, self.events())
     }
 
     /// Whether the next attempt looks for a provided buffer.
@@ -183,6 +186,7 @@ impl Receiving {
             }
         }
         self.is_drained = !has_more && self.kind(fd).is_stream;
+        self.has_waited = false;
         Outcome::More(completion)
     }
 
@@ -207,8 +211,15 @@ impl Receiving {
         if self.progress.flags() & MSG_ERRQUEUE != 0 { POLLERR } else { POLLIN }
     }
 
-    fn wait(&self, until: Until) -> Outcome {
+    fn wait(&mut self, until: Until) -> Outcome {
+        self.has_waited = true;
         wait_for(self.events(), until)
+    }
+
+    /// The result of an attempt, which is 0 where waiting any longer would be in vain.
+    pub(crate) fn at_end(&self, fd: RawFd, result: Result<usize, Errno>) -> Result<usize, Errno> {
+        let is_over = result == Err(Errno::AGAIN) && self.has_waited && is_shut_down(fd);
+        if is_over { Ok(0) } else { result }
     }
 }
 
@@ -256,7 +267,7 @@ impl Op for Recv {
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        if let Some(wait) = self.receiving.first_wait() {
+        if let Some(wait) = self.receiving.first_wait(None) {
             return wait;
         }
         if self.bundle && self.receiving.wants_buffer(context) {
@@ -273,6 +284,7 @@ impl Op for Recv {
         let whole = self.receiving.progress.wants_all();
         let (result, flags) =
             receive(context.fd, self.segments.rest(), self.receiving.progress.call_flags(), whole);
+        let result = self.receiving.at_end(context.fd, result);
         match self.receiving.judge(context, &mut self.segments, result, whole, flags) {
             // A bundle that filled up in parts is appended to as one that filled up at once.
             Outcome::Done(Completion { result: done @ 1.., fails_link: false, .. })
@@ -319,6 +331,7 @@ impl Recv {
             };
             let (asked, is_cut, is_last) = (bundle.length(), bundle.is_cut, bundle.is_last);
             let (result, message_flags) = receive(fd, bundle.segments, call_flags, whole);
+            let result = self.receiving.at_end(fd, result);
             let bytes = match result {
                 Ok(bytes) if whole && (bytes as u64) < asked && done == 0 => {
                     self.segments = Segments::of(bundle.segments);

@@ -7,7 +7,7 @@ use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::net::O_NONBLOCK;
+use crate::net::{O_NONBLOCK, is_shut_down};
 use crate::operation::{
     BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits, Until,
 };
@@ -62,6 +62,8 @@ pub struct Transfer {
     is_direct: bool,
     /// It has a provided buffer of its own.
     has_buffer: bool,
+    /// It has waited for its file.
+    has_waited: bool,
     /// What comes of it when the file is a ring.
     of_ring: NoTransfer,
 }
@@ -98,6 +100,7 @@ impl Op for Transfer {
             iopoll,
             is_direct: false,
             has_buffer: false,
+            has_waited: false,
             of_ring: NoTransfer::default(),
         })
     }
@@ -400,6 +403,11 @@ impl Transfer {
         match self.kind {
             Some(FileKind::Seekable) if self.is_write => Step::Finish(Outcome::Punt),
             Some(FileKind::Seekable) => Step::Finish(Outcome::Lend),
+            Some(FileKind::Stream) | None
+                if !self.is_write && self.has_waited && is_shut_down(context.fd) =>
+            {
+                Step::Finish(self.finish(context.fd, Ok(())))
+            }
             // Also when the file is open with `O_NONBLOCK`, as long as it can be polled. Whether it can need not be asked:
             // what cannot be waited for is for a worker.
             Some(FileKind::Stream) | None => Step::Finish(self.wait()),
@@ -462,7 +470,8 @@ impl Transfer {
         self.kind.map_or_else(|| call::file_kind(fd), Ok) == Ok(FileKind::Stream)
     }
 
-    fn wait(&self) -> Outcome {
+    fn wait(&mut self) -> Outcome {
+        self.has_waited = true;
         let events = if self.is_write { POLLOUT } else { POLLIN };
         Outcome::WaitFor { events, until: Until::ReadyAgain }
     }

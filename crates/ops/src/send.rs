@@ -29,7 +29,7 @@ pub(crate) struct Sending {
 impl Sending {
     /// Makes one attempt that does not wait.
     pub(crate) fn attempt(&mut self, fd: RawFd) -> Outcome {
-        if let Some(wait) = self.progress.first_wait(POLLOUT) {
+        if let Some(wait) = self.progress.first_wait(Some(fd), POLLOUT) {
             return wait;
         }
         let remaining = self.segments.length();
@@ -142,7 +142,7 @@ impl Op for Send {
         if self.is_futile && !call::is_epoll(context.fd) {
             return Outcome::failed(Errno::CANCELED);
         }
-        if let Some(wait) = self.sending.progress.first_wait(POLLOUT) {
+        if let Some(wait) = self.sending.progress.first_wait(Some(context.fd), POLLOUT) {
             return wait;
         }
         let outcome = match &mut context.provided {
