@@ -3,7 +3,6 @@
 //! Every access is a guarded copy by a system call, which also orders it. Independent of
 //! `ringer-ring` on purpose: an error shared by both sides of that crate would not be seen.
 
-use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -45,7 +44,7 @@ pub struct Ring {
     /// The extended argument, and after it the timeout.
     argument: Memory,
     /// SQEs pushed since the last submission.
-    pushed: Cell<u32>,
+    pushed: AtomicU32,
     closed: bool,
 }
 
@@ -98,7 +97,7 @@ impl Ring {
             sqes,
             sqes_length,
             argument,
-            pushed: Cell::new(0),
+            pushed: AtomicU32::new(0),
             closed: false,
         })
     }
@@ -187,7 +186,8 @@ impl Ring {
             tail = tail.wrapping_add(1);
         }
         self.write_word(self.params.sq_off.tail, tail);
-        self.pushed.set(self.pushed.get() + sqes.len() as u32);
+        // Relaxed, as all of its accesses: one thread submits.
+        self.pushed.fetch_add(sqes.len() as u32, Ordering::Relaxed);
     }
 
     /// Writes an SQE to a slot of the SQE array without publishing it.
@@ -235,7 +235,7 @@ impl Ring {
     /// # Errors
     /// Those of the call.
     pub fn submit(&self) -> Result<i32, Errno> {
-        let pushed = self.pushed.replace(0);
+        let pushed = self.pushed.swap(0, Ordering::Relaxed);
         if self.has(SetupFlags::SQPOLL) {
             // The thread may have taken some already. To wake it while it is awake does no harm.
             self.enter(pushed, 0, EnterFlags::SQ_WAKEUP)

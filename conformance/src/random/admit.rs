@@ -193,7 +193,9 @@ impl Rules {
             return false;
         }
         // In the midst of a submission Linux says of a ring that it is ready when something is still to be done.
-        let looks_at_itself = request.object == Object::OwnRing && request.opcode != Opcode::MsgRing;
+        // On a worker it looks some time.
+        let looks_at_itself = request.object == Object::OwnRing && request.opcode != Opcode::MsgRing
+            || request.polls_ring() && request.flags.contains(SqeFlags::ASYNC);
         let alone =
             looks_back(request.opcode) || counts(request) || request.may_allocate() || looks_at_itself;
         if alone && self.pushed > 0 {

@@ -29,6 +29,15 @@ pub fn describe(session: &Session, sequence: &Sequence) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(text, "  whose CQ has room for {room} completions at each submission");
     }
+    for (is_said, what) in [
+        (sequence.has_eventfd, "an eventfd is registered with ring 0"),
+        (sequence.waits_elsewhere, "another thread waits"),
+    ] {
+        if is_said {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "  {what}");
+        }
+    }
     for (number, step) in &sequence.steps {
         let line = match step {
             Step::Push(request) => {

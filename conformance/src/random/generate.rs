@@ -99,10 +99,13 @@ pub fn sequence(seed: u64, index: u64, wish: &Wish, mask: &Mask) -> Sequence {
         0 => [Pair::Stream, Pair::Tcp, Pair::Packets],
         _ => std::array::from_fn(|_| pick(&mut rng, &Pair::ALL)),
     };
+    // What fills the CQ is told, too.
+    let has_eventfd = rng.u32(..4) == 0 && room.is_none();
+    let waits_elsewhere = rng.u32(..4) == 0;
     let count = rng.usize(4..28);
     let drawn: Vec<Step> = (0..count).map(|_| step(&mut rng, wish, setups.len())).collect();
     let kept = drawn.into_iter().enumerate().filter(|(number, _)| mask.keeps(*number)).collect();
-    Sequence { setups, pairs, room, steps: admit(kept, room, pairs) }
+    Sequence { setups, pairs, room, has_eventfd, waits_elsewhere, steps: admit(kept, room, pairs) }
 }
 
 fn setup(rng: &mut Rng) -> SetupFlags {

@@ -33,12 +33,15 @@ pub fn play(session: &Session, sequence: &Sequence, patience: Duration) {
     let rings: Vec<Ring> = sequence.setups.iter().map(|setup| side::ring(session, *setup)).collect();
     let lanes = Lanes::new(session, &rings, sequence.pairs);
     let descriptors: Vec<RawFd> = rings.iter().map(|ring| ring.fd).collect();
+    let eventfd = sequence.has_eventfd.then(|| side::register_eventfd(session, &rings[0]));
     let stage = Stage {
         session,
         rings: &rings,
         descriptors: &descriptors,
         lanes: &lanes,
         pairs: sequence.pairs,
+        eventfd,
+        waits_elsewhere: sequence.waits_elsewhere,
         room: sequence.room,
         patience,
         current: Cell::new(0),
@@ -100,6 +103,9 @@ struct Stage<'a> {
     descriptors: &'a [RawFd],
     lanes: &'a Lanes,
     pairs: [Pair; LANES],
+    /// What hears of completions of the first ring.
+    eventfd: Option<RawFd>,
+    waits_elsewhere: bool,
     room: Option<u32>,
     patience: Duration,
     /// The ring that was pushed to last.
@@ -168,7 +174,23 @@ impl Stage<'_> {
     /// Lets what the step began do what it can. What completes later belongs to the next one.
     fn end_step(&self) {
         self.settle();
+        self.record_signal();
         self.batch.set(self.batch.get() + 1);
+    }
+
+    /// Records whether the eventfd was signalled.
+    fn record_signal(&self) {
+        let Some(eventfd) = self.eventfd else { return };
+        let is_signalled = self.session.eventfd_count(eventfd) > 0;
+        // Where task work is deferred, Linux tells of all of it, also of what posts nothing.
+        let may_be_in_vain = side::has(&self.rings[0], SetupFlags::DEFER_TASKRUN);
+        let batch = self.batch.get();
+        let has_come = |pushed: &Pushed| pushed.seen.iter().any(|(seen, _)| *seen == batch);
+        let is_due =
+            || self.requests.borrow().iter().any(|((ring, _), pushed)| *ring == 0 && has_come(pushed));
+        if !may_be_in_vain || is_due() {
+            self.session.record(format!("signal {batch}"), is_signalled);
+        }
     }
 
     /// Reaps until everything has completed, or nothing has for as long as patience lasts.
@@ -194,7 +216,14 @@ impl Stage<'_> {
                 return;
             }
             let came = open.into_iter().any(|number| {
-                let seen = self.rings[number].collect_until(self.patience, |seen| !seen.is_empty());
+                let ring = &self.rings[number];
+                let patience = self.patience;
+                let wait = move || ring.collect_until(patience, |seen| !seen.is_empty());
+                let seen = if self.waits_elsewhere && side::may_wait_elsewhere(ring) {
+                    std::thread::scope(|scope| scope.spawn(wait).join().expect("it only waits"))
+                } else {
+                    wait()
+                };
                 seen.iter().for_each(|cqe| self.note(number, *cqe));
                 !seen.is_empty()
             });

@@ -13,6 +13,10 @@ pub struct Sequence {
     pub pairs: [Pair; LANES],
     /// For how many completions of a submission the CQ has room; without it, for all.
     pub room: Option<u32>,
+    /// Whether an eventfd hears of the completions of the first ring.
+    pub has_eventfd: bool,
+    /// Whether another thread waits for completions, where it may and the one that submits need not do anything for them.
+    pub waits_elsewhere: bool,
     /// The steps that are played, each with its number among all that were drawn.
     pub steps: Vec<(usize, Step)>,
 }

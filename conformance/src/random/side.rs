@@ -1,8 +1,9 @@
 //! One of the rings that a sequence is played on: how it is submitted to, and how its CQ is filled.
 
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use ringer_abi::{EnterFlags, Params, SetupFlags, SqRingFlags};
+use ringer_abi::{EnterFlags, Params, RegisterOpcode, SetupFlags, SqRingFlags};
 
 use crate::differential::errno::outcome_name;
 use crate::differential::{Ring, Session, prep};
@@ -27,6 +28,19 @@ pub fn ring(session: &Session, setup: SetupFlags) -> Ring {
 /// Whether the ring was set up with this flag.
 pub fn has(ring: &Ring, flag: SetupFlags) -> bool {
     ring.params.flags & flag.bits() != 0
+}
+
+/// Whether another thread may wait for the ring, and need not wait for this one to do its task work.
+pub fn may_wait_elsewhere(ring: &Ring) -> bool {
+    !has(ring, SetupFlags::SINGLE_ISSUER) && !has(ring, SetupFlags::COOP_TASKRUN)
+}
+
+/// Registers an eventfd that hears of all completions.
+pub fn register_eventfd(session: &Session, ring: &Ring) -> RawFd {
+    let eventfd = session.eventfd(0);
+    let argument = session.ints(&[eventfd]);
+    ring.register(RegisterOpcode::Eventfd.number(), argument.addr(), 1).expect("there is none yet");
+    eventfd
 }
 
 /// Has what was pushed taken, and perhaps waits for a completion. What the calls returned.
