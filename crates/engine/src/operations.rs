@@ -44,10 +44,10 @@ impl Turn<'_> {
             Operation::Close(close) => files::close_slot(self.ring, close.file_index - 1).map(|()| 0),
             Operation::ProvideBuffers(provide) => self.ring.provided.lock().provide(provide).map(|()| 0),
             Operation::RemoveBuffers(remove) => self.ring.provided.lock().remove(remove),
-            // For this ring it comes before what was completed in the same submission, as in the kernel.
             Operation::MsgRing(_) if request.flags.contains(SqeFlags::FIXED_FILE) => {
                 message::refuse_registered(self.ring, request.fd)
             }
+            // For this ring it comes before what was completed in the same submission, as in the kernel.
             Operation::MsgRing(message) => message::deliver(self.ring, request.fd, message),
             _ => Err(Errno::OPNOTSUPP),
         };

@@ -161,6 +161,7 @@ impl Ring {
         ring.is_inherited = true;
         ring.reactor = self.reactor.inherited();
         ring.readiness.share();
+        ring.ring_waits = self.ring_waits.inherited();
         if self.readiness.is_watched() {
             ring.readiness.watch(self.readiness.descriptor()?.as_raw_fd()).ok()?;
         }

@@ -25,8 +25,26 @@ const POLLWRNORM: u32 = 0x100;
 /// The requests that wait for a ring, of this and of other rings.
 #[derive(Debug, Default)]
 pub(crate) struct RingWaits {
-    signals: Lock<Vec<Weak<Duplicate>>>,
+    signals: Lock<Vec<Signal>>,
     is_any: AtomicBool,
+}
+
+/// The eventfd of a request that waits.
+#[derive(Debug)]
+enum Signal {
+    /// Of this process: it goes with its request.
+    Own(Weak<Duplicate>),
+    /// Of the process that this one was forked from.
+    Inherited(Arc<Duplicate>),
+}
+
+impl Signal {
+    fn get(&self) -> Option<Arc<Duplicate>> {
+        match self {
+            Self::Own(signal) => signal.upgrade(),
+            Self::Inherited(signal) => Some(Arc::clone(signal)),
+        }
+    }
 }
 
 impl RingWaits {
@@ -43,12 +61,28 @@ impl RingWaits {
     fn tell_all(&self) {
         let mut signals = self.signals.lock();
         self.is_any.store(false, Ordering::Relaxed);
-        for signal in signals.drain(..).filter_map(|signal| signal.upgrade()) {
+        for signal in signals.drain(..).filter_map(|signal| signal.get()) {
             if let Some(fd) = signal.owned() {
-                // It is written once, so that the counter cannot be full.
+                // Each process writes it once, so that the counter cannot be full.
                 let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
             }
         }
+    }
+
+    /// In a child after fork: keeps the eventfds of the parent's requests, which are about to be given up here.
+    pub(crate) fn keep_in_child(&self) {
+        // Held by another thread at the time of the fork: then the parent does not hear of what the child posts.
+        if let Some(mut signals) = self.signals.try_lock() {
+            let kept: Vec<Signal> = signals.iter().filter_map(Signal::get).map(Signal::Inherited).collect();
+            *signals = kept;
+        }
+    }
+
+    /// In a child after fork: what the ring there has of it.
+    pub(crate) fn inherited(&self) -> Self {
+        let signals =
+            self.signals.try_lock().map(|mut signals| std::mem::take(&mut *signals)).unwrap_or_default();
+        Self { is_any: AtomicBool::new(!signals.is_empty()), signals: Lock::new(signals) }
     }
 }
 
@@ -58,8 +92,8 @@ impl Ring {
         let signal = Arc::new(Duplicate::from(Kick::new()?.into_fd()));
         let _guard = self.shared.lock_completions();
         let mut signals = self.ring_waits.signals.lock();
-        signals.retain(|signal| signal.strong_count() > 0);
-        signals.push(Arc::downgrade(&signal));
+        signals.retain(|signal| signal.get().is_some());
+        signals.push(Signal::Own(Arc::downgrade(&signal)));
         // Relaxed: either a later look at the CQ sees a CQE, or its poster, which holds the completion lock, sees this.
         self.ring_waits.is_any.store(true, Ordering::Relaxed);
         Ok(signal)

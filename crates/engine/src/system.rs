@@ -509,6 +509,7 @@ impl System {
         recent::forget_all();
         self.parking.after_fork_in_child();
         let Ok(mut rings) = self.rings.try_write() else { return };
+        rings.values().for_each(|handle| handle.ring.ring_waits.keep_in_child());
         let mut known: Vec<(Arc<Ring>, Arc<Ring>)> = Vec::new();
         for handle in rings.values_mut() {
             let same = known.iter().find(|(old, _)| Arc::ptr_eq(old, &handle.ring));

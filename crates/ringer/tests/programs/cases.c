@@ -856,6 +856,19 @@ static int waits_for_a_ring(void)
 		CHECK(inline_call(ENTER, other.fd, 1, 0, 0, 0, 0) == 1);
 		CHECK(epoll_wait(second, &event, 1, 1000) == 1 && reap(&other) == 0);
 	}
+	// A child that has the ring, too, tells its parent.
+	sqe = rings.sqes + (*rings.sq_tail & 3) * 64;
+	add(&rings, 6, other.fd, NULL, 0);
+	memcpy(sqe + 28, &events, sizeof events);
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	CHECK(*rings.cq_head == __atomic_load_n(rings.cq_tail, __ATOMIC_ACQUIRE));
+	pid_t child = fork();
+	if (child == 0) {
+		add(&other, 0, -1, NULL, 0);
+		_exit(inline_call(ENTER, other.fd, 1, 0, 0, 0, 0) != 1);
+	}
+	CHECK(child > 0 && wait_for(child) == 0);
+	CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == POLLIN && reap(&other) == 0);
 	// It is no file to write to.
 	uint64_t one = 1;
 	add(&rings, 23, other.fd, &one, sizeof one);
