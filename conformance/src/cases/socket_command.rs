@@ -57,6 +57,7 @@ pub fn cases() -> Vec<Case> {
             let ring = session.ring_with(8, SetupFlags::IOPOLL);
             let null = session.keep(std::fs::File::open("/dev/null").expect("a device"));
             session.one_recorded("/dev/null on an IOPOLL ring", &ring, command(null, 77));
+            session.one_recorded("not open, on an IOPOLL ring", &ring, command(session.closed_fd(), 0));
         }),
         Case::new("uring-cmd/options", Opcode::UringCmd, |session| {
             let ring = session.ring(8);

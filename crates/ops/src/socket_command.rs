@@ -58,7 +58,7 @@ impl Op for SocketCommand {
         let fd = context.fd;
         if self.setup.contains(SetupFlags::IOPOLL) {
             // No file that is served has commands with polled completion.
-            return Outcome::failed(Errno::OPNOTSUPP);
+            return Outcome::failed(call::check_open(fd).err().unwrap_or(Errno::OPNOTSUPP));
         }
         if self.command == SEND_TIMESTAMP && call::is_socket(fd) {
             let told = big_cqe_flags(self.setup).and_then(|flags| tell_send_time(flags, context));
