@@ -9,6 +9,7 @@ mod message_transfer;
 mod net;
 mod operation;
 mod path;
+mod pollable;
 mod ring_file;
 mod segments;
 mod send_times;

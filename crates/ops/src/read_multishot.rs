@@ -7,10 +7,10 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::net::is_shut_down;
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
+use crate::pollable::is_pollable;
 use crate::ring_file::NoTransfer;
 use crate::rw::{
-    KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, is_pollable, of_file_open_for,
-    of_open_file,
+    KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, of_file_open_for, of_open_file,
 };
 use crate::selection::BufferGroup;
 

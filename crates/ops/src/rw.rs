@@ -1,7 +1,5 @@
 //! READ, WRITE, READV and WRITEV: one transfer, attempted without waiting first.
 
-use std::os::fd::{AsRawFd, RawFd};
-
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
@@ -11,6 +9,7 @@ use crate::net::{O_NONBLOCK, is_shut_down};
 use crate::operation::{
     BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits, Until,
 };
+use crate::pollable::is_pollable;
 use crate::ring_file::NoTransfer;
 use crate::selection::BufferGroup;
 
@@ -587,20 +586,5 @@ impl Op for Write {
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         self.0.issue(context)
-    }
-}
-
-/// Whether the file can be waited for: pipes can, of others an epoll instance knows.
-pub(crate) fn is_pollable(fd: RawFd) -> Result<bool, Errno> {
-    const EPOLL_CTL_ADD: u32 = 1;
-    if call::is_pipe(fd) {
-        return Ok(true);
-    }
-    let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)?;
-    let event = [0_u32; 4];
-    match call::epoll_ctl(epoll.as_raw_fd(), EPOLL_CTL_ADD, fd, UserAddress::of(&raw const event)) {
-        Ok(_) => Ok(true),
-        Err(Errno::PERM) => Ok(false),
-        Err(errno) => Err(errno),
     }
 }

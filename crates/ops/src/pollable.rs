@@ -1,0 +1,20 @@
+//! Which files can be waited for.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use ringer_sys::{Errno, UserAddress, call};
+
+/// Whether the file can be waited for: pipes can, of others an epoll instance knows.
+pub(crate) fn is_pollable(fd: RawFd) -> Result<bool, Errno> {
+    const EPOLL_CTL_ADD: u32 = 1;
+    if call::is_pipe(fd) {
+        return Ok(true);
+    }
+    let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC)?;
+    let event = [0_u32; 4];
+    match call::epoll_ctl(epoll.as_raw_fd(), EPOLL_CTL_ADD, fd, UserAddress::of(&raw const event)) {
+        Ok(_) => Ok(true),
+        Err(Errno::PERM) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
