@@ -162,15 +162,7 @@ impl Rules {
             && self.pairs[request.lane] == Some(Pair::Terminal);
         // One that is written to while task work is due takes that for a signal; one cannot be asked not to wait, which
         // workers and incremental buffers show.
-        let is_write = matches!(
-            request.opcode,
-            Opcode::Write
-                | Opcode::Writev
-                | Opcode::WriteFixed
-                | Opcode::WritevFixed
-                | Opcode::Splice
-                | Opcode::Tee
-        );
+        let is_write = request.writes() || matches!(request.opcode, Opcode::Splice | Opcode::Tee);
         let shows_task_work = is_write && (self.pushed > 0 || self.drains);
         let shows_waits = request.flags.contains(SqeFlags::ASYNC) || request.opcode == Opcode::ReadMultishot;
         if is_terminal && (shows_task_work || shows_waits) {
@@ -179,7 +171,7 @@ impl Rules {
         // When Linux looks again at the own ring, or on a worker at any, is its own affair.
         let looks_some_time =
             self.chain_works || request.flags.contains(SqeFlags::ASYNC) || request.object == Object::OwnRing;
-        if request.object.is_ring() && looks_some_time && waits_for_ring(request) {
+        if request.looks_at_ring() && !request.polls_ring() && looks_some_time {
             return false;
         }
         // Reading and writing an epoll instance is a known difference of the cases.
@@ -194,7 +186,7 @@ impl Rules {
         }
         // In the midst of a submission Linux says of a ring that it is ready when something is still to be done.
         // On a worker it looks some time.
-        let looks_at_itself = request.object == Object::OwnRing && request.opcode != Opcode::MsgRing
+        let looks_at_itself = request.looks_at_ring() && request.object == Object::OwnRing
             || request.polls_ring() && request.flags.contains(SqeFlags::ASYNC);
         let alone =
             looks_back(request.opcode) || counts(request) || request.may_allocate() || looks_at_itself;
@@ -250,7 +242,7 @@ impl Rules {
             }
             self.users[lane] = Some(self.chain);
         }
-        self.waits_for_ring |= request.object.is_ring() && request.opcode != Opcode::MsgRing;
+        self.waits_for_ring |= request.looks_at_ring();
         self.drains |= drains;
         self.lingers |= lingers;
         self.last = Some(request.opcode);
@@ -277,11 +269,6 @@ fn is_different_on_a_worker(request: &Request) -> bool {
 
 fn is_zero_copy(opcode: Opcode) -> bool {
     matches!(opcode, Opcode::SendZc | Opcode::SendmsgZc)
-}
-
-/// Whether a request waits for a ring other than by a poll.
-fn waits_for_ring(request: &Request) -> bool {
-    !matches!(request.opcode, Opcode::PollAdd | Opcode::MsgRing)
 }
 
 /// Whether the kernel may give a request to a worker.

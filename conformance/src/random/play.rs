@@ -131,7 +131,7 @@ impl Stage<'_> {
         let sqe = preparation.sqe(request);
         self.pushed.borrow_mut().push(sqe);
         // Linked, drained and skipped ones depend on others, or tell nobody.
-        self.waits_for_ring.set(self.waits_for_ring.get() || request.object.is_ring());
+        self.waits_for_ring.set(self.waits_for_ring.get() || request.looks_at_ring());
         let may_wait = request.object.can_wait()
             || sqe.flags().intersects(SqeFlags::CQE_SKIP_SUCCESS)
             || matches!(

@@ -294,10 +294,7 @@ impl Preparation<'_> {
         let [first, second, third, _] = request.draws;
         let fd = self.descriptor(request);
         let event = request.object == Object::Event;
-        let writes = matches!(
-            request.opcode,
-            Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed
-        );
+        let writes = request.writes();
         let offset = match second % 4 {
             _ if request.object != Object::File => [0, AT_POSITION][second as usize % 2],
             0 => AT_POSITION,
@@ -369,11 +366,8 @@ impl Preparation<'_> {
 
     /// The descriptor of the object that a request works on.
     fn descriptor(&self, request: &Request) -> RawFd {
-        match request.object {
-            Object::OwnRing => self.rings[request.ring],
-            Object::OtherRing => self.rings[self.rings.len() - 1 - request.ring],
-            object => self.lanes.0[request.lane].descriptor(object),
-        }
+        let ring = request.object.among(self.rings, request.ring);
+        ring.copied().unwrap_or_else(|| self.lanes.0[request.lane].descriptor(request.object))
     }
 
     fn splice(&self, request: &Request, lane: &Lane) -> Sqe {

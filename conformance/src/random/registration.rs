@@ -71,11 +71,8 @@ impl Registration {
         let lane = &lanes.0[self.lane];
         let slot = (self.lane * SLOTS + self.object.index()) as u64;
         let group = self.lane as u64 + u64::from([RING_GROUPS, INCREMENTAL_GROUPS][self.draw as usize % 2]);
-        let fd = match self.object {
-            Object::OwnRing => ring.fd,
-            Object::OtherRing => rings[rings.len() - 1 - self.ring].fd,
-            object => lane.descriptor(object),
-        };
+        let named = self.object.among(rings, self.ring);
+        let fd = named.map_or_else(|| lane.descriptor(self.object), |ring| ring.fd);
         let (opcode, argument, count) = match self.kind {
             Kind::SyncCancel => (RegisterOpcode::SyncCancel, session.words(&self.cancel(number, fd)), 1),
             Kind::UpdateFile => {

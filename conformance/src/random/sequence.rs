@@ -112,6 +112,16 @@ impl Request {
         self.opcode == Opcode::MsgRing && self.draws[0] % 3 == 2
     }
 
+    /// Whether it writes, and does nothing else.
+    pub fn writes(&self) -> bool {
+        matches!(self.opcode, Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed)
+    }
+
+    /// Whether its file is a ring. Of a message that ring is the address only.
+    pub fn looks_at_ring(&self) -> bool {
+        self.opcode != Opcode::MsgRing && self.object.is_ring()
+    }
+
     /// Whether it polls a ring.
     pub fn polls_ring(&self) -> bool {
         self.opcode == Opcode::PollAdd && self.object.is_ring()
@@ -280,6 +290,15 @@ impl Object {
     /// Whether it is a ring, which no lane has for itself.
     pub fn is_ring(self) -> bool {
         matches!(self, Self::OwnRing | Self::OtherRing)
+    }
+
+    /// The one of `rings` that it is, for who works on the ring with the number `own`. `None`: it is no ring.
+    pub fn among<T>(self, rings: &[T], own: usize) -> Option<&T> {
+        match self {
+            Self::OwnRing => rings.get(own),
+            Self::OtherRing => rings.get(rings.len() - 1 - own),
+            _ => None,
+        }
     }
 
     /// Whether reading from it can wait for the program.

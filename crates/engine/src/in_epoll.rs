@@ -67,9 +67,6 @@ impl System {
     /// # Errors
     /// As of [`watch`](Self::watch).
     pub fn watch_epoll(&self, epoll: RawFd) -> Result<(), Errno> {
-        if self.in_epoll.is_empty() {
-            return Ok(());
-        }
         let pairs = self.in_epoll.pairs.lock();
         let mut rings = pairs.iter().filter(|(instance, _)| *instance == epoll);
         rings.try_for_each(|(_, ring)| self.watch(*ring).map(drop))

@@ -86,10 +86,14 @@ impl RingWaits {
     }
 }
 
+fn new_signal() -> Result<Arc<Duplicate>, Errno> {
+    Kick::new().map(|kick| Arc::new(Duplicate::from(kick.into_fd())))
+}
+
 impl Ring {
     /// A wait for this ring begins: what is posted from now on is told by the eventfd.
     fn begin_wait(&self) -> Result<Arc<Duplicate>, Errno> {
-        let signal = Arc::new(Duplicate::from(Kick::new()?.into_fd()));
+        let signal = new_signal()?;
         let _guard = self.shared.lock_completions();
         let mut signals = self.ring_waits.signals.lock();
         signals.retain(|signal| signal.get().is_some());
@@ -151,7 +155,7 @@ impl Turn<'_> {
         self.unwatch(request);
         let file = if events & POLLIN == 0 {
             // A ring tells of nothing else.
-            Arc::new(Duplicate::from(Kick::new()?.into_fd()))
+            new_signal()?
         } else if target.readiness.is_shared() {
             // Who posts in another process knows of the ring's own descriptor only.
             let fd = request.held.file.raw();
