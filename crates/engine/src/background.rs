@@ -50,12 +50,17 @@ struct Shared {
 #[inline]
 pub(crate) fn notice(ring: &Arc<Ring>) {
     // A program that always waits for what it asked for leaves nothing behind, and never meets the background thread.
-    if ring.reactor.may_have_work() && has_work(ring) {
+    if ring.reactor.may_have_work() {
         notice_work(ring);
     }
 }
 
+// Not inlined: the way past it is short.
+#[inline(never)]
 fn notice_work(ring: &Arc<Ring>) {
+    if !has_work(ring) {
+        return;
+    }
     let background = System::global().background();
     match ring.reactor.owner() {
         Owner::Noticed => ring.reactor.visit(),

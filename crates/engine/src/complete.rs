@@ -63,15 +63,11 @@ impl Ring {
 
     /// Posts CQEs. `counted`: how many of them timeouts with a count look at. `asynchronous`: not from within the submission
     /// of their requests.
+    #[inline(always)]
     pub(crate) fn post(&self, cqes: &[Cqe], counted: u32, asynchronous: bool) -> Posted {
         let guard = self.shared.lock_completions();
         if asynchronous && self.defers_completions() {
-            self.completions.deferred.lock().extend_from_slice(cqes);
-            // Release, with the Acquire in `run_deferred`.
-            self.completions.has_deferred.store(true, Ordering::Release);
-            if self.setup.contains(SetupFlags::TASKRUN_FLAG) {
-                self.shared.sq_set_flags(SqRingFlags::TASKRUN);
-            }
+            self.defer(cqes);
         } else {
             self.push(cqes);
         }
@@ -83,7 +79,19 @@ impl Ring {
         Posted { so_far, waiters }
     }
 
+    /// Keeps CQEs until the submitter asks for them.
+    #[inline(never)]
+    fn defer(&self, cqes: &[Cqe]) {
+        self.completions.deferred.lock().extend_from_slice(cqes);
+        // Release, with the Acquire in `run_deferred`.
+        self.completions.has_deferred.store(true, Ordering::Release);
+        if self.setup.contains(SetupFlags::TASKRUN_FLAG) {
+            self.shared.sq_set_flags(SqRingFlags::TASKRUN);
+        }
+    }
+
     /// Puts CQEs into the CQ or behind it. For the holder of the completion lock.
+    #[inline(always)]
     fn push(&self, cqes: &[Cqe]) {
         let completions = &self.completions;
         // Relaxed: only written under the completion lock.
@@ -91,10 +99,15 @@ impl Ring {
         // Posting directly would overtake the backlog.
         let posted = if has_backlog { 0 } else { self.shared.cq_push_all(cqes) };
         if posted < cqes.len() {
-            completions.backlog.lock().extend(&cqes[posted..]);
-            completions.has_backlog.store(true, Ordering::Relaxed);
-            self.shared.sq_set_flags(SqRingFlags::CQ_OVERFLOW);
+            self.push_to_backlog(&cqes[posted..]);
         }
+    }
+
+    #[cold]
+    fn push_to_backlog(&self, cqes: &[Cqe]) {
+        self.completions.backlog.lock().extend(cqes);
+        self.completions.has_backlog.store(true, Ordering::Relaxed);
+        self.shared.sq_set_flags(SqRingFlags::CQ_OVERFLOW);
     }
 
     /// How many CQEs were posted that count.

@@ -214,10 +214,12 @@ impl Parking {
 
     /// The file of a descriptor that is read from often, kept as if it were registered. Whether the descriptor is still of that
     /// file must be [asked](Self::is_still). `None`: none is kept, or not yet.
+    #[inline]
     pub(crate) fn file(&self, fd: RawFd) -> Option<Arc<RegisteredFile>> {
-        if !self.enabled.load(Ordering::Relaxed) || fd < 0 {
-            return None;
-        }
+        if self.enabled.load(Ordering::Relaxed) && fd >= 0 { self.kept_file(fd) } else { None }
+    }
+
+    fn kept_file(&self, fd: RawFd) -> Option<Arc<RegisteredFile>> {
         {
             let mut parked = self.parked.lock();
             let latest = parked.sweeps;

@@ -288,6 +288,7 @@ impl Readiness {
         }
     }
 
+    #[cold]
     fn show_watched(&self, ready: impl FnOnce() -> bool, is_news: bool) {
         let Some(descriptor) = self.descriptor() else { return };
         let mut shown = self.shown.lock();

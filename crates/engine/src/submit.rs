@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
-use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
+use ringer_abi::{Cqe, Opcode, SetupFlags, Sqe, SqeFlags};
 use ringer_ops::{Completion, Operation, Prepare, Row, row};
 use ringer_ring::{Production, SharedPages, SqBatch, Taken};
 use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
 
+use crate::Served;
 use crate::files::RegisteredFile;
 use crate::request::{FileRef, Held, Request};
 use crate::ring::Ring;
@@ -30,21 +31,25 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     if sqes.left() == 0 {
         return 0;
     }
-    let mut batch = Batch {
-        turn: Turn::new(ring, Place::Submitter),
-        chain: Vec::new(),
-        is_plain: !ring.setup.contains(SetupFlags::IOPOLL) && !ring.restrictions.any(),
-        sqes,
-    };
+    let mut batch =
+        Batch { turn: Turn::new(ring, Place::Submitter), chain: Vec::new(), is_plain: false, sqes };
+    batch.look_again();
     let mut submitted = 0;
     while let Some(Taken::Sqe { sqe }) = batch.sqes.take() {
         submitted += 1;
         let goes_on = match batch.plain_row(&sqe) {
-            Some(row) if coalesce::may_be_in_run(&sqe) || mapped_reads::may_be_in_run(&sqe) => {
-                submitted += batch.take_transfers(&sqe, row);
-                true
-            }
-            Some(row) => batch.start_plain(&sqe, row),
+            Some(row) => match row.result_of.and_then(|result_of| result_of(&sqe)) {
+                Some(result) => {
+                    batch.turn.count(sqe.opcode(), Served::Inline);
+                    batch.turn.post(Cqe::new(sqe.user_data(), result, 0));
+                    true
+                }
+                None => {
+                    let (more, goes_on) = batch.serve_plain(&sqe, row);
+                    submitted += more;
+                    goes_on
+                }
+            },
             None => batch.accept(&sqe),
         };
         if !goes_on && !ring.setup.contains(SetupFlags::SUBMIT_ALL) {
@@ -65,29 +70,52 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     submitted
 }
 
-/// These may be refused although they are prepared.
-const SEND_ZC: u8 = Opcode::SendZc.number();
-const SENDMSG_ZC: u8 = Opcode::SendmsgZc.number();
+/// Whether it may be refused although it is prepared.
+fn may_be_refused_later(sqe: &Sqe) -> bool {
+    const SEND_ZC: u8 = Opcode::SendZc.number();
+    const SENDMSG_ZC: u8 = Opcode::SendmsgZc.number();
+    matches!(sqe.opcode(), SEND_ZC | SENDMSG_ZC)
+}
 
 struct Batch<'a> {
     turn: Turn<'a>,
     /// The chain that is being assembled.
     chain: Vec<Request>,
-    /// Whether the ring has nothing against any opcode.
+    /// Whether the ring has nothing against any opcode, and nothing of what came before concerns the next SQE.
     is_plain: bool,
     sqes: SqBatch<'a, SharedPages, Production>,
 }
 
 impl Batch<'_> {
-    /// The row of an SQE of which [`check`](Self::check) has nothing to say, and which [stands alone](Self::stands_alone): of most.
+    /// The row of an SQE of which [`check`](Self::check) has nothing to say, and which nothing else delays: of most.
     #[inline]
     fn plain_row(&self, sqe: &Sqe) -> Option<&'static Row> {
         let is_plain = self.is_plain
             && sqe.flags().difference(SqeFlags::FIXED_FILE).is_empty()
             && sqe.ioprio() == 0
-            && sqe.personality() == 0
-            && self.stands_alone(sqe);
+            && sqe.personality() == 0;
         if is_plain { row(sqe.opcode()) } else { None }
+    }
+
+    /// Finds out whether the next SQEs may be plain. What was [assembled](Self::assemble) can change that.
+    fn look_again(&mut self) {
+        let ring = self.turn.ring;
+        self.is_plain =
+            !ring.setup.contains(SetupFlags::IOPOLL) && !ring.restrictions.any() && self.is_undelayed();
+    }
+
+    /// Serves such a one, and those after it that can be served with it. Returns how many more were taken, and whether
+    /// none was refused.
+    // Not inlined: the loop over the SQEs is short without it.
+    #[inline(never)]
+    fn serve_plain(&mut self, sqe: &Sqe, row: &Row) -> (u32, bool) {
+        if coalesce::may_be_in_run(sqe) || mapped_reads::may_be_in_run(sqe) {
+            (self.take_transfers(sqe, row), true)
+        } else if may_be_refused_later(sqe) {
+            (0, self.accept(sqe))
+        } else {
+            (0, self.start_plain(sqe, row))
+        }
     }
 
     /// Starts such a one. Returns false if it was refused.
@@ -104,6 +132,7 @@ impl Batch<'_> {
     }
 
     /// Takes any SQE. Returns false if it was refused and is not followed by more of its chain.
+    #[inline(never)]
     fn accept(&mut self, sqe: &Sqe) -> bool {
         let limits_request =
             self.chain.last().is_some_and(|last| last.opcode != Opcode::LinkTimeout.number());
@@ -149,16 +178,17 @@ impl Batch<'_> {
 
     /// Starts a request, once its chain is complete. Returns `goes_on`.
     fn assemble(&mut self, request: Request, goes_on: bool) -> bool {
-        if self.chain.is_empty() && !request.is_linked() {
+        let ends = !request.is_linked();
+        if ends && self.chain.is_empty() {
             // The common case: no chain, nothing to assemble.
             self.start(request);
-            return goes_on;
+        } else {
+            self.chain.push(request);
+            if ends {
+                self.start_chain();
+            }
         }
-        let ends = !request.is_linked();
-        self.chain.push(request);
-        if ends {
-            self.start_chain();
-        }
+        self.look_again();
         goes_on
     }
 
@@ -258,10 +288,12 @@ impl Batch<'_> {
     fn stands_alone(&self, sqe: &Sqe) -> bool {
         const OTHERS: SqeFlags =
             SqeFlags::IO_LINK.union(SqeFlags::IO_HARDLINK).union(SqeFlags::IO_DRAIN).union(SqeFlags::ASYNC);
-        !sqe.flags().intersects(OTHERS)
-            && !matches!(sqe.opcode(), SEND_ZC | SENDMSG_ZC)
-            && self.chain.is_empty()
-            && !self.turn.ring.drains.load(Ordering::Relaxed)
+        !sqe.flags().intersects(OTHERS) && !may_be_refused_later(sqe) && self.is_undelayed()
+    }
+
+    /// Whether nothing that came before says when the next SQE starts.
+    fn is_undelayed(&self) -> bool {
+        self.chain.is_empty() && !self.turn.ring.drains.load(Ordering::Relaxed)
     }
 
     fn start(&mut self, request: Request) {

@@ -102,6 +102,7 @@ impl Turn<'_> {
     ///
     /// Both numbers are taken from where the last look left off, as in Linux: a timeout that ends without a CQE turns the
     /// count back by one, which then is more than any timeout waits for.
+    #[inline(never)]
     pub(crate) fn expire_counts(&mut self, posted: u32) {
         loop {
             let request = {

@@ -370,20 +370,27 @@ impl<'a> Turn<'a> {
     }
 
     /// Puts the CQEs of this turn so far into the CQ.
+    #[inline]
     pub(crate) fn publish(&mut self) {
         while !self.unpublished.is_empty() || self.counted != 0 {
-            let counted = std::mem::take(&mut self.counted);
-            let asynchronous = self.is_task_work || self.place != Place::Submitter;
-            let posted = self.ring.post(&self.unpublished, counted, asynchronous);
-            if !self.unpublished.is_empty() {
-                self.waiters = self.waiters.max(posted.waiters);
-                self.unpublished.clear();
-                self.posted = true;
-            }
-            // Relaxed: set under the inflight lock by the submission that came before these completions, or a race.
-            if self.ring.completions.is_counted.load(Ordering::Relaxed) {
-                self.expire_counts(posted.so_far);
-            }
+            self.publish_some();
+        }
+    }
+
+    // Not inlined where there is nothing to publish.
+    #[inline(never)]
+    fn publish_some(&mut self) {
+        let counted = std::mem::take(&mut self.counted);
+        let asynchronous = self.is_task_work || self.place != Place::Submitter;
+        let posted = self.ring.post(&self.unpublished, counted, asynchronous);
+        if !self.unpublished.is_empty() {
+            self.waiters = self.waiters.max(posted.waiters);
+            self.unpublished.clear();
+            self.posted = true;
+        }
+        // Relaxed: set under the inflight lock by the submission that came before these completions, or a race.
+        if self.ring.completions.is_counted.load(Ordering::Relaxed) {
+            self.expire_counts(posted.so_far);
         }
     }
 

@@ -4,7 +4,7 @@ use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, call};
 
 use crate::check::big_cqe_flags;
-use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Completion, Issue, Op, Outcome, Prepare, ResultOf, Traits};
 
 /// `IORING_OP_NOP`. Source: `io_uring_enter.2`, `io_uring_prep_nop.3`.
 #[derive(Debug, Default)]
@@ -44,20 +44,21 @@ const KNOWN_FLAGS: u32 = uapi::IORING_NOP_INJECT_RESULT
 impl Op for Nop {
     const TRAITS: Traits = Traits { iopoll: true, ..Traits::NONE };
 
-    // Inlined, as moving the result would be most of the work.
-    #[inline(always)]
+    // Most ask for nothing else, and making the operation would be most of the work.
+    const RESULT_OF: Option<ResultOf> =
+        Some(|sqe| (sqe.op_flags() & !uapi::IORING_NOP_INJECT_RESULT == 0).then(|| injected_result(sqe)));
+
     fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
         let flags = sqe.op_flags();
         if flags & !KNOWN_FLAGS != 0 {
             return Err(Errno::INVAL);
         }
-        let result = if flags & uapi::IORING_NOP_INJECT_RESULT != 0 { sqe.len() as i32 } else { 0 };
+        let result = injected_result(sqe);
         let wishes =
             if flags & !uapi::IORING_NOP_INJECT_RESULT == 0 { None } else { Some(Wishes::of(sqe, context)?) };
         Ok(Self { result, wishes, is_put_off: flags & uapi::IORING_NOP_TW != 0 })
     }
 
-    #[inline]
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
         if self.is_put_off {
             return Outcome::Engine;
@@ -69,8 +70,11 @@ impl Op for Nop {
     }
 }
 
+fn injected_result(sqe: &Sqe) -> i32 {
+    if sqe.op_flags() & uapi::IORING_NOP_INJECT_RESULT != 0 { sqe.len() as i32 } else { 0 }
+}
+
 impl Wishes {
-    #[cold]
     fn of(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
         let has = |flag| sqe.op_flags() & flag != 0;
         let big = if has(CQE32) {
@@ -88,7 +92,6 @@ impl Wishes {
         })
     }
 
-    #[cold]
     fn fulfil(&self, result: i32, context: &mut Issue<'_>) -> Outcome {
         let mut flags = 0;
         if let Some(big) = self.big {

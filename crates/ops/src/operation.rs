@@ -18,6 +18,9 @@ pub trait Op: Sized + Send {
     /// What the engine must know before it prepares an SQE of this kind.
     const TRAITS: Traits;
 
+    /// The result that an SQE has without anything being done, if it is of that sort: no operation is made for it.
+    const RESULT_OF: Option<ResultOf> = None;
+
     /// Checks the SQE and keeps what it needs of it.
     ///
     /// # Errors
@@ -71,6 +74,10 @@ pub trait Op: Sized + Send {
     /// Makes one attempt with the patience that `context` allows.
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome;
 }
+
+/// See [`Op::RESULT_OF`]. It is asked about SQEs without personality, `ioprio` and flags other than `IOSQE_FIXED_FILE`. `None`: the
+/// operation is prepared as any other.
+pub type ResultOf = fn(&Sqe) -> Option<i32>;
 
 /// A transfer to or from a device. See [`Op::device_transfer`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

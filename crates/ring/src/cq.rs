@@ -56,7 +56,7 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
     pub fn cq_push_all(&self, cqes: &[Cqe]) -> usize {
         let memory = self.memory.present();
         if memory.shape().cqe_mixed {
-            return cqes.iter().take_while(|cqe| self.cq_push(cqe).is_ok()).count();
+            return self.cq_push_each(cqes);
         }
         // Relaxed, and the free slots: as in `cq_push`.
         let tail = self.memory.control().cq_tail.load(Relaxed);
@@ -71,6 +71,12 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
             self.cq_publish(end);
         }
         fitting
+    }
+
+    /// The same one by one: they are of different sizes.
+    #[inline(never)]
+    fn cq_push_each(&self, cqes: &[Cqe]) -> usize {
+        cqes.iter().take_while(|cqe| self.cq_push(cqe).is_ok()).count()
     }
 
     /// Shows the program that the queue is filled up to `tail`.

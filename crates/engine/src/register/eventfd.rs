@@ -39,6 +39,7 @@ impl EventfdSignal {
         }
     }
 
+    #[cold]
     fn write(&self, asynchronous: bool) {
         if let Some(registered) = &*self.registered.lock()
             && (asynchronous || !registered.asynchronous_only)
