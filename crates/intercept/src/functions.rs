@@ -8,7 +8,7 @@ use std::ops::Range;
 use ringer_sys::UserAddress;
 
 use crate::gate::Live;
-use crate::listing::Listing;
+use crate::listing::{self, LONGEST_INSTRUCTION, Listing};
 use crate::memory_map::{MemoryMap, PAGE};
 
 /// Signed 4-byte words, relative to the start of the table.
@@ -182,23 +182,38 @@ impl Object {
 }
 
 impl Object {
-    /// Which registers its code has anything to do with.
+    /// Which registers its code may have something in at a call site.
     pub fn live(&self) -> Live {
-        /// Decoding more takes too long for a signal handler.
-        const MOST: usize = 1 << 20;
+        if self.keeps_avx512().unwrap_or(true) { Live::All } else { Live::NoneOfAvx512 }
+    }
+
+    /// Whether a function may have something in registers that only AVX-512 has while it calls another one. `None`: not known.
+    fn keeps_avx512(&self) -> Option<bool> {
+        /// More takes too long for a signal handler.
+        const MOST: usize = 4 << 20;
+        const STEP: usize = 16 * PAGE;
         if self.code.len() > MOST {
-            return Live::All;
+            return None;
         }
-        for index in 0..self.count {
-            let is_plain = self
-                .function(index)
-                .and_then(|function| Listing::of(&function.range).ok())
-                .is_some_and(|listing| !listing.uses_avx512());
-            if !is_plain {
-                return Live::All;
+        let mut looked_at = 0..0;
+        for start in self.code.clone().step_by(STEP) {
+            // What begins in this step reaches into the next.
+            let length = (STEP + LONGEST_INSTRUCTION - 1).min(self.code.end - start);
+            let bytes = UserAddress::new(start as u64).read_vec::<u8>(length).ok()?;
+            for index in listing::places_of_avx512(&bytes).filter(|index| *index < STEP) {
+                let address = start + index;
+                if looked_at.contains(&address) {
+                    continue;
+                }
+                // Of code that is in no known function nothing is known.
+                let function = self.function_at(address)?;
+                if Listing::of(&function.range).ok()?.keeps_avx512() {
+                    return Some(true);
+                }
+                looked_at = function.range;
             }
         }
-        Live::NoneOfAvx512
+        Some(false)
     }
 }
 

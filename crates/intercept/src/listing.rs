@@ -9,6 +9,9 @@ use ringer_sys::UserAddress;
 /// Longer functions are not looked at: decoding one is the work of a millisecond.
 const LONGEST: usize = 1 << 18;
 
+/// No instruction has more bytes.
+pub const LONGEST_INSTRUCTION: usize = 15;
+
 /// The instructions of a function in order, without gaps.
 #[derive(Debug)]
 pub struct Listing {
@@ -53,12 +56,16 @@ impl Listing {
         self.instructions.iter().any(|instruction| instruction.flow_control() == FlowControl::IndirectBranch)
     }
 
-    /// Whether an instruction has to do with registers that only AVX-512 has.
-    pub fn uses_avx512(&self) -> bool {
-        self.instructions.iter().any(|instruction| {
-            instruction.encoding() == EncodingKind::EVEX
-                || (0..instruction.op_count()).any(|operand| instruction.op_register(operand).is_k())
-        })
+    /// Whether something may stand in registers that only AVX-512 has while it waits for another function or the kernel. If
+    /// it calls neither, nothing of it is there at a call site. A jump out of it is its end.
+    pub fn keeps_avx512(&self) -> bool {
+        let calls = |instruction: &Instruction| {
+            matches!(
+                instruction.flow_control(),
+                FlowControl::Call | FlowControl::IndirectCall | FlowControl::Interrupt
+            )
+        };
+        self.instructions.iter().any(calls) && self.instructions.iter().any(uses_avx512)
     }
 
     /// Whether nothing is executed after the last instruction.
@@ -67,6 +74,33 @@ impl Listing {
             .last()
             .is_some_and(|last| ends_path(last) || last.flow_control() == FlowControl::Call)
     }
+}
+
+/// Whether an instruction has to do with registers that only AVX-512 has.
+fn uses_avx512(instruction: &Instruction) -> bool {
+    instruction.encoding() == EncodingKind::EVEX
+        || (0..instruction.op_count()).any(|operand| instruction.op_register(operand).is_k())
+}
+
+/// Where in the code there may be instructions for registers that only AVX-512 has: what is there looks like one. This is much
+/// quicker than to decode all.
+pub fn places_of_avx512(code: &[u8]) -> impl Iterator<Item = usize> {
+    const EVEX: u8 = 0x62;
+    const VEX_OF_TWO: u8 = 0xc5;
+    const VEX_OF_THREE: u8 = 0xc4;
+    let of_masks = |opcode| matches!(opcode, 0x30..=0x33 | 0x41..=0x4b | 0x90..=0x93 | 0x98..=0x99);
+    let may_be_one = move |&index: &usize| match code[index..] {
+        // EVEX: bits of the second and the third byte are always the same.
+        [EVEX, second, third, ..] => second & 8 == 0 && third & 4 != 0,
+        // VEX, of two and of three bytes before the opcode.
+        [VEX_OF_TWO, _, opcode, ..] | [VEX_OF_THREE, _, _, opcode, ..] => of_masks(opcode),
+        _ => false,
+    };
+    let is_one = |&index: &usize| {
+        let first = Decoder::new(64, &code[index..], DecoderOptions::NONE).decode();
+        !first.is_invalid() && uses_avx512(&first)
+    };
+    memchr::memchr3_iter(EVEX, VEX_OF_TWO, VEX_OF_THREE, code).filter(may_be_one).filter(is_one)
 }
 
 /// Whether what stands behind the instruction is not executed after it.

@@ -15,6 +15,8 @@ const DIRECTORY: &str = env!("CARGO_TARGET_TMPDIR");
 struct Programs {
     sites: PathBuf,
     narrow: PathBuf,
+    leaves: PathBuf,
+    caller: PathBuf,
     library: PathBuf,
 }
 
@@ -24,8 +26,10 @@ fn programs() -> Option<&'static Programs> {
         let directory = Path::new(DIRECTORY);
         let sites = compile(directory, "sites", &[])?;
         let narrow = compile(directory, "sites", &["-DNARROW"])?;
+        let leaves = compile(directory, "sites", &["-DNARROW", "-DLEAVES"])?;
+        let caller = compile(directory, "sites", &["-DNARROW", "-DCALLER"])?;
         let library = compile(directory, "sites", &["-shared", "-fPIC", "-DLIBRARY"])?;
-        Some(Programs { sites, narrow, library })
+        Some(Programs { sites, narrow, leaves, caller, library })
     });
     if programs.is_none() {
         skip("there is no C compiler");
@@ -120,5 +124,19 @@ fn reloaded() {
 fn all_registers_of_a_program_without_avx512() {
     let Some(programs) = programs() else { return };
     let summary = summary(programs, &programs.narrow, "all_registers");
+    assert_eq!(summary["patched_sites"], 1, "{summary:#}");
+}
+
+#[test]
+fn registers_of_avx512_that_only_leaf_functions_use_are_not_kept() {
+    let Some(programs) = programs() else { return };
+    let summary = summary(programs, &programs.leaves, "wide_registers");
+    assert_eq!(summary["patched_sites"], 1, "{summary:#}");
+}
+
+#[test]
+fn registers_of_avx512_that_a_caller_may_use_are_kept() {
+    let Some(programs) = programs() else { return };
+    let summary = summary(programs, &programs.caller, "wide_registers");
     assert_eq!(summary["patched_sites"], 1, "{summary:#}");
 }

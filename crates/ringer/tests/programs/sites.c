@@ -120,6 +120,20 @@ __asm__(".text\n"
 	"2:\n" EACH16(SAVE_X)
 	"3:\npop %rdi\npop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n" END(registers)
 	".p2align 4\n"
+#ifdef LEAVES
+	// Functions that use registers of AVX-512 and call nothing.
+	FUNCTION(load_wide) "vmovups (%rdi), %zmm5\nret\n" END(load_wide)
+	FUNCTION(store_wide) "vmovups %zmm5, (%rdi)\nret\n" END(store_wide)
+	".p2align 4\n"
+#endif
+#ifdef CALLER
+	// One that has something in them while it calls another one.
+	FUNCTION(call_wide) "push %rbx\n.cfi_adjust_cfa_offset 8\nmov %r9, %rbx\nvmovups (%rbx), %zmm5\nvmovups (%rbx), %zmm17\n"
+	"kmovq (%rbx), %k3\nxor %r9d, %r9d\ncall padded\n"
+	"vmovups %zmm5, 64(%rbx)\nvmovups %zmm17, 128(%rbx)\nkmovq %k3, 192(%rbx)\nvzeroupper\n"
+	"pop %rbx\n.cfi_adjust_cfa_offset -8\nret\n" END(call_wide)
+	".p2align 4\n"
+#endif
 	FUNCTION(end_of_sites) "ret\n" END(end_of_sites)
 	".section .rodata\nnumber: .long 426\n.text\n");
 
@@ -291,6 +305,41 @@ static int all_registers(void)
 	}
 	return 0;
 }
+
+#if defined(LEAVES) || defined(CALLER)
+extern void load_wide(const uint64_t *value), store_wide(uint64_t *value);
+extern long call_wide(long fd, long submit, long complete, long flags, void *argument, uint64_t *values);
+
+// Registers of AVX-512 are kept for those who may have something in them, and only for those: that takes time.
+static int wide_registers(void)
+{
+	struct ring ring = make_ring();
+	some_calls(padded, &ring);
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("avx512bw"))
+		return 0;
+	uint64_t values[4 * 8];
+	for (int round = 0; round < 50; round++) {
+		memset(values, 0, sizeof values);
+		for (int index = 0; index < 8; index++)
+			values[index] = (uint64_t)(index + 1) * 0x9e3779b97f4a7c15ull * (uint64_t)(round + 1);
+		put_nop(&ring);
+#ifdef LEAVES
+		load_wide(values);
+		CHECK(padded(ring.fd, 1, 1, GETEVENTS, NULL, 0) == 1);
+		store_wide(values + 8);
+		__asm__ volatile("vzeroupper" ::: "memory");
+		// All that AVX has of the register, and no more.
+		CHECK(memcmp(values + 8, values, 32) == 0 && values[12] == 0 && values[15] == 0);
+#else
+		CHECK(call_wide(ring.fd, 1, 1, GETEVENTS, NULL, values) == 1);
+		CHECK(memcmp(values + 8, values, 64) == 0 && memcmp(values + 16, values, 64) == 0 && values[24] == values[0]);
+#endif
+		take(&ring, 1);
+	}
+	return 0;
+}
+#endif
 
 static pthread_barrier_t together;
 
@@ -478,6 +527,9 @@ int main(int count, char **arguments)
 		{ "threads", threads }, { "threads_before", threads_before }, { "movable_with_threads", movable_with_threads }, { "handler", handler }, { "handlers", handlers },
 		{ "short_ones_with_threads", short_ones_with_threads },
 		{ "short_ones_with_handler", short_ones_with_handler },
+#if defined(LEAVES) || defined(CALLER)
+		{ "wide_registers", wide_registers },
+#endif
 	};
 	const char *name = count > 1 ? arguments[1] : "";
 	if (strcmp(name, "handler") != 0)
