@@ -1,6 +1,7 @@
 //! Completion: CQEs into the CQ, the backlog behind a full one, and who is told.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ringer_abi::{Cqe, SetupFlags, SqRingFlags};
@@ -52,9 +53,9 @@ impl Completions {
 
 impl Ring {
     /// Whether one more CQE fits into the CQ behind those that wait for it, `unpublished` included.
-    pub(crate) fn has_room_for_completion(&self, unpublished: usize) -> bool {
+    pub(crate) fn has_room_for_completion(&self, unpublished: usize, thread: Option<NonZeroU32>) -> bool {
         // Under the lock, or the tail could be older than the head and the CQ look full.
-        let _guard = self.shared.lock_completions();
+        let _guard = self.shared.lock_completions_by(thread);
         // Relaxed: only written under the completion lock.
         !self.completions.has_backlog.load(Ordering::Relaxed)
             && self.shared.cq_ready().saturating_add(self.deferred_count()).saturating_add(unpublished as u32)
@@ -62,10 +63,16 @@ impl Ring {
     }
 
     /// Posts CQEs. `counted`: how many of them timeouts with a count look at. `asynchronous`: not from within the submission
-    /// of their requests.
+    /// of their requests. `thread`: see [`own_thread`](Self::own_thread).
     #[inline(always)]
-    pub(crate) fn post(&self, cqes: &[Cqe], counted: u32, asynchronous: bool) -> Posted {
-        let guard = self.shared.lock_completions();
+    pub(crate) fn post(
+        &self,
+        cqes: &[Cqe],
+        counted: u32,
+        asynchronous: bool,
+        thread: Option<NonZeroU32>,
+    ) -> Posted {
+        let guard = self.shared.lock_completions_by(thread);
         if asynchronous && self.defers_completions() {
             self.defer(cqes);
         } else {
@@ -133,7 +140,7 @@ impl Ring {
         let deferred = std::mem::take(&mut *self.completions.deferred.lock());
         self.shared.sq_clear_flags(SqRingFlags::TASKRUN);
         // It is the submitter who waits for them, if anybody does: this thread.
-        let _guard = self.shared.lock_completions();
+        let _guard = self.shared.lock_completions_by(self.own_thread());
         self.push(&deferred);
     }
 
@@ -180,7 +187,7 @@ impl Ring {
 
     #[cold]
     fn move_backlog(&self) {
-        let _guard = self.shared.lock_completions();
+        let _guard = self.shared.lock_completions_by(self.own_thread());
         let mut backlog = self.completions.backlog.lock();
         while let Some(cqe) = backlog.front() {
             if self.shared.cq_push(cqe).is_err() {

@@ -226,7 +226,7 @@ impl Job {
         }
         let request = self.ring.inflight.lock().take(self.request);
         if let Some(request) = request {
-            let mut turn = Turn::new(&self.ring, Place::Worker);
+            let mut turn = Turn::new(&self.ring, Place::Worker, self.ring.own_thread());
             let next = turn.complete(*request, completion_of(end));
             turn.put_next(next);
             turn.run_ready();

@@ -52,5 +52,7 @@ mod worker;
 pub use enter::SERVED as ENTER_FLAGS;
 pub use setup::{FEATURES, SERVED as SETUP_FLAGS};
 
+pub use ringer_ring::prepare_tenancies;
+
 pub use counters::{Counters, Refusal, SHARES, Served, Share};
 pub use system::{Caller, Mapping, System, WaitMask};

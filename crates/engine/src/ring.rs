@@ -1,5 +1,6 @@
 //! One ring: its shared memory, its settings and what this process keeps of it.
 
+use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -213,6 +214,13 @@ impl Ring {
         drop((files, buffers));
     }
 
+    /// The number of this thread, by which it may have the ring's locks to itself. `None` where the ring was inherited: the number may
+    /// be that of a thread of the other process, if that sees other numbers.
+    #[inline]
+    pub(crate) fn own_thread(&self) -> Option<NonZeroU32> {
+        if self.is_inherited { None } else { NonZeroU32::new(ringer_sys::thread::id()) }
+    }
+
     /// Whether asynchronous completions wait for the submitter to ask for them.
     pub(crate) fn defers_completions(&self) -> bool {
         self.setup.contains(SetupFlags::DEFER_TASKRUN)
@@ -220,7 +228,7 @@ impl Ring {
 
     /// Posts the tag of a registered resource that nobody uses any more.
     pub(crate) fn post_tag(&self, tag: u64) {
-        let waiters = self.post(&[Cqe::new(tag, 0, 0)], 0, true).waiters;
+        let waiters = self.post(&[Cqe::new(tag, 0, 0)], 0, true, self.own_thread()).waiters;
         self.announce_completions(waiters);
     }
 }

@@ -21,7 +21,8 @@ use crate::{coalesce, drain, mapped_reads, wait};
 /// ring was made with `IORING_SETUP_SUBMIT_ALL`.
 pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     // Held while the requests are started: one consumer of the SQ at a time.
-    let _guard = ring.shared.lock_submissions();
+    let thread = ring.own_thread();
+    let _guard = ring.shared.lock_submissions_by(thread);
     let is_polled = ring.poll_thread.get().is_some();
     if let Some(share) = ring.share.as_ref().filter(|_| !is_polled) {
         share.count_enter();
@@ -32,7 +33,7 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
         return 0;
     }
     let mut batch =
-        Batch { turn: Turn::new(ring, Place::Submitter), chain: Vec::new(), is_plain: false, sqes };
+        Batch { turn: Turn::new(ring, Place::Submitter, thread), chain: Vec::new(), is_plain: false, sqes };
     batch.look_again();
     let mut submitted = 0;
     while let Some(Taken::Sqe { sqe }) = batch.sqes.take() {

@@ -4,6 +4,7 @@
 //! would wait for a peer is armed with the reactor; what would wait for a device goes to a worker.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -43,6 +44,8 @@ const UNPUBLISHED: usize = 32;
 pub(crate) struct Turn<'a> {
     pub(crate) ring: &'a Arc<Ring>,
     pub(crate) place: Place,
+    /// See [`Ring::own_thread`].
+    thread: Option<NonZeroU32>,
     /// What most turns do without.
     queues: Option<Box<Queues>>,
     /// What others can interrupt: a worker has it.
@@ -82,10 +85,11 @@ struct Queues {
 impl<'a> Turn<'a> {
     // Inlined, as a turn is too large to be moved.
     #[inline(always)]
-    pub(crate) fn new(ring: &'a Arc<Ring>, place: Place) -> Self {
+    pub(crate) fn new(ring: &'a Arc<Ring>, place: Place, thread: Option<NonZeroU32>) -> Self {
         Self {
             ring,
             place,
+            thread,
             queues: None,
             work: None,
             personality: None,
@@ -324,7 +328,7 @@ impl<'a> Turn<'a> {
     }
 
     pub(crate) fn has_room_for_completion(&self) -> bool {
-        self.ring.has_room_for_completion(self.unpublished.len())
+        self.ring.has_room_for_completion(self.unpublished.len(), self.thread)
     }
 
     /// Whether this thread has the credentials that the request is to be done with.
@@ -382,7 +386,7 @@ impl<'a> Turn<'a> {
     fn publish_some(&mut self) {
         let counted = std::mem::take(&mut self.counted);
         let asynchronous = self.is_task_work || self.place != Place::Submitter;
-        let posted = self.ring.post(&self.unpublished, counted, asynchronous);
+        let posted = self.ring.post(&self.unpublished, counted, asynchronous, self.thread);
         if !self.unpublished.is_empty() {
             self.waiters = self.waiters.max(posted.waiters);
             self.unpublished.clear();

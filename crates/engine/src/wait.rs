@@ -89,7 +89,7 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
         }
         let left = batch.map(|batch| batch.left()).or(left);
         ring.reactor.prepare()?;
-        ring.shared.announce_waiter();
+        ring.shared.announce_waiter(ring.own_thread());
         // After the announcement: a timer that is queued later finds a waiter to wake.
         let timers = ring.inflight.lock().timers.time_left();
         let timeout = left.into_iter().chain(timers).min();
@@ -165,7 +165,7 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
             }
         }
     }
-    let mut turn = Turn::new(ring, Place::Reactor);
+    let mut turn = Turn::new(ring, Place::Reactor, ring.own_thread());
     for Waiting { request: id, events, .. } in reported {
         let request = {
             let mut inflight = ring.inflight.lock();

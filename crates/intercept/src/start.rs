@@ -43,6 +43,8 @@ fn intercept() -> Result<(), Errno> {
     descriptors::begin();
     // Before the program has threads.
     ringer_sys::descriptor::prepare();
+    // Where it is not possible, every call takes the locks of its ring.
+    let _ = ringer_engine::prepare_tenancies();
     disposition::begin()?;
     handlers::look();
     let bounds = format!("{}-{}-{}", range.rings.start, range.engine.start, range.engine.end);

@@ -38,6 +38,7 @@ mod shape;
 mod shared_ring;
 mod sides;
 mod sq;
+mod tenancy;
 mod waiters;
 mod wakeup;
 
@@ -55,6 +56,8 @@ pub use memory::HeapMemory;
 pub use memory::{Bases, MappedMemory};
 pub use memory::{Control, Memory, ServingMemory, SharedWord};
 pub use orderings::{Orderings, Production};
+#[cfg(not(loom))]
+pub use primitive::prepare_tenancies;
 #[cfg(not(loom))]
 pub use program_pages::ProgramPages;
 pub use shape::RingShape;

@@ -10,10 +10,12 @@
 //! thing to change, not for the lock. Whoever releases the lock learns of them by the very operation that releases it.
 
 use core::marker::PhantomData;
+use core::num::NonZeroU32;
 
 use crate::futex::Futex;
 use crate::orderings::{Orderings, Production};
 use crate::primitive::{Ordering::Relaxed, spin_loop};
+use crate::tenancy::Tenancy;
 
 /// Somebody has the lock.
 const HELD: u32 = 1;
@@ -27,14 +29,15 @@ const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
 
 /// A lock that may lie in memory shared between processes. All zero bytes: free.
 #[derive(Debug)]
-#[cfg_attr(not(loom), repr(transparent))]
+#[cfg_attr(not(loom), repr(C))]
 pub struct SharedLock {
     futex: Futex,
+    tenancy: Tenancy,
 }
 
 impl Default for SharedLock {
     fn default() -> Self {
-        Self { futex: Futex::new(0) }
+        Self { futex: Futex::new(0), tenancy: Tenancy::none() }
     }
 }
 
@@ -44,24 +47,42 @@ impl SharedLock {
         Self::default()
     }
 
+    /// A free lock, for which a thread that has it to itself [pays little](Self::lock_by).
+    pub fn to_let() -> Self {
+        Self { tenancy: Tenancy::to_let(), ..Self::default() }
+    }
+
     /// Waits for the lock and takes it.
     #[inline]
     pub fn lock(&self) -> SharedGuard<'_> {
         self.lock_as()
     }
 
-    /// Takes the lock if it is free.
+    /// [`lock`](Self::lock) by the thread with this number (`gettid.2`). The first to do so becomes the tenant. `None`: a thread
+    /// whose number another process could have, too.
     #[inline]
-    pub fn try_lock(&self) -> Option<SharedGuard<'_>> {
-        self.try_lock_as()
+    pub fn lock_by(&self, thread: Option<NonZeroU32>) -> SharedGuard<'_> {
+        self.lock_by_as(thread)
+    }
+
+    /// [`lock_by`](Self::lock_by), with a table of orderings.
+    #[inline]
+    pub fn lock_by_as<O: Orderings>(&self, thread: Option<NonZeroU32>) -> SharedGuard<'_, O> {
+        if self.tenancy.enter::<O>(thread) {
+            SharedGuard { lock: self, is_tenant: true, orderings: PhantomData }
+        } else {
+            self.lock_as()
+        }
     }
 
     /// [`lock`](Self::lock), with a table of orderings.
     #[inline]
     pub fn lock_as<O: Orderings>(&self) -> SharedGuard<'_, O> {
+        self.tenancy.end::<O>();
         self.try_lock_as().unwrap_or_else(|| self.lock_contended())
     }
 
+    /// Takes the lock, which has no tenant, if it is free.
     #[inline]
     fn try_lock_as<O: Orderings>(&self) -> Option<SharedGuard<'_, O>> {
         let mut word = self.futex.word.load(Relaxed);
@@ -78,10 +99,11 @@ impl SharedLock {
     #[inline]
     fn exchange<O: Orderings>(&self, word: u32, bits: u32) -> Result<SharedGuard<'_, O>, u32> {
         // Partner: UNLOCK in SharedGuard::unlock.
-        self.futex
-            .word
-            .compare_exchange(word, word | bits, O::LOCK, Relaxed)
-            .map(|_| SharedGuard { lock: self, orderings: PhantomData })
+        self.futex.word.compare_exchange(word, word | bits, O::LOCK, Relaxed).map(|_| SharedGuard {
+            lock: self,
+            is_tenant: false,
+            orderings: PhantomData,
+        })
     }
 
     #[cold]
@@ -117,9 +139,14 @@ impl SharedLock {
     }
 
     /// Announces a waiter, before its last look at what it waits for. Whoever releases the lock later is told; what was done
-    /// under the lock by those who released it before is seen by that look. Either way nothing is missed.
+    /// under the lock by those who released it before is seen by that look. Either way nothing is missed. `thread` as in
+    /// [`lock_by`](Self::lock_by).
     #[inline]
-    pub fn announce<O: Orderings>(&self) {
+    pub fn announce<O: Orderings>(&self, thread: Option<NonZeroU32>) {
+        if !self.tenancy.is_of(thread) {
+            // A tenant does not look at the word in one step with its release.
+            self.tenancy.end::<O>();
+        }
         // Partner: UNLOCK in SharedGuard::release. Both are read-modify-writes of one word, so that one comes first.
         self.futex.word.fetch_add(WAITER, O::ANNOUNCE);
     }
@@ -149,6 +176,8 @@ impl SharedLock {
 #[must_use]
 pub struct SharedGuard<'a, O: Orderings = Production> {
     lock: &'a SharedLock,
+    /// The lock's tenant has it, without touching the word.
+    is_tenant: bool,
     orderings: PhantomData<fn() -> O>,
 }
 
@@ -163,6 +192,12 @@ impl<O: Orderings> SharedGuard<'_, O> {
 
     #[inline]
     fn unlock(&self) -> u32 {
+        if self.is_tenant {
+            // Nobody else can be announced: who is ends the tenancy first.
+            let waiters = self.lock.announced();
+            self.lock.tenancy.leave::<O>();
+            return waiters;
+        }
         // Partners: LOCK in exchange, ANNOUNCE in announce.
         let word = self.lock.futex.word.fetch_sub(HELD, O::UNLOCK);
         if word & CONTENDED != 0 {

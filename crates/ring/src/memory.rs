@@ -107,7 +107,7 @@ pub struct Control {
     /// Next SQ position to be taken. Changed by the holder of the submission lock.
     pub(crate) sq_head: AtomicU32,
     /// The submitting side and the completing side are often different threads: a cache line for each.
-    _own_line: [u32; 14],
+    _own_line: [u32; 12],
     /// Guards the serving side of the completion queue, and counts those who wait for CQEs.
     pub(crate) completion_lock: SharedLock,
     /// Next CQ position to be filled. Changed by the holder of the completion lock.
@@ -124,10 +124,10 @@ impl Control {
     /// Private words for rings whose positions start at these values.
     pub fn starting_at(sq: u32, cq: u32) -> Self {
         Self {
-            submission_lock: SharedLock::default(),
+            submission_lock: SharedLock::to_let(),
             sq_head: AtomicU32::new(sq),
-            _own_line: [0; 14],
-            completion_lock: SharedLock::default(),
+            _own_line: [0; 12],
+            completion_lock: SharedLock::to_let(),
             cq_tail: AtomicU32::new(cq),
             wakeups: AtomicU32::new(0),
             bequests: Bequests::none(),

@@ -8,7 +8,7 @@
 //! `Relaxed`, and so is everything inside a slot: the entries below order it.
 
 use crate::head_publication::{HeadPublication, StoreRelease};
-use crate::primitive::{Ordering, fence};
+use crate::primitive::{Ordering, fence, fence_in_all_threads, fence_of_compiler};
 
 /// The orderings of the protocol. The defaults are the right ones.
 pub trait Orderings {
@@ -60,6 +60,19 @@ pub trait Orderings {
     #[inline]
     fn submitter_fence() {
         fence(Ordering::SeqCst);
+    }
+
+    /// The tenant of a lock: between showing that it is inside and looking whether it still is the tenant.
+    /// Partner: [`eviction_fence`](Self::eviction_fence), which makes a full fence of it.
+    #[inline]
+    fn tenant_fence() {
+        fence_of_compiler();
+    }
+    /// Whoever ends a tenancy: between the notice and looking whether the tenant is inside.
+    /// Partner: [`tenant_fence`](Self::tenant_fence).
+    #[inline]
+    fn eviction_fence() {
+        fence_in_all_threads();
     }
 }
 

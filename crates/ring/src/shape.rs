@@ -72,6 +72,7 @@ impl RingShape {
     }
 
     /// 64-bit words of one CQE slot.
+    #[cfg(not(loom))]
     pub(crate) fn cqe_words(&self) -> usize {
         if self.cqe32 { 4 } else { 2 }
     }

@@ -14,6 +14,8 @@
 //! The announcement first: the poster finds it in the word. The unlock first: the waiter's change of the word reads what
 //! the unlock wrote, and its look at the CQ sees the CQEs.
 
+use core::num::NonZeroU32;
+
 use crate::lock::SharedGuard;
 use crate::memory::ServingMemory;
 use crate::orderings::Orderings;
@@ -27,16 +29,29 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         self.memory.control().submission_lock.lock_as()
     }
 
+    /// The same by the thread with this number, as for [`SharedLock::lock_by`](crate::SharedLock::lock_by): while no other takes the
+    /// lock, it pays little for it.
+    #[inline]
+    pub fn lock_submissions_by(&self, thread: Option<NonZeroU32>) -> SharedGuard<'_, O> {
+        self.memory.control().submission_lock.lock_by_as(thread)
+    }
+
     /// Takes the lock of the completion queue's serving side. Process-shared. Its release tells the poster whom to wake.
     #[inline]
     pub fn lock_completions(&self) -> SharedGuard<'_, O> {
         self.memory.control().completion_lock.lock_as()
     }
 
-    /// The waiter, before its last look at [`cq_ready`](Self::cq_ready) and its sleep.
+    /// The same by the thread with this number, as for [submissions](Self::lock_submissions_by).
     #[inline]
-    pub fn announce_waiter(&self) {
-        self.memory.control().completion_lock.announce::<O>();
+    pub fn lock_completions_by(&self, thread: Option<NonZeroU32>) -> SharedGuard<'_, O> {
+        self.memory.control().completion_lock.lock_by_as(thread)
+    }
+
+    /// The waiter, which is the thread with this number, before its last look at [`cq_ready`](Self::cq_ready) and its sleep.
+    #[inline]
+    pub fn announce_waiter(&self, thread: Option<NonZeroU32>) {
+        self.memory.control().completion_lock.announce::<O>(thread);
     }
 
     /// The waiter, when it waits no more. Once for each [`announce_waiter`](Self::announce_waiter).

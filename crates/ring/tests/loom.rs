@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
@@ -179,23 +180,23 @@ fn polling_thread_sleeps<O: Orderings + 'static>() {
 }
 
 /// A thread waits in `enter` for a CQE while another thread posts it. A lost wake-up is a deadlock;
-/// and the program must see the CQE when its `enter` returns.
-fn waiter_and_poster<O: Orderings + 'static>() {
-    check(|| {
+/// and the program must see the CQE when its `enter` returns. They have these numbers for the completion lock.
+fn waiter_and_poster<O: Orderings + 'static>(waiter: Option<NonZeroU32>, poster: Option<NonZeroU32>) {
+    check(move || {
         let (serving, mut client) = ring::<O>(1, 1);
         let serving = Arc::new(serving);
         let bell = Bell::new();
         let poster = thread::spawn({
             let (serving, bell) = (serving.clone(), bell.clone());
             move || {
-                let guard = serving.lock_completions();
+                let guard = serving.lock_completions_by(poster);
                 assert_eq!(serving.cq_push_all(&[Cqe::new(7, 0, 0)]), 1);
                 if guard.release() != 0 {
                     bell.ring();
                 }
             }
         });
-        serving.announce_waiter();
+        serving.announce_waiter(waiter);
         if serving.cq_ready() == 0 {
             bell.wait();
         }
@@ -239,6 +240,46 @@ fn three_threads_take_the_lock<O: Orderings + 'static>() {
         }
         // SAFETY: as in `visit`.
         assert_eq!(guarded.visits.with(|visits| unsafe { *visits }), 3);
+    });
+}
+
+/// The tenant of a lock, while another thread comes, and comes again when the tenancy has ended.
+fn tenant_and_other<O: Orderings + 'static>() {
+    struct Guarded<O> {
+        lock: SharedLock,
+        orderings: PhantomData<fn() -> O>,
+        visits: UnsafeCell<u32>,
+    }
+    // SAFETY: loom ends the execution before a second access happens that is not ordered with the first.
+    unsafe impl<O> Sync for Guarded<O> {}
+    // SAFETY: as above.
+    unsafe impl<O> Send for Guarded<O> {}
+
+    fn visit<O: Orderings>(guarded: &Guarded<O>, thread: u32) {
+        let _guard = guarded.lock.lock_by_as::<O>(NonZeroU32::new(thread));
+        // SAFETY: the pointer is valid inside the closure, and loom checks the access.
+        guarded.visits.with_mut(|visits| unsafe { *visits += 1 });
+    }
+
+    check(|| {
+        let guarded = Arc::new(Guarded::<O> {
+            lock: SharedLock::to_let(),
+            orderings: PhantomData,
+            visits: UnsafeCell::new(0),
+        });
+        visit(&guarded, 1);
+        let other = thread::spawn({
+            let guarded = guarded.clone();
+            move || {
+                visit(&guarded, 2);
+                visit(&guarded, 2);
+            }
+        });
+        visit(&guarded, 1);
+        visit(&guarded, 1);
+        other.join().unwrap();
+        // SAFETY: as in `visit`.
+        assert_eq!(guarded.visits.with(|visits| unsafe { *visits }), 5);
     });
 }
 
@@ -396,31 +437,39 @@ mod waiter {
 
     #[test]
     fn no_wakeup_is_lost() {
-        waiter_and_poster::<Production>();
+        waiter_and_poster::<Production>(None, None);
+    }
+
+    #[test]
+    fn no_wakeup_is_lost_by_a_tenant() {
+        let [one, other] = [1, 2].map(NonZeroU32::new);
+        for (waiter, poster) in [(one, other), (None, one)] {
+            waiter_and_poster::<Production>(waiter, poster);
+        }
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
     fn relaxed_announcement_is_caught() {
-        waiter_and_poster::<RelaxedAnnounce>();
+        waiter_and_poster::<RelaxedAnnounce>(None, None);
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
     fn relaxed_unlock_is_caught() {
-        waiter_and_poster::<RelaxedUnlock>();
+        waiter_and_poster::<RelaxedUnlock>(None, None);
     }
 
     #[test]
     #[should_panic(expected = "the program sees what enter waited for")]
     fn relaxed_count_store_is_caught() {
-        waiter_and_poster::<RelaxedCountStore>();
+        waiter_and_poster::<RelaxedCountStore>(None, None);
     }
 
     #[test]
     #[should_panic(expected = "the program sees what enter waited for")]
     fn relaxed_count_load_is_caught() {
-        waiter_and_poster::<RelaxedCountLoad>();
+        waiter_and_poster::<RelaxedCountLoad>(None, None);
     }
 }
 
@@ -471,4 +520,42 @@ fn a_question_is_answered_or_withdrawn() {
         assert_eq!(serving.take_answer(), is_taken.then_some(-7));
         assert!(serving.ask(&WORDS).is_some_and(|next| next != number));
     });
+}
+
+mod tenancy {
+    use super::*;
+
+    mutant!(NoTenantFence, without tenant_fence);
+    mutant!(NoEvictionFence, without eviction_fence);
+    mutant!(RelaxedLeave, relaxed UNLOCK);
+    mutant!(RelaxedEviction, relaxed LOCK);
+
+    #[test]
+    fn tenant_and_other_are_inside_one_at_a_time() {
+        tenant_and_other::<Production>();
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn tenant_without_fence_is_caught() {
+        tenant_and_other::<NoTenantFence>();
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn eviction_without_fence_is_caught() {
+        tenant_and_other::<NoEvictionFence>();
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn relaxed_leaving_is_caught() {
+        tenant_and_other::<RelaxedLeave>();
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn relaxed_eviction_is_caught() {
+        tenant_and_other::<RelaxedEviction>();
+    }
 }

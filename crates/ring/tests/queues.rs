@@ -224,8 +224,8 @@ fn the_polling_thread_sleeps_only_on_an_empty_queue() {
 fn waiters_are_counted() {
     let (ring, _program) = pair(SMALL);
     assert_eq!(ring.waiters(), 0);
-    ring.announce_waiter();
-    ring.announce_waiter();
+    ring.announce_waiter(None);
+    ring.announce_waiter(None);
     ring.retire_waiter();
     assert_eq!(ring.waiters(), 1);
 }
