@@ -205,6 +205,6 @@ impl Ring {
         if waiters > 0 {
             self.reactor.wake(&self.shared, waiters);
         }
-        self.readiness.tell(|| self.shared.cq_ready() > 0 || self.deferred_count() > 0);
+        self.tell_readiness();
     }
 }

@@ -126,7 +126,7 @@ impl Device {
         self.waits.load(Ordering::Relaxed) >= WAITS_BEFORE
             && !self.is_mute.load(Ordering::Relaxed)
             && ring.poll_thread.get().is_none()
-            && !ring.readiness.is_watched()
+            && !ring.shared.is_watched()
             && !ring.completions.eventfd.is_registered()
             && self.poll_reactor(ring)
     }

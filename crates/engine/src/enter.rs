@@ -57,7 +57,7 @@ pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<
         let submitted = submit::submit(ring, enter.to_submit);
         if submitted != enter.to_submit {
             background::notice(ring);
-            ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
+            ring.show_readiness();
             ring.show_pending_work();
             return Ok(submitted as i32);
         }
@@ -75,7 +75,7 @@ pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<
         Ok(())
     };
     background::notice(ring);
-    ring.readiness.show(|| ring.shared.cq_ready() > 0 || ring.deferred_count() > 0);
+    ring.show_readiness();
     ring.show_pending_work();
     match waited {
         Err(errno) if submitted == 0 => Err(errno),

@@ -30,6 +30,7 @@ mod operations;
 mod parking;
 mod provided;
 mod reactor;
+mod readiness;
 mod recent;
 mod register;
 mod release;

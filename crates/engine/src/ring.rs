@@ -9,7 +9,7 @@ use ringer_abi::{Cqe, SetupFlags};
 use ringer_ops::{FileSlot, Resources};
 use ringer_ring::SharedRing;
 use ringer_sys::thread::Lock;
-use ringer_sys::{Errno, UserAddress, descriptor};
+use ringer_sys::{Errno, UserAddress};
 
 use crate::beliefs::Beliefs;
 use crate::buffers::BufferTable;
@@ -22,6 +22,7 @@ use crate::inflight::Inflight;
 use crate::latency::LatencyGuard;
 use crate::provided::ProvidedBuffers;
 use crate::reactor::Reactor;
+use crate::readiness::Readiness;
 use crate::register::Registrations;
 use crate::register::region::Region;
 use crate::register::restrictions::RestrictionState;
@@ -163,9 +164,6 @@ impl Ring {
         ring.reactor = self.reactor.inherited();
         ring.readiness.share();
         ring.ring_waits = self.ring_waits.inherited();
-        if self.readiness.is_watched() {
-            ring.readiness.watch(self.readiness.descriptor()?.as_raw_fd()).ok()?;
-        }
         *ring.registrations.get_mut() = self.registrations.try_lock()?.clone();
         ring.restrictions = Arc::clone(&self.restrictions);
         ring.region = Arc::clone(&self.region);
@@ -233,106 +231,7 @@ impl Ring {
     }
 }
 
-/// The readiness of the ring's descriptor.
-///
-/// The descriptor is an eventfd. Keeping it readable exactly while the CQ holds something would
-/// cost two system calls a round, so it is done only once somebody is known to wait for it.
-#[derive(Debug, Default)]
-pub(crate) struct Readiness {
-    /// A duplicate, made when somebody waits.
-    descriptor: OnceLock<OwnedFd>,
-    watched: AtomicBool,
-    /// Another process shows it, too: what was shown last is not known here.
-    is_shared: AtomicBool,
-    shown: Lock<bool>,
-}
-
-impl Readiness {
-    /// Somebody waits for a descriptor of the ring, this one, from now on. For the holder of the completion lock: either a later
-    /// look at the CQ sees a CQE, or its poster sees this.
-    ///
-    /// # Errors
-    /// `EMFILE`: nobody can be told.
-    pub(crate) fn watch(&self, fd: RawFd) -> Result<(), Errno> {
-        if self.descriptor.get().is_none() {
-            // All descriptors of the ring are of one eventfd: if another one is there by now, it serves as well.
-            let _ = self.descriptor.set(descriptor::duplicate_for_engine(fd)?);
-        }
-        self.watched.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Whether another process has the ring, too.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.is_shared.load(Ordering::Relaxed)
-    }
-
-    /// Whether somebody waits for the descriptor.
-    pub(crate) fn is_watched(&self) -> bool {
-        self.watched.load(Ordering::Relaxed)
-    }
-
-    /// Another process has the ring, too, from now on.
-    pub(crate) fn share(&self) {
-        // Relaxed: set before there is another process, or by its only thread.
-        self.is_shared.store(true, Ordering::Relaxed);
-    }
-
-    /// Shows whether the CQ holds something. `ready` is asked under the lock, so that the last word is a true one.
-    #[inline]
-    pub(crate) fn show(&self, ready: impl FnOnce() -> bool) {
-        // Relaxed: a poster has had the completion lock, under which it is set.
-        if self.watched.load(Ordering::Relaxed) {
-            self.show_watched(ready, false);
-        }
-    }
-
-    /// The same when CQEs were posted: whoever waits for a change is told, also if the CQ held something before.
-    #[inline]
-    pub(crate) fn tell(&self, ready: impl FnOnce() -> bool) {
-        // Relaxed: as above.
-        if self.watched.load(Ordering::Relaxed) {
-            self.show_watched(ready, true);
-        }
-    }
-
-    #[cold]
-    fn show_watched(&self, ready: impl FnOnce() -> bool, is_news: bool) {
-        let Some(descriptor) = self.descriptor() else { return };
-        let mut shown = self.shown.lock();
-        let ready = ready();
-        if self.is_shared() {
-            // Shown once too often does no harm.
-            *shown = !ready;
-        }
-        if ready && (is_news || !*shown) {
-            // The counter is far from its limit, so that the write cannot fail.
-            let _ = rustix::io::write(descriptor, &1_u64.to_ne_bytes());
-        } else if !ready && *shown {
-            let _ = rustix::io::read(descriptor, &mut [0_u8; 8]);
-        }
-        *shown = ready;
-    }
-
-    fn descriptor(&self) -> Option<&OwnedFd> {
-        self.descriptor.get()
-    }
-}
-
 impl Ring {
-    /// Keeps the readiness of the ring's descriptors, of which this is one, true from now on.
-    ///
-    /// # Errors
-    /// `EMFILE`: nobody can be told.
-    pub(crate) fn watch(&self, fd: RawFd) -> Result<(), Errno> {
-        let guard = self.shared.lock_completions();
-        let watched = self.readiness.watch(fd);
-        drop(guard);
-        watched?;
-        self.readiness.show(|| self.shared.cq_ready() > 0 || self.deferred_count() > 0);
-        Ok(())
-    }
-
     /// Puts a descriptor of the engine into a slot of the registered files, as [`Resources::install_file`] does.
     pub(crate) fn install(&self, file: Duplicate, slot: FileSlot) -> Result<i32, Errno> {
         let file = Arc::new(RegisteredFile::adopt(file, Release::silent()));

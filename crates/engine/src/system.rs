@@ -171,6 +171,12 @@ impl System {
         self.rings.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn put(&self, fd: RawFd, handle: Handle) {
+        let replaced = self.write().insert(fd, handle);
+        // Here, as it may be the last of its ring, which takes other locks, this one among them.
+        drop(replaced);
+    }
+
     /// The ring of a descriptor.
     ///
     /// # Errors
@@ -258,7 +264,7 @@ impl System {
         };
         let fd = descriptor.as_raw_fd();
         USES_RINGS.set(true);
-        self.write().insert(fd, Handle { ring: hold, _descriptor: descriptor });
+        self.put(fd, Handle { ring: hold, _descriptor: descriptor });
         Ok(fd)
     }
 
@@ -419,6 +425,13 @@ impl System {
         ringer_sys::fault::install_handlers()
     }
 
+    /// A duplicate of one of the ring's descriptors, for the engine. `None` where it has none, or no descriptor is left.
+    pub(crate) fn duplicate_of(&self, ring: &Ring) -> Option<OwnedFd> {
+        let rings = self.read();
+        let (&fd, _) = rings.iter().find(|(_, handle)| std::ptr::eq(&raw const **handle.ring, ring))?;
+        descriptor::duplicate_for_engine(fd).ok()
+    }
+
     /// Whether this descriptor is a ring of this process.
     pub fn is_ring(&self, fd: RawFd) -> bool {
         self.read().contains_key(&fd)
@@ -449,7 +462,7 @@ impl System {
             rustix::io::fcntl_setfd(&duplicate, rustix::io::FdFlags::empty())?;
         }
         let new = duplicate.as_raw_fd();
-        self.write().insert(new, Handle { ring: Hold::new(ring), _descriptor: duplicate });
+        self.put(new, Handle { ring: Hold::new(ring), _descriptor: duplicate });
         Ok(new)
     }
 

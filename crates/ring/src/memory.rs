@@ -114,6 +114,8 @@ pub struct Control {
     pub(crate) cq_tail: AtomicU32,
     /// How often waiters were woken.
     pub(crate) wakeups: AtomicU32,
+    /// Somebody waits for the ring's descriptor: 1 or 0.
+    pub(crate) watched: AtomicU32,
     /// What processes have left to the others.
     pub(crate) bequests: Bequests,
     /// What one process asks the others.
@@ -130,6 +132,7 @@ impl Control {
             completion_lock: SharedLock::to_let(),
             cq_tail: AtomicU32::new(cq),
             wakeups: AtomicU32::new(0),
+            watched: AtomicU32::new(0),
             bequests: Bequests::none(),
             question: Question::none(),
         }

@@ -19,7 +19,7 @@ use core::num::NonZeroU32;
 use crate::lock::SharedGuard;
 use crate::memory::ServingMemory;
 use crate::orderings::Orderings;
-use crate::primitive::Ordering::{Acquire, Release};
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::sides::ServingRing;
 
 impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
@@ -72,6 +72,20 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
     pub fn count_wakeup(&self) {
         // Partner: the load in wakeups.
         self.memory.control().wakeups.fetch_add(1, Release);
+    }
+
+    /// Somebody waits for the ring's descriptor from now on, in this process or in another. For the holder of the completion lock:
+    /// either a later look at the CQ sees a CQE, or its poster sees this.
+    #[inline]
+    pub fn watch(&self) {
+        self.memory.control().watched.store(1, Relaxed);
+    }
+
+    /// Whether somebody waits for the ring's descriptor.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        // Relaxed: a poster has had the completion lock, under which it is set.
+        self.memory.control().watched.load(Relaxed) != 0
     }
 
     /// Threads that are announced. For who shares another lock with them, taken after the announcement and before this.

@@ -51,6 +51,7 @@ cases! {
     catches_up
     waits_for_either_file
     waits_for_a_ring
+    waits_for_an_inherited_ring
     files_among_rings
     keeps_numbers
     shares_ring_over_fork
@@ -91,6 +92,7 @@ fn cases_on_an_old_kernel() {
         "closes_what_was_waited_for",
         "waits_for_either_file",
         "waits_for_a_ring",
+        "waits_for_an_inherited_ring",
         "files_among_rings",
         "keeps_numbers",
         "shares_ring_over_fork",

@@ -815,6 +815,42 @@ static int waits_for_either_file(void)
 	return 0;
 }
 
+// Waits for an inherited ring that begin after the fork hear of what the other process posts: a request's, and the program's own.
+static int waits_for_an_inherited_ring(void)
+{
+	enum { POLL_ADD = 6 };
+	for (int by_request = 0; by_request < 2; by_request++) {
+		struct queue rings = queue(), other = queue();
+		uint32_t events = POLLIN;
+		int go[2];
+		char byte = 'x';
+		CHECK(pipe(go) == 0);
+		pid_t child = fork();
+		if (child == 0) {
+			CHECK(read(go[0], &byte, 1) == 1);
+			usleep(20000);
+			add(&other, 0, -1, NULL, 0);
+			_exit(inline_call(ENTER, other.fd, 1, 0, 0, 0, 0) != 1);
+		}
+		CHECK(child > 0);
+		if (by_request) {
+			char *sqe = rings.sqes + (*rings.sq_tail & 3) * 64;
+			add(&rings, POLL_ADD, other.fd, NULL, 0);
+			memcpy(sqe + 28, &events, sizeof events);
+			CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+			CHECK(write(go[1], &byte, 1) == 1);
+			CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0 && reap(&rings) == POLLIN);
+		} else {
+			struct pollfd ring = { .fd = other.fd, .events = POLLIN };
+			CHECK(poll(&ring, 1, 0) == 0);
+			CHECK(write(go[1], &byte, 1) == 1);
+			CHECK(poll(&ring, 1, 5000) == 1 && ring.revents == POLLIN);
+		}
+		CHECK(wait_for(child) == 0 && reap(&other) == 0);
+	}
+	return 0;
+}
+
 // A ring can be waited for like any file: by another ring, and for changes only.
 static int waits_for_a_ring(void)
 {
@@ -1629,7 +1665,7 @@ int main(int count, char **arguments)
 		{ "has_room_for_rings", has_room_for_rings },
 		{ "drains_behind_workers", drains_behind_workers },
 		{ "interrupts_workers", interrupts_workers }, { "catches_up", catches_up },
-		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "files_among_rings", files_among_rings },
+		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "waits_for_an_inherited_ring", waits_for_an_inherited_ring }, { "files_among_rings", files_among_rings },
 		{ "keeps_numbers", keeps_numbers },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
 		{ "leaves_timeouts", leaves_timeouts },
