@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ringer_abi::{Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::futex::{self, ANY, MOST_WORDS, PRIVATE, SIZE_32};
 
+use super::buffer_ring_use::{Buffers, INCREMENTAL, head};
 use crate::differential::exemplar::{Exemplar, FdRole, Field, Good};
 use crate::differential::memory::Memory;
 use crate::differential::ring::LIMIT;
@@ -259,6 +260,45 @@ fn waking() -> Vec<Case> {
             let skipped = wait_any(word, 0).with_user_data(5).with_flags(SqeFlags::CQE_SKIP_SUCCESS);
             session.batch_of("skipped", &ring, &[skipped, wake_any(word, 1).with_user_data(6)], 1);
             session.quiet("nothing more", &ring);
+        }),
+        Case::new("futex-wait/what-follows", Opcode::FutexWait, |session| {
+            let first = wait_any(session.memory(4).addr(), 0).with_user_data(1).with_flags(SqeFlags::IO_LINK);
+            for flags in [0, INCREMENTAL] {
+                for opcode in [Opcode::Read, Opcode::ReadMultishot] {
+                    for count in [0, 2] {
+                        let label = format!("{flags}, {opcode:?}, {count} buffers");
+                        let ring = session.ring(8);
+                        let (reader, writer) = session.pipe();
+                        let _buffers = Buffers::new(session, &ring, 1, count, 16, flags);
+                        let read = prep::op(opcode, reader).with_off(u64::MAX).with_buf_index(1);
+                        ring.push_all(&[first, read.with_flags(SqeFlags::BUFFER_SELECT).with_user_data(2)]);
+                        session.outcome(format!("{label}: submit"), ring.submit());
+                        session.quiet(format!("{label}: asleep"), &ring);
+                        wake_directly(session, &label, first.addr(), 1, ANY);
+                        session.quiet(format!("{label}: awake"), &ring);
+                        session.record(format!("{label}: head"), head(session, &ring, 1));
+                        session.write_fd(writer, b"abc");
+                        session.quiet(format!("{label}: written"), &ring);
+                        ring.push(prep::cancel(2, 0).with_user_data(3));
+                        session.outcome(format!("{label}: cancel"), ring.submit());
+                        session.quiet(format!("{label}: cancelled"), &ring);
+                    }
+                }
+            }
+        }),
+        Case::new("futex-wait/signals", Opcode::FutexWait, |session| {
+            for opcode in [RegisterOpcode::Eventfd, RegisterOpcode::EventfdAsync] {
+                let ring = session.ring(8);
+                let word = session.memory(4).addr();
+                let counter = session.eventfd(0);
+                let argument = session.ints(&[counter]);
+                session.outcome("register", ring.register(opcode.number(), argument.addr(), 1));
+                ring.push(wait_any(word, 0).with_user_data(1));
+                session.outcome("submit", ring.submit());
+                wake_directly(session, "the wait", word, 1, ANY);
+                session.quiet("awake", &ring);
+                session.record(format!("{opcode:?}"), session.eventfd_count(counter));
+            }
         }),
         Case::new("futex-wait/many", Opcode::FutexWait, |session| {
             let ring = session.ring(256);

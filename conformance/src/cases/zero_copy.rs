@@ -51,6 +51,28 @@ pub fn cases() -> Vec<Case> {
                 session.bytes(format!("{label}: received"), &session.read_fd(right, 16));
             }
         }));
+        cases.push(case(opcode, name, "refused-without-a-file", |opcode, session| {
+            let closed = session.closed_fd();
+            for (label, fd, flags) in [
+                ("closed", closed, SqeFlags::empty()),
+                ("not registered", 3, SqeFlags::FIXED_FILE),
+                ("async", closed, SqeFlags::ASYNC),
+                ("not registered, async", 3, SqeFlags::FIXED_FILE | SqeFlags::ASYNC),
+            ] {
+                // What comes behind a refused one that drains waits for ever in Linux.
+                let ring = session.ring(8);
+                let sqe = good(session, opcode, fd).with_flags(flags);
+                both(session, label, &ring, sqe);
+                both(session, format!("{label}, bad flags"), &ring, sqe.with_ioprio(1 << 14));
+                both(session, format!("{label}, bad length"), &ring, sqe.with_file_index(u32::MAX));
+                both(
+                    session,
+                    format!("{label}, bad flags, drained"),
+                    &ring,
+                    sqe.with_ioprio(1 << 14).with_flags(flags | SqeFlags::IO_DRAIN),
+                );
+            }
+        }));
         cases.push(case(opcode, name, "full-queue", |opcode, session| {
             // The result waits for room, and the notification behind it.
             let ring = session.ring(2);

@@ -240,8 +240,12 @@ impl<'a> Turn<'a> {
 
     /// One step of one request. Returns the request that follows in its chain, to be run next.
     fn step(&mut self, mut request: Request) -> Option<Request> {
-        if let Some(result) = request.early_result.filter(|_| request.operation.refusal().is_none()) {
-            return self.complete(request, Completion::new(result));
+        if let Some(result) = request.early_result {
+            return match request.operation.refusal() {
+                // It says so itself, and before anybody looks for its file.
+                Some(errno) => self.refuse(request, errno),
+                None => self.complete(request, Completion::new(result)),
+            };
         }
         // For a ring that is closed nothing begins any more: nobody would interrupt a worker, and what follows a hard link is not done.
         let begins = match self.place {
