@@ -67,6 +67,38 @@ fn incremental() -> Vec<Case> {
                 }
             }
         }),
+        Case::new("recv/datagrams-shut-down-with-a-buffer", Opcode::Recv, |session| {
+            use rustix::net::{Shutdown, shutdown};
+            for flags in [0, INCREMENTAL] {
+                for opcode in [Opcode::Recv, Opcode::Recvmsg, Opcode::Read, Opcode::ReadMultishot] {
+                    for ioprio in [0, MULTISHOT] {
+                        let takes_ioprio = matches!(opcode, Opcode::Recv | Opcode::Recvmsg);
+                        if ioprio != 0 && !takes_ioprio {
+                            continue;
+                        }
+                        let label = format!("{flags}, {opcode:?}, {ioprio}");
+                        let ring = session.ring(8);
+                        let (left, _right) = session.udp_pair();
+                        let _buffers = Buffers::new(session, &ring, 1, 4, 64, flags);
+                        let message = session.message((0, 0), (0, 0), (0, 0)).addr();
+                        let sqe = prep::op(opcode, left).with_buf_index(1).with_ioprio(ioprio);
+                        let sqe = match opcode {
+                            Opcode::Recvmsg => sqe.with_addr(message).with_len(1),
+                            _ => sqe,
+                        };
+                        let sqe = sqe.with_flags(SqeFlags::BUFFER_SELECT).with_user_data(1);
+                        ring.push(sqe);
+                        session.outcome(format!("{label}: waits"), ring.submit());
+                        session.quiet("for a datagram", &ring);
+                        session.with_kept(left, |fd| shutdown(fd, Shutdown::Read)).expect("it is connected");
+                        session.quiet(format!("{label}: shut down"), &ring);
+                        session.record(format!("{label}: head"), head(session, &ring, 1));
+                        session.one_recorded(format!("{label}: again"), &ring, sqe);
+                        session.record(format!("{label}: head after it"), head(session, &ring, 1));
+                    }
+                }
+            }
+        }),
         Case::new("recv/waits-on-a-worker-with-a-buffer", Opcode::Recv, |session| {
             for flags in [0, INCREMENTAL] {
                 for (opcode, ioprio) in [

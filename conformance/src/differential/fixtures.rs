@@ -102,7 +102,12 @@ impl Session {
         let port = listener.local_addr().expect(CONTEXT).port();
         let client = self.client(port);
         let (server, _) = listener.accept().expect(CONTEXT);
-        (client, self.keep(OwnedFd::from(server)))
+        let pair = (client, self.keep(OwnedFd::from(server)));
+        for end in [pair.0, pair.1] {
+            // Else what is sent may wait until the other side acknowledges what was sent before.
+            self.with_kept(end, |fd| rustix::net::sockopt::set_tcp_nodelay(fd, true)).expect(CONTEXT);
+        }
+        pair
     }
 
     /// An unconnected TCP socket.

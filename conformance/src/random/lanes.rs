@@ -173,14 +173,10 @@ impl Lane {
         }
         session.record(format!("position of file {number}"), session.position(self.descriptor(Object::File)));
         for object in [Object::PipeRead, Object::OtherRead, Object::Left, Object::Right, Object::Event] {
-            let mut bytes = [0; 4096];
-            let read = session.with_kept(self.descriptor(object), |fd| {
-                rustix::io::ioctl_fionbio(fd, true)?;
-                rustix::io::read(fd, &mut bytes)
-            });
+            let mut left = session.with_kept(self.descriptor(object), all_that_is_left);
             // A large length has more sent than the block, which is not the same in every process.
-            let read = read.unwrap_or(0).min(BLOCK - ROOM);
-            session.bytes(format!("left in {object:?} {number}"), &bytes[..read]);
+            left.truncate(BLOCK - ROOM);
+            session.bytes(format!("left in {object:?} {number}"), &left);
         }
         let block = self.block.bytes();
         session.bytes(format!("memory {number}"), &block[ROOM..INCREMENTAL + INCREMENTAL_SIZE]);
@@ -245,4 +241,19 @@ impl Lanes {
     pub fn close_spares(&self) {
         self.0.iter().for_each(Lane::close_spare);
     }
+}
+
+/// What can be read without waiting. A stream may give a part at a time, datagrams come one by one.
+fn all_that_is_left(fd: rustix::fd::BorrowedFd<'_>) -> Vec<u8> {
+    const MOST: usize = 1 << 16;
+    let mut left = Vec::new();
+    let mut bytes = [0; 4096];
+    if rustix::io::ioctl_fionbio(fd, true).is_ok() {
+        while let Ok(read @ 1..) = rustix::io::read(fd, &mut bytes)
+            && left.len() < MOST
+        {
+            left.extend_from_slice(&bytes[..read]);
+        }
+    }
+    left
 }

@@ -5,7 +5,6 @@ use std::os::fd::RawFd;
 use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::net::is_shut_down;
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::pollable::is_pollable;
 use crate::ring_file::NoTransfer;
@@ -33,8 +32,6 @@ pub struct ReadMultishot {
     pollable: bool,
     /// A result was given: the file must report before the next buffer is taken.
     waits: bool,
-    /// It has waited since the last result.
-    has_waited: bool,
     /// What comes of it when the file is a ring.
     of_ring: NoTransfer,
 }
@@ -57,7 +54,6 @@ impl Op for ReadMultishot {
             flags: sqe.op_flags(),
             pollable: false,
             waits: false,
-            has_waited: false,
             of_ring: NoTransfer::default(),
         })
     }
@@ -125,7 +121,7 @@ impl ReadMultishot {
         // The group must not be held up by a call that waits after all.
         group(context)?.take(buffer.length.into());
         let result = self.read(context.fd, buffer, 0);
-        self.judge(context.fd, result)
+        self.judge(result)
     }
 
     fn read(&self, fd: RawFd, buffer: Buffer, extra_flags: u32) -> Result<usize, Errno> {
@@ -137,24 +133,19 @@ impl ReadMultishot {
         if let Ok(bytes @ 1..) = result {
             group(context)?.take(bytes as u64);
         }
-        self.judge(context.fd, result)
+        self.judge(result)
     }
 
-    fn judge(&mut self, fd: RawFd, result: Result<usize, Errno>) -> Result<Outcome, Errno> {
+    fn judge(&mut self, result: Result<usize, Errno>) -> Result<Outcome, Errno> {
         match result {
-            Err(Errno::AGAIN) if self.flags & RWF_NOWAIT == 0 => {
-                if std::mem::replace(&mut self.has_waited, true) && is_shut_down(fd) {
-                    return Ok(Outcome::done(0));
-                }
-                Ok(wait(Until::ReadyAgain))
-            }
+            Err(Errno::AGAIN) if self.flags & RWF_NOWAIT == 0 => Ok(wait(Until::ReadyAgain)),
             Err(errno) => Err(errno),
             Ok(0) => Ok(Outcome::done(0)),
             Ok(bytes) => {
                 if self.offset != FILE_POSITION {
                     self.offset += bytes as u64;
                 }
-                (self.waits, self.has_waited) = (true, false);
+                self.waits = true;
                 Ok(Outcome::More(Completion::new(bytes as i32)))
             }
         }

@@ -30,6 +30,8 @@ pub(crate) struct Receiving {
     left: Option<u32>,
     /// It has waited since the last result.
     has_waited: bool,
+    /// It ends as a worker of the kernel would end it.
+    is_over: bool,
 }
 
 impl Receiving {
@@ -60,6 +62,7 @@ impl Receiving {
             kind: None,
             left: is_limited.then_some(total),
             has_waited: false,
+            is_over: false,
         })
     }
 
@@ -112,7 +115,7 @@ impl Receiving {
     ) -> Outcome {
         let asked = segments.length();
         // On a worker of the kernel, a buffer of a ring is the request's from the beginning, whatever comes of the attempt.
-        if context.may_block()
+        if (context.may_block() || self.is_over)
             && !self.has_buffer
             && !is_no_socket(result)
             && let Some(group) = context.provided.as_mut().filter(|group| group.is_ring())
@@ -216,10 +219,11 @@ impl Receiving {
         wait_for(self.events(), until)
     }
 
-    /// The result of an attempt, which is 0 where waiting any longer would be in vain.
-    pub(crate) fn at_end(&self, fd: RawFd, result: Result<usize, Errno>) -> Result<usize, Errno> {
-        let is_over = result == Err(Errno::AGAIN) && self.has_waited && is_shut_down(fd);
-        if is_over { Ok(0) } else { result }
+    /// The result of an attempt, which is 0 where waiting any longer would be in vain. Linux has a worker find that out; a multishot
+    /// receive has none, and waits.
+    pub(crate) fn at_end(&mut self, fd: RawFd, result: Result<usize, Errno>) -> Result<usize, Errno> {
+        self.is_over = !self.multishot && result == Err(Errno::AGAIN) && self.has_waited && is_shut_down(fd);
+        if self.is_over { Ok(0) } else { result }
     }
 }
 

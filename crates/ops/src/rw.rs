@@ -63,6 +63,8 @@ pub struct Transfer {
     has_buffer: bool,
     /// It has waited for its file.
     has_waited: bool,
+    /// It ends as a worker of the kernel would end it.
+    is_over: bool,
     /// What comes of it when the file is a ring.
     of_ring: NoTransfer,
 }
@@ -100,6 +102,7 @@ impl Op for Transfer {
             is_direct: false,
             has_buffer: false,
             has_waited: false,
+            is_over: false,
             of_ring: NoTransfer::default(),
         })
     }
@@ -139,6 +142,10 @@ impl Op for Transfer {
                     self.take(group, u64::from(buffer.length));
                 }
                 let outcome = self.attempt_until_settled(context);
+                if self.is_over && group.is_ring() {
+                    // Linux has a worker find that out, which uses it up.
+                    self.take(group, u64::from(buffer.length));
+                }
                 if !self.has_buffer {
                     self.settle(context.fd, group, u64::from(buffer.length), &outcome);
                 }
@@ -405,6 +412,7 @@ impl Transfer {
             Some(FileKind::Stream) | None
                 if !self.is_write && self.has_waited && is_shut_down(context.fd) =>
             {
+                self.is_over = true;
                 Step::Finish(self.finish(context.fd, Ok(())))
             }
             // Also when the file is open with `O_NONBLOCK`, as long as it can be polled. Whether it can need not be asked:
