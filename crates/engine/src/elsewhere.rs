@@ -62,6 +62,7 @@ pub(crate) fn cancel(ring: &Arc<Ring>, wanted: &CancelMatch) -> Result<i32, Errn
 /// This process ends: leaves its TIMEOUTs that stand alone to the others.
 pub(crate) fn bequeath_timeouts(ring: &Arc<Ring>) {
     let mut inflight = ring.inflight.lock();
+    inflight.is_leaving = true;
     let mut is_left = false;
     for id in inflight.all() {
         let Some(Stage::Timer { request, key: Some(key), limits: None }) = inflight.stage(id) else {
@@ -130,9 +131,15 @@ fn request_of([low, high, early, late, kind]: Bequest) -> Request {
 impl Turn<'_> {
     /// Goes on with what processes that ended have left.
     pub(crate) fn inherit_timeouts(&mut self) {
-        while let Some(bequest) = self.ring.shared.inherit() {
+        while let Some(bequest) = self.next_bequest() {
             self.run(request_of(bequest));
         }
+    }
+
+    fn next_bequest(&self) -> Option<Bequest> {
+        // Under the lock: a process that ends would cancel what it took back.
+        let inflight = self.ring.inflight.lock();
+        if inflight.is_leaving { None } else { self.ring.shared.inherit() }
     }
 
     /// Does what another process has asked for, if this one can.

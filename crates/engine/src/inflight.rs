@@ -102,6 +102,8 @@ pub(crate) struct Inflight {
     pub(crate) armed: usize,
     /// The ring is closed: nothing becomes pending any more.
     pub(crate) closed: bool,
+    /// This process ends: what was left to others, by itself among them, is not for it.
+    pub(crate) is_leaving: bool,
 }
 
 impl Inflight {

@@ -97,7 +97,8 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
         let mut reports = [Report::default(); REPORTS];
         let mut transfers = Transfers::new();
         // Likewise: what another process leaves later finds a waiter to wake.
-        let is_heir = ring.readiness.is_shared() && ring.shared.has_bequests();
+        let is_heir =
+            ring.readiness.is_shared() && ring.shared.has_bequests() && !ring.inflight.lock().is_leaving;
         let waited =
             if is_enough(batch) || is_heir || ring.deferred_count() > 0 || ring.device.has_completed() {
                 Ok(0)
