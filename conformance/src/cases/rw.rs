@@ -107,6 +107,40 @@ pub fn cases() -> Vec<Case> {
                 }
             }
         }),
+        Case::new("read/nothing-of-a-device", Opcode::Read, |session| {
+            let block = session.memory(16);
+            let vectors = session.vectors(&[(block.addr(), 0), (block.addr(), 0)]);
+            for device in ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"] {
+                let fd = session.keep(std::fs::File::open(device).expect("every Linux has it"));
+                let ring = session.ring(8);
+                for offset in [0, u64::MAX] {
+                    session.one_recorded(device, &ring, prep::read(fd, block.addr(), 0, offset));
+                    session.one_recorded(device, &ring, prep::readv(fd, vectors.addr(), 2, offset));
+                }
+            }
+            for offset in [0, u64::MAX] {
+                for (index, flags) in [(0, SqeFlags::empty()), (1, SqeFlags::empty()), (0, SqeFlags::ASYNC)] {
+                    let label = format!("{offset:#x}, {index}, {flags:?}");
+                    let ring = session.ring(8);
+                    let (left, right) = session.terminal();
+                    let read = match index {
+                        0 => prep::read(right, block.addr(), 0, offset),
+                        _ => prep::readv(right, vectors.addr(), 2, offset),
+                    };
+                    ring.push(read.with_flags(flags).with_user_data(1));
+                    session.outcome(format!("{label}: submit"), ring.submit());
+                    session.quiet(format!("{label}: nothing there"), &ring);
+                    session.write_fd(left, b"abc\n");
+                    session.quiet(format!("{label}: a line"), &ring);
+                    session.one_recorded(format!("{label}: there"), &ring, read.with_flags(flags));
+                    session.one_recorded(
+                        format!("{label}: all"),
+                        &ring,
+                        prep::read(right, block.addr(), 16, 0),
+                    );
+                }
+            }
+        }),
         Case::new("read/flags-of-regular-files", Opcode::Read, |session| {
             const RWF_ATOMIC: u32 = 0x40;
             const RWF_DONTCACHE: u32 = 0x80;

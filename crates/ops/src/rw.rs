@@ -339,6 +339,10 @@ impl Transfer {
             // `preadv2.2` and `pwritev2.2` do not ask them.
             let nowhere = UserAddress::of(self);
             match self.is_write {
+                // A terminal cannot be asked not to wait, and is waited for whatever is wanted of it.
+                false if extra_flags & RWF_NOWAIT != 0 && is_pollable_device(fd) => {
+                    return Err(Errno::OPNOTSUPP);
+                }
                 false => return call::read(fd, nowhere, 0),
                 true if call::is_socket(fd) => return call::write(fd, nowhere, 0),
                 true => {}
@@ -496,6 +500,11 @@ impl Transfer {
         }
         Outcome::Done(Completion::of_transfer(self.done as i32, self.wanted()))
     }
+}
+
+/// Whether it is a terminal, or another device that can be waited for.
+fn is_pollable_device(fd: i32) -> bool {
+    call::is_character_device(fd) && is_pollable(fd).is_ok_and(|pollable| pollable)
 }
 
 /// The vectors that remain after the first `bytes`.
