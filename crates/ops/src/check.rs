@@ -1,7 +1,7 @@
 //! Checks and rules that many operations share.
 
 use ringer_abi::{CqeFlags, SetupFlags, Sqe, SqeFlags};
-use ringer_sys::Errno;
+use ringer_sys::{Errno, call};
 
 use crate::operation::{Issue, Outcome, Patience};
 
@@ -33,6 +33,11 @@ pub(crate) fn big_cqe_flags(setup: SetupFlags) -> Result<u32, Errno> {
     } else {
         Err(Errno::INVAL)
     }
+}
+
+/// An error that is noticed once the file was looked up: a descriptor that is not open counts first.
+pub(crate) fn of_open_file(fd: i32, errno: Errno) -> Errno {
+    call::check_open(fd).err().unwrap_or(errno)
 }
 
 /// Makes a call that may look at a device, but usually does not: not without any patience.

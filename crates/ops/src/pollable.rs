@@ -18,3 +18,8 @@ pub(crate) fn is_pollable(fd: RawFd) -> Result<bool, Errno> {
         Err(errno) => Err(errno),
     }
 }
+
+/// Whether it is a terminal, or another device that can be waited for.
+pub(crate) fn is_pollable_device(fd: RawFd) -> bool {
+    call::is_character_device(fd) && is_pollable(fd).is_ok_and(|pollable| pollable)
+}

@@ -5,12 +5,11 @@ use std::os::fd::RawFd;
 use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
+use crate::check::of_open_file;
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::pollable::is_pollable;
 use crate::ring_file::NoTransfer;
-use crate::rw::{
-    KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, of_file_open_for, of_open_file,
-};
+use crate::rw::{KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, of_file_open_for};
 use crate::selection::BufferGroup;
 
 /// `RWF_HIPRI`: polled completion, which a stream does not have.

@@ -5,11 +5,12 @@ use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call};
 
+use crate::check::of_open_file;
 use crate::net::{O_NONBLOCK, is_shut_down};
 use crate::operation::{
     BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits, Until,
 };
-use crate::pollable::is_pollable;
+use crate::pollable::{is_pollable, is_pollable_device};
 use crate::ring_file::NoTransfer;
 use crate::selection::BufferGroup;
 
@@ -502,11 +503,6 @@ impl Transfer {
     }
 }
 
-/// Whether it is a terminal, or another device that can be waited for.
-fn is_pollable_device(fd: i32) -> bool {
-    call::is_character_device(fd) && is_pollable(fd).is_ok_and(|pollable| pollable)
-}
-
 /// The vectors that remain after the first `bytes`.
 fn without_first(vectors: &[Vector], mut bytes: u64) -> Vec<Vector> {
     let mut rest = Vec::with_capacity(vectors.len());
@@ -525,11 +521,6 @@ pub(crate) fn of_file_open_for(fd: i32, is_write: bool, errno: Errno) -> Errno {
     let transfer = if is_write { call::pwritev2 } else { call::preadv2 };
     let result = transfer(fd, UserAddress::new(0), 0, FILE_POSITION, 0, 0);
     result.err().filter(|found| *found == Errno::BADF).unwrap_or(errno)
-}
-
-/// An error that is noticed once the file was looked up: a descriptor that is not open counts first.
-pub(crate) fn of_open_file(fd: i32, errno: Errno) -> Errno {
-    call::check_open(fd).err().unwrap_or(errno)
 }
 
 fn read_vectors(address: u64, count: u32) -> Result<Memory, Errno> {

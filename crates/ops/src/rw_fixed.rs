@@ -3,8 +3,9 @@
 use ringer_abi::Sqe;
 use ringer_sys::{Errno, UserAddress};
 
+use crate::check::of_open_file;
 use crate::operation::{DeviceTransfer, Issue, Op, Outcome, Prepare, Traits};
-use crate::rw::{Memory, Transfer, of_open_file};
+use crate::rw::{Memory, Transfer};
 
 /// A transfer whose memory is a range of a registered buffer. The engine has checked the range.
 #[derive(Debug)]

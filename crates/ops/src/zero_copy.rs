@@ -5,10 +5,10 @@
 use ringer_abi::{CqeFlags, Opcode, Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress};
 
+use crate::check::of_open_file;
 use crate::message::Sendmsg;
 use crate::net::check_is_ip;
 use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Resources, Traits};
-use crate::rw::of_open_file;
 use crate::send::{Send, Sending};
 
 /// `IORING_NOTIF_USAGE_ZC_COPIED`, in the notification's result.

@@ -206,80 +206,69 @@ fn waiter_and_poster<O: Orderings + 'static>(waiter: Option<NonZeroU32>, poster:
     });
 }
 
+/// Something that a lock guards.
+struct Guarded<O> {
+    lock: SharedLock,
+    orderings: PhantomData<fn() -> O>,
+    visits: UnsafeCell<u32>,
+}
+
+// SAFETY: loom ends the execution before a second access happens that is not ordered with the first.
+unsafe impl<O> Sync for Guarded<O> {}
+// SAFETY: as above.
+unsafe impl<O> Send for Guarded<O> {}
+
+impl<O: Orderings> Guarded<O> {
+    fn by(lock: SharedLock) -> Arc<Self> {
+        Arc::new(Self { lock, orderings: PhantomData, visits: UnsafeCell::new(0) })
+    }
+
+    /// By the thread that has this number for the lock.
+    fn visit(&self, thread: Option<NonZeroU32>) {
+        let _guard = self.lock.lock_by_as::<O>(thread);
+        // SAFETY: the pointer is valid inside the closure, and loom checks the access.
+        self.visits.with_mut(|visits| unsafe { *visits += 1 });
+    }
+
+    fn visits(&self) -> u32 {
+        // SAFETY: as in `visit`.
+        self.visits.with(|visits| unsafe { *visits })
+    }
+}
+
 /// Three threads of the serving side, more than may wait at a time without sleeping.
 fn three_threads_take_the_lock<O: Orderings + 'static>() {
-    struct Guarded<O> {
-        lock: SharedLock,
-        orderings: PhantomData<fn() -> O>,
-        visits: UnsafeCell<u32>,
-    }
-    // SAFETY: loom ends the execution before a second access happens that is not ordered with the first.
-    unsafe impl<O> Sync for Guarded<O> {}
-    // SAFETY: as above.
-    unsafe impl<O> Send for Guarded<O> {}
-
-    fn visit<O: Orderings>(guarded: &Guarded<O>) {
-        let _guard = guarded.lock.lock_as::<O>();
-        // SAFETY: the pointer is valid inside the closure, and loom checks the access.
-        guarded.visits.with_mut(|visits| unsafe { *visits += 1 });
-    }
-
     check(|| {
-        let guarded = Arc::new(Guarded::<O> {
-            lock: SharedLock::default(),
-            orderings: PhantomData,
-            visits: UnsafeCell::new(0),
-        });
+        let guarded = Guarded::<O>::by(SharedLock::default());
         let others = [(); 2].map(|()| {
             let guarded = guarded.clone();
-            thread::spawn(move || visit(&guarded))
+            thread::spawn(move || guarded.visit(None))
         });
-        visit(&guarded);
+        guarded.visit(None);
         for other in others {
             other.join().unwrap();
         }
-        // SAFETY: as in `visit`.
-        assert_eq!(guarded.visits.with(|visits| unsafe { *visits }), 3);
+        assert_eq!(guarded.visits(), 3);
     });
 }
 
 /// The tenant of a lock, while another thread comes, and comes again when the tenancy has ended.
 fn tenant_and_other<O: Orderings + 'static>() {
-    struct Guarded<O> {
-        lock: SharedLock,
-        orderings: PhantomData<fn() -> O>,
-        visits: UnsafeCell<u32>,
-    }
-    // SAFETY: loom ends the execution before a second access happens that is not ordered with the first.
-    unsafe impl<O> Sync for Guarded<O> {}
-    // SAFETY: as above.
-    unsafe impl<O> Send for Guarded<O> {}
-
-    fn visit<O: Orderings>(guarded: &Guarded<O>, thread: u32) {
-        let _guard = guarded.lock.lock_by_as::<O>(NonZeroU32::new(thread));
-        // SAFETY: the pointer is valid inside the closure, and loom checks the access.
-        guarded.visits.with_mut(|visits| unsafe { *visits += 1 });
-    }
-
     check(|| {
-        let guarded = Arc::new(Guarded::<O> {
-            lock: SharedLock::to_let(),
-            orderings: PhantomData,
-            visits: UnsafeCell::new(0),
-        });
-        visit(&guarded, 1);
+        let [one, another] = [1, 2].map(NonZeroU32::new);
+        let guarded = Guarded::<O>::by(SharedLock::to_let());
+        guarded.visit(one);
         let other = thread::spawn({
             let guarded = guarded.clone();
             move || {
-                visit(&guarded, 2);
-                visit(&guarded, 2);
+                guarded.visit(another);
+                guarded.visit(another);
             }
         });
-        visit(&guarded, 1);
-        visit(&guarded, 1);
+        guarded.visit(one);
+        guarded.visit(one);
         other.join().unwrap();
-        // SAFETY: as in `visit`.
-        assert_eq!(guarded.visits.with(|visits| unsafe { *visits }), 5);
+        assert_eq!(guarded.visits(), 5);
     });
 }
 
