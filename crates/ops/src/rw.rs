@@ -143,11 +143,10 @@ impl Op for Transfer {
                     self.take(group, u64::from(buffer.length));
                 }
                 let outcome = self.attempt_until_settled(context);
-                if self.is_over && group.is_ring() {
+                if !self.has_buffer && self.is_over && group.is_ring() {
                     // Linux has a worker find that out, which uses it up.
                     self.take(group, u64::from(buffer.length));
-                }
-                if !self.has_buffer {
+                } else if !self.has_buffer {
                     self.settle(context.fd, group, u64::from(buffer.length), &outcome);
                 }
                 if !self.has_buffer {

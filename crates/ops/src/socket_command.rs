@@ -6,7 +6,7 @@ use ringer_abi::uapi::io_uring_socket_op as op;
 use ringer_abi::{SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
-use crate::check::big_cqe_flags;
+use crate::check::{big_cqe_flags, of_open_file};
 use crate::net::{POLLERR, SOL_SOCKET, check_is_ip};
 use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::send_times;
@@ -58,7 +58,7 @@ impl Op for SocketCommand {
         let fd = context.fd;
         if self.setup.contains(SetupFlags::IOPOLL) {
             // No file that is served has commands with polled completion.
-            return Outcome::failed(call::check_open(fd).err().unwrap_or(Errno::OPNOTSUPP));
+            return Outcome::failed(of_open_file(fd, Errno::OPNOTSUPP));
         }
         if self.command == SEND_TIMESTAMP && call::is_socket(fd) {
             let told = big_cqe_flags(self.setup).and_then(|flags| tell_send_time(flags, context));
