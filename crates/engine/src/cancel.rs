@@ -191,7 +191,7 @@ pub(crate) fn cancel_pending(ring: &Arc<Ring>) {
         let mut inflight = ring.inflight.lock();
         (inflight.all(), std::mem::take(&mut inflight.drained))
     };
-    let mut turn = Turn::new(ring, crate::turn::Place::Reactor, ring.own_thread());
+    let mut turn = Turn::new(ring, crate::turn::Place::Reactor);
     for id in pending {
         // Those that run finish by themselves.
         let _ = turn.cancel_one(id);

@@ -227,7 +227,7 @@ impl Job {
         let request = self.ring.inflight.lock().take(self.request);
         if let Some(request) = request {
             // Task work in the kernel, which has no worker for such a wait: what follows in the chain is not on one either.
-            let mut turn = Turn::new(&self.ring, Place::Reactor, self.ring.own_thread());
+            let mut turn = Turn::new(&self.ring, Place::Reactor);
             let next = turn.complete(*request, completion_of(end));
             turn.put_next(next);
             turn.run_ready();

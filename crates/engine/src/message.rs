@@ -94,7 +94,7 @@ fn send_file(from: &Arc<Ring>, index: u32, target: &Arc<Ring>, to: Option<FileSl
 /// Posts the CQE, which counts for the timeouts there.
 fn post(target: &Arc<Ring>, user_data: u64, result: i32, flags: u32) -> Result<(), Errno> {
     refuse_disabled(target)?;
-    let mut turn = Turn::new(target, Place::Reactor, target.own_thread());
+    let mut turn = Turn::new(target, Place::Reactor);
     turn.post(Cqe::new(user_data, result, flags));
     turn.publish();
     turn.run_ready();

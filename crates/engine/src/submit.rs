@@ -33,7 +33,7 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
         return 0;
     }
     let mut batch =
-        Batch { turn: Turn::new(ring, Place::Submitter, thread), chain: Vec::new(), is_plain: false, sqes };
+        Batch { turn: Turn::by(ring, Place::Submitter, thread), chain: Vec::new(), is_plain: false, sqes };
     batch.look_again();
     let mut submitted = 0;
     while let Some(Taken::Sqe { sqe }) = batch.sqes.take() {

@@ -85,7 +85,13 @@ struct Queues {
 impl<'a> Turn<'a> {
     // Inlined, as a turn is too large to be moved.
     #[inline(always)]
-    pub(crate) fn new(ring: &'a Arc<Ring>, place: Place, thread: Option<NonZeroU32>) -> Self {
+    pub(crate) fn new(ring: &'a Arc<Ring>, place: Place) -> Self {
+        Self::by(ring, place, ring.own_thread())
+    }
+
+    /// The same for a thread that has asked for its number already.
+    #[inline(always)]
+    pub(crate) fn by(ring: &'a Arc<Ring>, place: Place, thread: Option<NonZeroU32>) -> Self {
         Self {
             ring,
             place,

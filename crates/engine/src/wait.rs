@@ -166,7 +166,7 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
             }
         }
     }
-    let mut turn = Turn::new(ring, Place::Reactor, ring.own_thread());
+    let mut turn = Turn::new(ring, Place::Reactor);
     for Waiting { request: id, events, .. } in reported {
         let request = {
             let mut inflight = ring.inflight.lock();

@@ -201,7 +201,7 @@ impl Job {
     fn refuse(self, errno: Errno) {
         let request = self.ring.inflight.lock().take(self.request);
         if let Some(request) = request {
-            let mut turn = Turn::new(&self.ring, Place::Worker, self.ring.own_thread());
+            let mut turn = Turn::new(&self.ring, Place::Worker);
             let next = turn.complete(*request, Completion::error(errno));
             turn.put_next(next);
             turn.run_ready();
@@ -214,7 +214,7 @@ impl Job {
         let request = self.ring.inflight.lock().take_as(self.request, work.as_ref());
         if let Some(mut request) = request {
             request.served = crate::Served::Worker;
-            let mut turn = Turn::new(&self.ring, Place::Worker, self.ring.own_thread());
+            let mut turn = Turn::new(&self.ring, Place::Worker);
             turn.personality = credentials;
             turn.work = work;
             turn.run(*request);

@@ -6,16 +6,17 @@ pub use core::{
     sync::atomic::{AtomicU32, Ordering, fence},
 };
 #[cfg(not(loom))]
-pub use hardware::prepare_tenancies;
+use hardware as tenancies;
 #[cfg(not(loom))]
-pub(crate) use hardware::{are_fenced_together, fence_in_all_threads, fence_of_compiler, wait_a_little};
+pub use hardware::prepare_tenancies;
 #[cfg(loom)]
 pub use loom::{
     hint::spin_loop,
     sync::atomic::{AtomicU32, Ordering, fence},
 };
 #[cfg(loom)]
-pub(crate) use model::{fence_in_all_threads, fence_of_compiler, wait_a_little};
+use model as tenancies;
+pub(crate) use tenancies::{are_fenced_together, fence_in_all_threads, fence_of_compiler, wait_a_little};
 
 #[cfg(not(loom))]
 mod hardware {
@@ -85,6 +86,10 @@ mod model {
 
     pub(crate) fn fence_in_all_threads() {
         fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn are_fenced_together() -> bool {
+        true
     }
 
     pub(crate) fn wait_a_little(_attempt: u32) {

@@ -20,9 +20,7 @@
 use core::num::NonZeroU32;
 
 use crate::orderings::Orderings;
-#[cfg(not(loom))]
-use crate::primitive::are_fenced_together;
-use crate::primitive::{AtomicU32, Ordering::Relaxed, wait_a_little};
+use crate::primitive::{AtomicU32, Ordering::Relaxed, are_fenced_together, wait_a_little};
 
 /// There is no tenant, and never will be.
 const NONE: u32 = 0;
@@ -49,11 +47,8 @@ impl Tenancy {
 
     /// The first thread becomes the tenant, where that is [possible](crate::prepare_tenancies).
     pub(crate) fn to_let() -> Self {
-        #[cfg(not(loom))]
-        let is_possible = are_fenced_together();
-        #[cfg(loom)]
-        let is_possible = true;
-        Self { tenant: AtomicU32::new(if is_possible { TO_LET } else { NONE }), inside: AtomicU32::new(0) }
+        let tenant = if are_fenced_together() { TO_LET } else { NONE };
+        Self { tenant: AtomicU32::new(tenant), inside: AtomicU32::new(0) }
     }
 
     /// The thread with this number comes, or one that is no tenant. Returns whether it has the lock by its tenancy, and must

@@ -53,14 +53,20 @@ fn read(json: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(json).expect("it was written")).expect("it is JSON")
 }
 
+/// Runs a case of a program that has one site, which must have been patched.
+#[track_caller]
+fn is_patched(program: fn(&Programs) -> &Path, case: &str) {
+    let Some(programs) = programs() else { return };
+    let summary = summary(programs, program(programs), case);
+    assert_eq!(summary["patched_sites"], 1, "{summary:#}");
+    assert_eq!(summary["unpatched_sites"], 0, "{summary:#}");
+}
+
 macro_rules! patched {
     ($($name:ident)*) => { $(
         #[test]
         fn $name() {
-            let Some(programs) = programs() else { return };
-            let summary = summary(programs, &programs.sites, stringify!($name));
-            assert_eq!(summary["patched_sites"], 1, "{summary:#}");
-            assert_eq!(summary["unpatched_sites"], 0, "{summary:#}");
+            is_patched(|programs| &programs.sites, stringify!($name));
         }
     )* };
 }
@@ -122,21 +128,15 @@ fn reloaded() {
 
 #[test]
 fn all_registers_of_a_program_without_avx512() {
-    let Some(programs) = programs() else { return };
-    let summary = summary(programs, &programs.narrow, "all_registers");
-    assert_eq!(summary["patched_sites"], 1, "{summary:#}");
+    is_patched(|programs| &programs.narrow, "all_registers");
 }
 
 #[test]
 fn registers_of_avx512_that_only_leaf_functions_use_are_not_kept() {
-    let Some(programs) = programs() else { return };
-    let summary = summary(programs, &programs.leaves, "wide_registers");
-    assert_eq!(summary["patched_sites"], 1, "{summary:#}");
+    is_patched(|programs| &programs.leaves, "wide_registers");
 }
 
 #[test]
 fn registers_of_avx512_that_a_caller_may_use_are_kept() {
-    let Some(programs) = programs() else { return };
-    let summary = summary(programs, &programs.caller, "wide_registers");
-    assert_eq!(summary["patched_sites"], 1, "{summary:#}");
+    is_patched(|programs| &programs.caller, "wide_registers");
 }

@@ -37,7 +37,7 @@ pub(crate) fn cancel(ring: &Arc<Ring>, argument: UserAddress, count: u32) -> Res
     });
     let mut found_running = false;
     loop {
-        let mut turn = Turn::new(ring, Place::Reactor, ring.own_thread());
+        let mut turn = Turn::new(ring, Place::Reactor);
         let result = turn.cancel(&wanted, None);
         turn.run_ready();
         turn.finish();
