@@ -333,6 +333,9 @@ fn messages() -> Vec<Case> {
                 let message = session.message((0, 0), (0, 0), (0, 0));
                 let sqe = selecting(prep::op(Opcode::Recvmsg, left).with_addr(message.addr()).with_len(1));
                 play(session, ring, "submitted", sqe.with_ioprio(MULTISHOT));
+                // What is no socket counts first.
+                let (read, _) = session.pipe();
+                play(session, ring, "a pipe", sqe.with_fd(read).with_ioprio(MULTISHOT));
                 group.left(session, ring);
             });
         }),

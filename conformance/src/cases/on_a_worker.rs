@@ -2,13 +2,14 @@
 
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 
-use super::buffer_ring_use::{Buffers, INCREMENTAL, MULTISHOT};
+use super::buffer_ring_use::{Buffers, INCREMENTAL, MSG_WAITALL, MULTISHOT};
 use super::rw::TEXT;
 use super::rw_fixed::{read_fixed, register_buffers, write_fixed};
 use crate::differential::{Case, Session, prep};
 
 const MSG_DONTWAIT: u32 = 0x40;
 const BUNDLE: u16 = uapi::IORING_RECVSEND_BUNDLE as u16;
+const POLL_FIRST: u16 = uapi::IORING_RECVSEND_POLL_FIRST as u16;
 /// `RWF_NOWAIT`.
 const NOWAIT: u32 = 0x8;
 
@@ -302,6 +303,40 @@ fn multishot() -> Vec<Case> {
                         ring.push(prep::cancel(1, 0).with_user_data(2));
                         session.outcome(format!("{label}: cancel"), ring.submit());
                         session.quiet(format!("{label}: end"), &ring);
+                    }
+                    session.fresh();
+                }
+            }
+        }),
+        Case::new("on-a-worker/polls-first", Opcode::Recv, |session| {
+            for kind in [0, INCREMENTAL] {
+                for (ioprio, flags) in [
+                    (POLL_FIRST, 0),
+                    (POLL_FIRST, MSG_WAITALL),
+                    (POLL_FIRST, MSG_DONTWAIT),
+                    (POLL_FIRST | BUNDLE, 0),
+                    (POLL_FIRST | BUNDLE, MSG_WAITALL),
+                ] {
+                    // `None`: nothing is there when it is submitted.
+                    for before in [None, Some(0), Some(3), Some(16), Some(20)] {
+                        let label = format!("{kind}, {ioprio}, {flags}, {before:?} before");
+                        let ring = session.ring(16);
+                        let (left, right) = session.pair_of(rustix::net::SocketType::SEQPACKET);
+                        let buffers = Buffers::new(session, &ring, 1, 8, 16, kind);
+                        let send = |bytes: usize| {
+                            let none = rustix::net::SendFlags::empty();
+                            session
+                                .with_kept(right, |fd| rustix::net::send(fd, &TEXT[..bytes], none))
+                                .expect("room");
+                        };
+                        before.into_iter().for_each(send);
+                        let recv = buffers.recv(left, 0, flags).with_ioprio(ioprio);
+                        ring.push(recv.with_flags(recv.flags() | SqeFlags::ASYNC).with_user_data(1));
+                        session.outcome(format!("{label}: submit"), ring.submit());
+                        session.quiet(format!("{label}: then"), &ring);
+                        send(5);
+                        session.quiet(format!("{label}: more"), &ring);
+                        buffers.look(session, &ring, &label);
                     }
                     session.fresh();
                 }

@@ -5,7 +5,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::time::{
@@ -131,6 +131,16 @@ impl Session {
         left.connect(right.local_addr().expect(CONTEXT)).expect(CONTEXT);
         right.connect(left.local_addr().expect(CONTEXT)).expect(CONTEXT);
         (self.keep(OwnedFd::from(left)), self.keep(OwnedFd::from(right)))
+    }
+
+    /// A named pipe of the working directory, open for reading and writing.
+    pub fn fifo(&self) -> RawFd {
+        // Any number of them have one name after the other.
+        let path = self.directory().join("fifo");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect(CONTEXT);
+        let opened = rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).expect(CONTEXT);
+        std::fs::remove_file(&path).expect(CONTEXT);
+        self.keep(opened)
     }
 
     /// A terminal that passes everything on as it comes: the side that controls it, and the terminal itself.

@@ -2,8 +2,10 @@
 
 use std::os::fd::RawFd;
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{MemfdFlags, Mode, OFlags, inotify, memfd_create, open};
 use rustix::net::SocketType;
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use rustix::pty::ptsname;
 
 use super::ring::Ring;
 use super::session::Session;
@@ -51,5 +53,31 @@ pub const KINDS: &[(&str, MakeKind)] = &[
     ("/dev/zero", |session, _| {
         session.keep(open("/dev/zero", OFlags::RDWR, Mode::empty()).expect("a device"))
     }),
+    // For reading only: a write there is interrupted by whatever the kernel still does for an earlier ring.
+    ("terminal", |session, _| {
+        let (controller, _) = session.terminal();
+        let name = session.with_kept(controller, |fd| ptsname(fd, Vec::new())).expect("it has a terminal");
+        session.write_fd(controller, b"typed");
+        session
+            .keep(open(name.as_c_str(), OFlags::RDONLY | OFlags::NOCTTY, Mode::empty()).expect("a terminal"))
+    }),
+    ("FIFO", |session, _| {
+        let fifo = session.fifo();
+        session.write_fd(fifo, b"in the FIFO");
+        fifo
+    }),
+    ("/dev/random", |session, _| {
+        session.keep(open("/dev/random", OFlags::WRONLY, Mode::empty()).expect("a device"))
+    }),
+    ("memory file", |session, _| {
+        let file = memfd_create("kind", MemfdFlags::CLOEXEC).expect("memory for a file");
+        let fd = session.keep(file);
+        session.write_fd(fd, b"a file in memory");
+        fd
+    }),
+    ("inotify", |session, _| {
+        session.keep(inotify::init(inotify::CreateFlags::CLOEXEC).expect("an inotify instance"))
+    }),
+    ("pidfd", |session, _| session.keep(pidfd_open(getpid(), PidfdFlags::empty()).expect("this process"))),
     ("the ring", |_, ring| ring.fd),
 ];

@@ -12,9 +12,15 @@ use super::sequence::{Fault, LANES, Object, Pair, Request, Step};
 /// The most requests of one submission: with their completions they fit the rings.
 const MOST_PUSHED: usize = 10;
 
-/// The steps that keep the rules, with their numbers, for a ring with so much room for completions.
-pub fn admit(mut steps: Vec<(usize, Step)>, room: Option<u32>, pairs: [Pair; LANES]) -> Vec<(usize, Step)> {
-    let mut rules = Rules { room, pairs: pairs.map(Some), ..Rules::default() };
+/// The steps that keep the rules, with their numbers, for a ring with so much room for completions, and perhaps an eventfd that
+/// hears of them.
+pub fn admit(
+    mut steps: Vec<(usize, Step)>,
+    room: Option<u32>,
+    has_eventfd: bool,
+    pairs: [Pair; LANES],
+) -> Vec<(usize, Step)> {
+    let mut rules = Rules { room, has_eventfd, pairs: pairs.map(Some), ..Rules::default() };
     steps.retain(|(_, step)| rules.admit(step));
     // Where the kernel says that something runs already, which is a failure, it may simply be cancelled here.
     for (_, step) in &mut steps {
@@ -43,6 +49,8 @@ pub fn admit(mut steps: Vec<(usize, Step)>, room: Option<u32>, pairs: [Pair; LAN
 struct Rules {
     /// How many completions of a submission fit into the CQ. Which ones depends on their order.
     room: Option<u32>,
+    /// Whether an eventfd hears of completions.
+    has_eventfd: bool,
     /// What the pairs of the lanes are.
     pairs: [Option<Pair>; LANES],
     /// The ring that was pushed to last.
@@ -103,7 +111,10 @@ impl Rules {
             Step::Feed { lane, object, .. } | Step::HangUp { lane, object } => {
                 // What was pushed is submitted first, and nobody else has a say.
                 self.settle();
-                if self.waits[*lane].is_some_and(|wait| wait.object == *object && !wait.stays) {
+                // Nobody hears that the other end of a connection without connections is gone.
+                let is_told = !matches!(step, Step::HangUp { .. })
+                    || !matches!(self.pairs[*lane], Some(Pair::Udp | Pair::Datagrams));
+                if is_told && self.waits[*lane].is_some_and(|wait| wait.object == *object && !wait.stays) {
                     self.waits[*lane] = None;
                 }
                 true
@@ -141,9 +152,9 @@ impl Rules {
         if self.room.is_some_and(|room| room > 0) && request.repeats() {
             return false;
         }
-        // Whether the notification still finds the CQ full is up to TCP.
-        if self.room.is_some() && is_zero_copy(request.opcode) && self.pairs[request.lane] == Some(Pair::Tcp)
-        {
+        // When the notification comes, and whether it still finds the CQ full, is up to TCP.
+        let shows_when = self.room.is_some() || self.has_eventfd;
+        if shows_when && is_zero_copy(request.opcode) && self.pairs[request.lane] == Some(Pair::Tcp) {
             return false;
         }
         if !self.linked {
@@ -199,6 +210,7 @@ impl Rules {
         let lingers = is_zero_copy(request.opcode)
             || matches!(request.opcode, Opcode::Timeout | Opcode::LinkTimeout | Opcode::FutexWait)
             || request.is_multishot()
+            || request.polls_first()
             || request.polls_ring()
             || waits_on(request).is_some();
         if (drains && (self.lingers || lingers)) || (lingers && self.drains) {
@@ -260,6 +272,7 @@ impl Rules {
 fn is_different_on_a_worker(request: &Request) -> bool {
     // `ioprio` may say `IORING_RECVSEND_POLL_FIRST`, a flag `RWF_NOWAIT`, a length more than a stream takes at once.
     request.select
+        || request.polls_first()
         || request.accepts() != 0
         || request.opcode == Opcode::Recvmsg && request.vectors() == 0
         || request.opcode == Opcode::Recv && request.goes_on_waiting()

@@ -105,7 +105,14 @@ pub fn sequence(seed: u64, index: u64, wish: &Wish, mask: &Mask) -> Sequence {
     let count = rng.usize(4..28);
     let drawn: Vec<Step> = (0..count).map(|_| step(&mut rng, wish, setups.len())).collect();
     let kept = drawn.into_iter().enumerate().filter(|(number, _)| mask.keeps(*number)).collect();
-    Sequence { setups, pairs, room, has_eventfd, waits_elsewhere, steps: admit(kept, room, pairs) }
+    Sequence {
+        setups,
+        pairs,
+        room,
+        has_eventfd,
+        waits_elsewhere,
+        steps: admit(kept, room, has_eventfd, pairs),
+    }
 }
 
 fn setup(rng: &mut Rng) -> SetupFlags {
@@ -258,7 +265,7 @@ fn objects(opcode: Opcode) -> &'static [Object] {
 
 /// Whether an operation can take a provided buffer.
 fn takes_buffer(opcode: Opcode) -> bool {
-    matches!(opcode, Opcode::Read | Opcode::Readv | Opcode::Recv | Opcode::Recvmsg)
+    matches!(opcode, Opcode::Read | Opcode::Readv | Opcode::Recv | Opcode::Recvmsg | Opcode::Send)
 }
 
 fn fault(rng: &mut Rng) -> Fault {

@@ -8,6 +8,7 @@ pub mod admit;
 pub mod child;
 pub mod describe;
 pub mod generate;
+pub mod ioprio;
 pub mod known;
 pub mod lanes;
 pub mod mask;

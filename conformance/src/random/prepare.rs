@@ -81,6 +81,8 @@ impl Preparation<'_> {
             // More than a stream takes: the notification of a zero-copy send, which is a copy here, waits for the rest to be read there.
             Fault::Len(_) if opcode == Opcode::SendZc => sqe,
             Fault::Len(len) if opcode != Opcode::Madvise => sqe.with_len(len),
+            // Registered files of other requests, which a worker of the kernel looks up later.
+            Fault::Off(0 | 1) if opcode == Opcode::FilesUpdate => sqe,
             Fault::Off(off) if !no_pointer && opcode != Opcode::Timeout && request.object == Object::File => {
                 sqe.with_off(off)
             }
@@ -190,11 +192,15 @@ impl Preparation<'_> {
             Opcode::Madvise => {
                 op(-1).with_addr(self.session.memory(4096).addr()).with_len(4096).with_op_flags(first % 5)
             }
-            Opcode::Send | Opcode::SendZc => op(fd).with_addr(lane.block.addr()).with_len(first % 24 + 1),
+            Opcode::Send | Opcode::SendZc => {
+                let sqe = op(fd).with_addr(lane.block.addr()).with_len(first % 24 + 1);
+                let sqe = sqe.with_ioprio(request.sends());
+                if request.sends_registered() { sqe.with_buf_index(request.lane as u16) } else { sqe }
+            }
             Opcode::Recv => {
                 let flags = request.receive_flags();
                 // How much is received at once is the buffer's affair where there may be several.
-                let len = if request.receives() == 0 { first % 32 + 1 } else { 0 };
+                let len = if request.is_multishot() || request.takes_several() { 0 } else { first % 32 + 1 };
                 op(fd)
                     .with_addr(lane.room(self.number))
                     .with_len(len)
@@ -332,14 +338,22 @@ impl Preparation<'_> {
     }
 
     fn message(&self, request: &Request, lane: &Lane) -> Sqe {
-        let [first, second, ..] = request.draws;
+        let [first, second, third, fourth] = request.draws;
         let sends = matches!(request.opcode, Opcode::Sendmsg | Opcode::SendmsgZc);
         let addr = if sends { lane.block.addr() } else { lane.room(self.number) };
         let vectors =
             self.session.vectors(&[(addr, u64::from(first % 16 + 1)), (addr + 16, u64::from(second % 16))]);
         let count = if request.select { 1 } else { request.vectors().into() };
-        let message = self.session.message((0, 0), (vectors.addr(), count), (0, 0));
-        prep::op(request.opcode, self.descriptor(request)).with_addr(message.addr()).with_len(1)
+        // With several results these say how the buffers are divided. Nothing comes to be written there but the family.
+        let (name, control) = match request.is_multishot() {
+            true => (third / 2 % 3, u64::from(fourth / 4 % 3 * 4)),
+            false => (0, 0),
+        };
+        let message = self.session.message((0, name), (vectors.addr(), count), (0, control));
+        prep::op(request.opcode, self.descriptor(request))
+            .with_addr(message.addr())
+            .with_len(1)
+            .with_ioprio(request.ioprio())
     }
 
     /// A message, or a registered file, perhaps one that is not there.

@@ -84,18 +84,6 @@ pub struct Request {
 }
 
 impl Request {
-    /// `ioprio` of a RECV: whether it has several results, and takes several buffers at a time.
-    pub fn receives(&self) -> u16 {
-        const MULTISHOT: u16 = 2;
-        const BUNDLE: u16 = 16;
-        match self.opcode {
-            Opcode::Recv if self.select => {
-                [0, 0, MULTISHOT, BUNDLE, MULTISHOT | BUNDLE][self.draws[2] as usize % 5]
-            }
-            _ => 0,
-        }
-    }
-
     /// Whether it may take any free slot of the registered files: which one depends on what others did.
     pub fn may_allocate(&self) -> bool {
         match self.opcode {
@@ -127,19 +115,6 @@ impl Request {
         self.opcode == Opcode::PollAdd && self.object.is_ring()
     }
 
-    /// `ioprio` of an ACCEPT: none, or whether it has several results, must not wait, waits before it tries.
-    pub fn accepts(&self) -> u16 {
-        const MULTISHOT: u16 = 1;
-        const DONTWAIT: u16 = 2;
-        const POLL_FIRST: u16 = 4;
-        match self.opcode {
-            Opcode::Accept => {
-                [0, 0, 0, MULTISHOT, DONTWAIT, POLL_FIRST, MULTISHOT | POLL_FIRST][self.draws[1] as usize % 7]
-            }
-            _ => 0,
-        }
-    }
-
     /// How many parts of memory a message has.
     pub fn vectors(&self) -> u32 {
         self.draws[2] % 3
@@ -159,11 +134,6 @@ impl Request {
     pub fn repeats(&self) -> bool {
         let times_out_again = self.opcode == Opcode::Timeout && self.timeout_flags() == TIMEOUT_MULTISHOT;
         self.is_multishot() || self.polls_again() || times_out_again
-    }
-
-    /// Whether it takes what it waits for again and again.
-    pub fn is_multishot(&self) -> bool {
-        self.opcode == Opcode::ReadMultishot || self.receives() & 2 != 0 || self.accepts() & 1 != 0
     }
 
     /// The flags of a RECV: none, `MSG_PEEK`, `MSG_DONTWAIT`, `MSG_WAITALL`.

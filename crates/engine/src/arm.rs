@@ -66,7 +66,7 @@ impl Turn<'_> {
     }
 
     /// The request cannot be armed: it ends with this error.
-    pub(crate) fn refuse_to_arm(&mut self, mut request: Request, errno: Errno) -> Again {
+    pub(crate) fn refuse_to_arm(&mut self, request: Request, errno: Errno) -> Again {
         // A file that cannot be waited for is for a worker; a poll has nothing to do there.
         let completion = if errno != Errno::PERM {
             Completion::error(errno)

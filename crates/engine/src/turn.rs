@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, CqeFlags, SqeFlags};
-use ringer_ops::{Attempt, Completion, Operation, Outcome, Until, row};
+use ringer_ops::{Attempt, Completion, Operation, Outcome, Until, is_polled_first, row};
+use ringer_sys::Errno;
 use ringer_sys::aio::{BATCH, Transfer};
 use ringer_sys::credentials::Credentials;
 use ringer_sys::interrupt::Work;
-use ringer_sys::{Errno, call};
 
 use crate::Served;
 use crate::arm::Again;
@@ -578,9 +578,12 @@ pub(crate) fn take_limit(request: &mut Request) -> Option<Box<Request>> {
 
 /// See [`ringer_ops::Op::waits_to_start`]. Files that cannot be asked not to wait are for a worker in any case.
 fn start_of_async(request: &mut Request) -> Option<u32> {
-    let file = request.held.file.raw();
     let events = request.operation.waits_to_start()?;
-    (!call::is_epoll(file)).then_some(events)
+    if is_polled_first(request.held.file.raw()) {
+        return None;
+    }
+    request.operation.wait_to_start();
+    Some(events)
 }
 
 /// Operations that the engine carries out itself, and that no worker could.

@@ -75,13 +75,13 @@ impl Op for Accept {
         })
     }
 
-    fn waits_to_start(&mut self) -> Option<u32> {
-        if !self.multishot {
-            return None;
-        }
+    fn waits_to_start(&self) -> Option<u32> {
+        self.multishot.then_some(POLLIN)
+    }
+
+    fn wait_to_start(&mut self) {
         // On a worker one that waits has no say in whether it does.
         (self.impatient, self.before) = (false, Before::Nothing);
-        Some(POLLIN)
     }
 
     fn has_several_results(&self) -> bool {

@@ -62,6 +62,7 @@ pub use operation::{
     Buffer, Completion, DeviceTransfer, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits,
     Until, Way,
 };
+pub use pollable::is_polled_first;
 pub use ring_file::RingFile;
 pub use selection::{BufferGroup, Bundle, Segment};
 pub use table::{Attempt, Operation, Row, row};

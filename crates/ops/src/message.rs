@@ -4,7 +4,7 @@ use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress};
 
 use crate::message_transfer::{MessageHeader, Progress};
-use crate::net::{INT_MAX, read_name};
+use crate::net::{INT_MAX, read_name, without_buffer};
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits};
 use crate::recv::Receiving;
 use crate::segments::Segments;
@@ -116,8 +116,12 @@ impl Op for Recvmsg {
         self.receiving.progress.refuse(errno)
     }
 
-    fn waits_to_start(&mut self) -> Option<u32> {
+    fn waits_to_start(&self) -> Option<u32> {
         self.receiving.waits_to_start()
+    }
+
+    fn wait_to_start(&mut self) {
+        self.receiving.progress.be_patient();
     }
 
     fn has_several_results(&self) -> bool {
@@ -125,7 +129,7 @@ impl Op for Recvmsg {
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        if let Some(wait) = self.receiving.first_wait(Some(context.fd)) {
+        if let Some(wait) = self.receiving.first_wait(context, true) {
             return wait;
         }
         let buffer = match self.receiving.new_buffer(context, self.limit) {
@@ -181,7 +185,7 @@ impl Recvmsg {
     fn receive_into(&mut self, context: &mut Issue<'_>, buffer: Buffer) -> Outcome {
         let prefix = match prefix_length(self.name_length, self.control_length) {
             Ok(prefix) if prefix <= u64::from(buffer.length) => prefix,
-            _ => return Outcome::failed(Errno::FAULT),
+            _ => return Outcome::failed(without_buffer(context.fd, Errno::FAULT)),
         };
         let room = u64::from(buffer.length) - prefix;
         let name = buffer.address.add(OUT_SIZE);

@@ -154,6 +154,11 @@ impl Progress {
         Completion { fails_link, ..completion }
     }
 
+    /// Whether it is to wait before its first attempt, and has not yet.
+    pub(crate) const fn polls_first(&self) -> bool {
+        self.poll_first
+    }
+
     /// Whether the request is to move all of its bytes.
     pub(crate) const fn wants_all(&self) -> bool {
         self.flags & MSG_WAITALL != 0

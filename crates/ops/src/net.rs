@@ -170,7 +170,7 @@ pub(crate) fn check_is_ip(fd: RawFd) -> Result<(), Errno> {
     }
 }
 
-/// The error of a request that found no provided buffer: a descriptor that is wrong counts first.
+/// The error of a request that found no provided buffer, or one that is too small: a descriptor that is wrong counts first.
 pub(crate) fn without_buffer(fd: RawFd, errno: Errno) -> Errno {
     match option(fd, SOL_SOCKET, SO_TYPE) {
         Err(wrong @ (Errno::BADF | Errno::NOTSOCK)) => wrong,

@@ -44,9 +44,12 @@ pub trait Op: Sized + Send {
 
     /// The `poll.2` events that a request which is to start on a worker (`IOSQE_ASYNC`) waits for instead, before its first
     /// attempt. `None`: it starts there. Multishot requests wait.
-    fn waits_to_start(&mut self) -> Option<u32> {
+    fn waits_to_start(&self) -> Option<u32> {
         None
     }
+
+    /// That wait begins: what else the request says of waits does not count any more.
+    fn wait_to_start(&mut self) {}
 
     /// Whether the request goes on after a result: multishot.
     fn has_several_results(&self) -> bool {

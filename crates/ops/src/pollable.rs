@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
+use ringer_sys::nowait::can_be_asked_not_to_wait;
 use ringer_sys::{Errno, UserAddress, call};
 
 /// Whether the file can be waited for: pipes can, of others an epoll instance knows.
@@ -19,7 +20,8 @@ pub(crate) fn is_pollable(fd: RawFd) -> Result<bool, Errno> {
     }
 }
 
-/// Whether it is a terminal, or another device that can be waited for.
-pub(crate) fn is_pollable_device(fd: RawFd) -> bool {
-    call::is_character_device(fd) && is_pollable(fd).is_ok_and(|pollable| pollable)
+/// Whether it is waited for by poll before it is read or written, as it cannot be asked not to wait: a terminal, a FIFO, an inotify
+/// instance.
+pub fn is_polled_first(fd: RawFd) -> bool {
+    !can_be_asked_not_to_wait(fd) && is_pollable(fd).is_ok_and(|pollable| pollable)
 }

@@ -57,7 +57,7 @@ impl Op for ReadMultishot {
         })
     }
 
-    fn waits_to_start(&mut self) -> Option<u32> {
+    fn waits_to_start(&self) -> Option<u32> {
         Some(POLLIN)
     }
 

@@ -32,6 +32,10 @@ pub(crate) struct Receiving {
     has_waited: bool,
     /// It ends as a worker of the kernel would end it.
     is_over: bool,
+    /// It polled first on a worker, to which it comes back in Linux.
+    is_of_worker: bool,
+    /// Its socket was ready then: Linux does not wait for it any more.
+    waits_no_more: bool,
 }
 
 impl Receiving {
@@ -63,25 +67,34 @@ impl Receiving {
             left: is_limited.then_some(total),
             has_waited: false,
             is_over: false,
+            is_of_worker: false,
+            waits_no_more: false,
         })
     }
 
     /// What a request with `IOSQE_ASYNC` waits for before it starts: see [`Op::waits_to_start`].
-    pub(crate) fn waits_to_start(&mut self) -> Option<u32> {
-        if self.multishot {
-            // `MSG_DONTWAIT` says that it must not be waited for. That is done here.
-            self.progress.be_patient();
-        }
+    pub(crate) fn waits_to_start(&self) -> Option<u32> {
         self.multishot.then(|| self.events())
     }
 
-    /// What has to be waited for before an attempt makes sense.
-    pub(crate) fn first_wait(&mut self, socket: Option<RawFd>) -> Option<Outcome> {
+    /// What has to be waited for before an attempt makes sense. `checks_socket`: nothing else is waited for.
+    pub(crate) fn first_wait(&mut self, context: &Issue<'_>, checks_socket: bool) -> Option<Outcome> {
         if std::mem::take(&mut self.is_drained) {
             let waits = !self.progress.is_impatient();
             return Some(if waits { self.wait(Until::Ready) } else { Outcome::failed(Errno::AGAIN) });
         }
-        self.progress.first_wait(socket, self.events())
+        if context.may_block()
+            && self.progress.polls_first()
+            && !self.progress.is_impatient()
+            && call::is_socket(context.fd)
+        {
+            self.is_of_worker = true;
+            if call::poll_now(context.fd, self.events() as u16).is_ok_and(|ready| ready != 0) {
+                self.waits_no_more = true;
+                self.progress.be_patient();
+            }
+        }
+        self.progress.first_wait(checks_socket.then_some(context.fd), self.events())
     }
 
     /// Whether the next attempt looks for a provided buffer.
@@ -115,7 +128,7 @@ impl Receiving {
     ) -> Outcome {
         let asked = segments.length();
         // On a worker of the kernel, a buffer of a ring is the request's from the beginning, whatever comes of the attempt.
-        if (context.may_block() || self.is_over)
+        if (self.is_on_worker(context) || self.is_over)
             && !self.has_buffer
             && !is_no_socket(result)
             && let Some(group) = context.provided.as_mut().filter(|group| group.is_ring())
@@ -125,6 +138,7 @@ impl Receiving {
         }
         let is_cut = message_flags & (MSG_TRUNC | MSG_CTRUNC) != 0;
         match self.progress.step(context.fd, result, asked, whole, is_cut) {
+            Step::Part(_) | Step::NotReady if self.waits_no_more => self.progress.refuse(Errno::AGAIN),
             Step::Part(bytes) => {
                 segments.advance(bytes);
                 self.begin_buffer(context, bytes);
@@ -136,6 +150,11 @@ impl Receiving {
                 Err(_) => Outcome::Done(completion),
             },
         }
+    }
+
+    /// Whether this attempt is one of a worker, in Linux.
+    fn is_on_worker(&self, context: &Issue<'_>) -> bool {
+        context.may_block() || self.is_of_worker
     }
 
     /// The provided buffer of this attempt, if there is one, stays with the request.
@@ -262,8 +281,13 @@ impl Op for Recv {
         self.receiving.progress.refuse(errno)
     }
 
-    fn waits_to_start(&mut self) -> Option<u32> {
+    fn waits_to_start(&self) -> Option<u32> {
         self.receiving.waits_to_start()
+    }
+
+    fn wait_to_start(&mut self) {
+        // `MSG_DONTWAIT` says that it must not be waited for. That is done here.
+        self.receiving.progress.be_patient();
     }
 
     fn has_several_results(&self) -> bool {
@@ -271,7 +295,7 @@ impl Op for Recv {
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        if let Some(wait) = self.receiving.first_wait(None) {
+        if let Some(wait) = self.receiving.first_wait(context, false) {
             return wait;
         }
         if self.bundle && self.receiving.wants_buffer(context) {
@@ -313,18 +337,18 @@ impl Recv {
     /// more is there, as many as that needs are added to the same result.
     /// `done` bytes of this result are there already, and `limit` are looked for; 0: no limit.
     fn receive_bundle(&mut self, context: &mut Issue<'_>, mut done: u64, limit: u32) -> Outcome {
-        let (fd, may_block) = (context.fd, context.may_block());
+        let (fd, is_on_worker) = (context.fd, self.receiving.is_on_worker(context));
         let Some(group) = &mut context.provided else { return Outcome::failed(Errno::NOBUFS) };
         let whole = self.receiving.progress.wants_all();
         let call_flags = self.receiving.progress.call_flags();
         // As in `judge`: on a worker, all of it.
-        let is_taken = may_block && group.is_ring();
+        let is_taken = is_on_worker && group.is_ring();
         let mut limit = smaller_limit(limit, self.receiving.left);
         loop {
             let bundle = match group.select_bundle(limit, MOST_OF_A_BUNDLE) {
                 Ok(bundle) => bundle,
                 // Of a group that is no ring and empty; on a worker, Linux says it as of any other.
-                Err(Errno::NOENT) if done == 0 && may_block => {
+                Err(Errno::NOENT) if done == 0 && is_on_worker => {
                     return Outcome::failed(without_buffer(fd, Errno::NOBUFS));
                 }
                 Err(errno) if done == 0 => return Outcome::failed(without_buffer(fd, errno)),

@@ -3,6 +3,7 @@
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
+use ringer_sys::nowait::{can_be_asked_not_to_wait, is_only_waited_for};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::check::of_open_file;
@@ -10,7 +11,7 @@ use crate::net::{O_NONBLOCK, is_shut_down};
 use crate::operation::{
     BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits, Until,
 };
-use crate::pollable::{is_pollable, is_pollable_device};
+use crate::pollable::{is_pollable, is_polled_first};
 use crate::ring_file::NoTransfer;
 use crate::selection::BufferGroup;
 
@@ -182,8 +183,7 @@ impl Transfer {
             return Outcome::failed(errno);
         }
         if let Some(ring) = context.ring {
-            let events = if self.is_write { POLLOUT } else { POLLIN };
-            return self.of_ring.attempt(ring, events);
+            return self.of_ring.attempt(ring, self.events());
         }
         loop {
             if let Step::Finish(outcome) = self.attempt(context) {
@@ -269,7 +269,8 @@ impl Transfer {
                 if context.patience == Patience::Unlimited
                     && self.kind == Some(FileKind::Seekable)
                     && self.flags & RWF_NOWAIT != 0
-                    && (errno == Errno::AGAIN || self.is_write && errno == Errno::OPNOTSUPP) =>
+                    && (errno == Errno::AGAIN || self.is_write && errno == Errno::OPNOTSUPP)
+                    && can_be_asked_not_to_wait(context.fd) =>
             {
                 self.flags &= !RWF_NOWAIT;
                 Step::Again
@@ -279,13 +280,16 @@ impl Transfer {
                 self.cannot_ask(context)
             }
             Err(Errno::OPNOTSUPP) if self.flags & RWF_NOWAIT != 0 && self.flags & !OLD_RW_FLAGS == 0 => {
-                // The file cannot be asked not to wait. The kernel's io_uring asks a stream that never waits, and says of
-                // others, and of writes, that they would.
-                let is_stream = self.is_stream(context.fd);
-                if is_stream && context.status_flags().is_ok_and(|flags| flags & O_NONBLOCK != 0) {
+                // It is the file that does not know the flag, or this transfer of it. Of the latter the kernel's io_uring says that
+                // it would wait, but for a stream that never does.
+                let knows = can_be_asked_not_to_wait(context.fd);
+                if knows
+                    && self.is_stream(context.fd)
+                    && context.status_flags().is_ok_and(|flags| flags & O_NONBLOCK != 0)
+                {
                     return self.cannot_ask(context);
                 }
-                let errno = if is_stream || self.is_write { Errno::AGAIN } else { Errno::OPNOTSUPP };
+                let errno = if knows { Errno::AGAIN } else { Errno::OPNOTSUPP };
                 Step::Finish(self.finish(context.fd, Err(errno)))
             }
             Err(Errno::OPNOTSUPP) if self.may_ignore_flags() => {
@@ -295,13 +299,14 @@ impl Transfer {
             Err(Errno::INVAL) if self.flags & OF_REGULAR_FILES != 0 && self.is_stream(context.fd) => {
                 Step::Finish(self.finish(context.fd, Err(Errno::OPNOTSUPP)))
             }
-            // An epoll instance can be neither read nor written, but Linux finds that out only once it is ready.
-            Err(Errno::INVAL) if call::is_epoll(context.fd) => {
-                let events = if self.is_write { POLLOUT } else { POLLIN };
-                match call::poll_now(context.fd, events as u16) {
-                    Ok(0) => Step::Finish(self.wait()),
-                    _ => Step::Finish(self.finish(context.fd, Err(Errno::INVAL))),
-                }
+            // Neither read nor written, but Linux finds that out only once it is ready.
+            Err(Errno::INVAL) if is_only_waited_for(context.fd) => {
+                let errno = match call::poll_now(context.fd, self.events() as u16) {
+                    _ if self.flags & RWF_NOWAIT != 0 => Errno::OPNOTSUPP,
+                    Ok(0) => return Step::Finish(self.wait()),
+                    _ => Errno::INVAL,
+                };
+                Step::Finish(self.finish(context.fd, Err(errno)))
             }
             Err(errno) => Step::Finish(self.finish(context.fd, Err(errno))),
         }
@@ -339,8 +344,8 @@ impl Transfer {
             // `preadv2.2` and `pwritev2.2` do not ask them.
             let nowhere = UserAddress::of(self);
             match self.is_write {
-                // A terminal cannot be asked not to wait, and is waited for whatever is wanted of it.
-                false if extra_flags & RWF_NOWAIT != 0 && is_pollable_device(fd) => {
+                // Some are waited for whatever is wanted of them.
+                false if extra_flags & RWF_NOWAIT != 0 && is_polled_first(fd) => {
                     return Err(Errno::OPNOTSUPP);
                 }
                 false => return call::read(fd, nowhere, 0),
@@ -442,8 +447,7 @@ impl Transfer {
             FileKind::Seekable if context.patience == Patience::None => Step::Finish(Outcome::Punt),
             FileKind::Seekable => self.plain_call(context),
             FileKind::Stream => {
-                let events = if self.is_write { POLLOUT } else { POLLIN };
-                match call::poll_now(context.fd, events as u16) {
+                match call::poll_now(context.fd, self.events() as u16) {
                     Ok(0) if self.flags & RWF_NOWAIT != 0 => {
                         Step::Finish(self.finish(context.fd, Err(Errno::AGAIN)))
                     }
@@ -483,8 +487,12 @@ impl Transfer {
 
     fn wait(&mut self) -> Outcome {
         self.has_waited = true;
-        let events = if self.is_write { POLLOUT } else { POLLIN };
-        Outcome::WaitFor { events, until: Until::ReadyAgain }
+        Outcome::WaitFor { events: self.events(), until: Until::ReadyAgain }
+    }
+
+    /// The `poll.2` events that say that the file is ready.
+    fn events(&self) -> u32 {
+        if self.is_write { POLLOUT } else { POLLIN }
     }
 
     /// The end of the transfer. An error after some bytes went over is not reported: the bytes are. But in Linux they

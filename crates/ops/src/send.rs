@@ -133,13 +133,16 @@ impl Op for Send {
         self.sending.progress.refuse(errno)
     }
 
-    fn waits_to_start(&mut self) -> Option<u32> {
-        self.is_futile = self.bundle;
+    fn waits_to_start(&self) -> Option<u32> {
         self.bundle.then_some(POLLOUT)
     }
 
+    fn wait_to_start(&mut self) {
+        self.is_futile = true;
+    }
+
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
-        if self.is_futile && !call::is_epoll(context.fd) {
+        if self.is_futile {
             return Outcome::failed(Errno::CANCELED);
         }
         if let Some(wait) = self.sending.progress.first_wait(Some(context.fd), POLLOUT) {

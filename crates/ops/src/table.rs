@@ -137,8 +137,13 @@ macro_rules! operations {
             }
 
             /// See [`Op::waits_to_start`].
-            pub fn waits_to_start(&mut self) -> Option<u32> {
+            pub fn waits_to_start(&self) -> Option<u32> {
                 match self { $(Self::$opcode(operation) => operation.waits_to_start(),)* }
+            }
+
+            /// See [`Op::wait_to_start`].
+            pub fn wait_to_start(&mut self) {
+                match self { $(Self::$opcode(operation) => operation.wait_to_start(),)* }
             }
 
             /// See [`Op::has_several_results`].

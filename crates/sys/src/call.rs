@@ -432,18 +432,14 @@ fn file_type(fd: RawFd) -> Option<rustix::fs::FileType> {
     status(fd).map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode))
 }
 
-fn status(fd: RawFd) -> Option<rustix::fs::Stat> {
-    if fd < 0 {
-        return None;
-    }
-    // SAFETY: the descriptor is only asked about; a closed one gives EBADF.
-    let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    rustix::fs::fstat(file).ok()
+pub(crate) fn status(fd: RawFd) -> Option<rustix::fs::Stat> {
+    rustix::fs::fstat(borrowed(fd)?).ok()
 }
 
-/// Whether a descriptor is an epoll instance. False where that cannot be seen.
-pub fn is_epoll(fd: RawFd) -> bool {
-    name_of(fd).as_deref() == Some(b"anon_inode:[eventpoll]")
+/// A descriptor that is only asked about.
+pub(crate) fn borrowed<'a>(fd: RawFd) -> Option<std::os::fd::BorrowedFd<'a>> {
+    // SAFETY: no negative number; a closed one gives EBADF.
+    (fd >= 0).then(|| unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
 }
 
 /// Whether a descriptor is of a file without a name: an eventfd, a timerfd, an epoll instance. False where that cannot be
@@ -453,7 +449,7 @@ pub fn is_anonymous(fd: RawFd) -> bool {
 }
 
 /// What `/proc` calls the file. `proc_pid_fd.5`.
-fn name_of(fd: RawFd) -> Option<Vec<u8>> {
+pub(crate) fn name_of(fd: RawFd) -> Option<Vec<u8>> {
     rustix::fs::readlink(format!("/proc/self/fd/{fd}"), Vec::new()).ok().map(std::ffi::CString::into_bytes)
 }
 

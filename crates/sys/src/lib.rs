@@ -14,6 +14,7 @@ pub mod futex;
 pub mod interrupt;
 pub mod mapped_file;
 pub mod native;
+pub mod nowait;
 pub mod probe;
 pub mod ready;
 pub mod same_file;
