@@ -14,6 +14,7 @@ use crate::operation::{
 use crate::pollable::{is_pollable, is_polled_first};
 use crate::ring_file::NoTransfer;
 use crate::selection::BufferGroup;
+use crate::transfer_memory::{Memory, Vector, without_first};
 
 /// `RWF_NOWAIT` of `preadv2.2`.
 pub const RWF_NOWAIT: u32 = 0x8;
@@ -28,25 +29,11 @@ pub(crate) const KNOWN_RW_FLAGS: u32 = 0x1ff;
 /// "At the file position and move it."
 const FILE_POSITION: u64 = u64::MAX;
 const O_DIRECT: u32 = 0o40000;
-/// `UIO_MAXIOV`: the most vectors of one request.
-const MOST_VECTORS: u32 = 1024;
 /// Linux transfers at most this many bytes at once.
 const MOST_BYTES: u64 = 0x7fff_f000;
 
 const POLLIN: u32 = 0x1;
 const POLLOUT: u32 = 0x4;
-
-/// One `struct iovec`: address and length.
-type Vector = [u64; 2];
-
-/// Where the bytes are.
-#[derive(Debug)]
-pub(crate) enum Memory {
-    /// One range. A vector of one element is one, too.
-    Range(Vector),
-    /// Several, copied from the program at preparation.
-    Vectors(Box<[Vector]>),
-}
 
 /// A read or write of one of the six kinds. Source: `io_uring_prep_read.3`, `io_uring_prep_readv2.3`.
 #[derive(Debug)]
@@ -88,7 +75,7 @@ impl Op for Transfer {
             if selects && sqe.len() != 1 {
                 return Err(Errno::INVAL);
             }
-            read_vectors(sqe.addr(), sqe.len())?
+            Memory::read_vectors(sqe.addr(), sqe.len())?
         } else {
             Memory::Range([sqe.addr(), u64::from(sqe.len())])
         };
@@ -117,8 +104,9 @@ impl Op for Transfer {
                 aio::Memory::Vectors(UserAddress::of(vectors.as_ptr()), vectors.len())
             }
         };
+        let wanted = self.memory.wanted();
         let direction = if self.is_write { Direction::Write } else { Direction::Read };
-        let transfer = DeviceTransfer { direction, memory, offset, flags: self.flags, wanted: self.wanted() };
+        let transfer = DeviceTransfer { direction, memory, offset, flags: self.flags, wanted };
         (self.is_direct && self.done == 0).then_some(transfer)
     }
 
@@ -134,7 +122,7 @@ impl Op for Transfer {
             None => self.attempt_until_settled(context),
             Some(group) => {
                 // Without a buffer it is the buffer's length that counts.
-                let limit = self.wanted();
+                let limit = self.memory.wanted();
                 let buffer = match group.select(limit) {
                     Ok(buffer) => buffer,
                     Err(errno) => return Outcome::failed(of_open_file(context.fd, errno)),
@@ -240,7 +228,7 @@ impl Transfer {
                 Err(errno) => return Step::Finish(Outcome::failed(errno)),
             }
         }
-        if self.offset == FILE_POSITION && self.kind.is_none() && self.wanted() == 0 {
+        if self.offset == FILE_POSITION && self.kind.is_none() && self.memory.wanted() == 0 {
             self.kind = call::file_kind(context.fd).ok();
         }
         let wait_allowed = match self.kind {
@@ -339,7 +327,7 @@ impl Transfer {
     }
 
     fn call(&self, fd: i32, extra_flags: u32) -> Result<usize, Errno> {
-        if self.kind == Some(FileKind::Stream) && self.wanted() == 0 {
+        if self.kind == Some(FileKind::Stream) && self.memory.wanted() == 0 {
             // Some have something to say of that (an eventfd refuses it, a datagram socket sends an empty datagram), but
             // `preadv2.2` and `pwritev2.2` do not ask them.
             let nowhere = UserAddress::of(self);
@@ -386,18 +374,11 @@ impl Transfer {
         }
     }
 
-    fn wanted(&self) -> u64 {
-        match &self.memory {
-            Memory::Range([_, length]) => *length,
-            Memory::Vectors(vectors) => vectors.iter().map(|[_, length]| length).sum(),
-        }
-    }
-
     /// Some bytes went over. A seekable file is asked again until it has no more: what was not
     /// cached the first time may be short of what is there.
     fn transferred(&mut self, bytes: u64, context: &Issue<'_>) -> Step {
         self.done += bytes;
-        if bytes == 0 || self.done >= self.wanted().min(MOST_BYTES) {
+        if bytes == 0 || self.done >= self.memory.wanted().min(MOST_BYTES) {
             return Step::Finish(self.finish(context.fd, Ok(())));
         }
         let kind = match self.kind {
@@ -506,21 +487,8 @@ impl Transfer {
             }
             _ => {}
         }
-        Outcome::Done(Completion::of_transfer(self.done as i32, self.wanted()))
+        Outcome::Done(Completion::of_transfer(self.done as i32, self.memory.wanted()))
     }
-}
-
-/// The vectors that remain after the first `bytes`.
-fn without_first(vectors: &[Vector], mut bytes: u64) -> Vec<Vector> {
-    let mut rest = Vec::with_capacity(vectors.len());
-    for [address, length] in vectors {
-        let skipped = bytes.min(*length);
-        bytes -= skipped;
-        if skipped < *length {
-            rest.push([address + skipped, length - skipped]);
-        }
-    }
-    rest
 }
 
 /// An error that is noticed once it is known how the file is open: an empty transfer finds that out.
@@ -528,26 +496,6 @@ pub(crate) fn of_file_open_for(fd: i32, is_write: bool, errno: Errno) -> Errno {
     let transfer = if is_write { call::pwritev2 } else { call::preadv2 };
     let result = transfer(fd, UserAddress::new(0), 0, FILE_POSITION, 0, 0);
     result.err().filter(|found| *found == Errno::BADF).unwrap_or(errno)
-}
-
-fn read_vectors(address: u64, count: u32) -> Result<Memory, Errno> {
-    if count > MOST_VECTORS {
-        return Err(Errno::INVAL);
-    }
-    if count == 1 {
-        let vector = UserAddress::new(address).read::<Vector>()?;
-        check_length(vector[1])?;
-        return Ok(Memory::Range(vector));
-    }
-    let vectors = UserAddress::new(address).read_vec::<Vector>(count as usize)?;
-    for [_, length] in &vectors {
-        check_length(*length)?;
-    }
-    Ok(Memory::Vectors(vectors.into_boxed_slice()))
-}
-
-fn check_length(length: u64) -> Result<(), Errno> {
-    if length > i64::MAX as u64 { Err(Errno::INVAL) } else { Ok(()) }
 }
 
 /// The I/O priority classes of `ioprio_set.2`: real-time (1, for the privileged), best effort (2), idle (3).

@@ -5,7 +5,8 @@ use ringer_sys::{Errno, UserAddress};
 
 use crate::check::of_open_file;
 use crate::operation::{DeviceTransfer, Issue, Op, Outcome, Prepare, Traits};
-use crate::rw::{Memory, Transfer};
+use crate::rw::Transfer;
+use crate::transfer_memory::Memory;
 
 /// A transfer whose memory is a range of a registered buffer. The engine has checked the range.
 #[derive(Debug)]
