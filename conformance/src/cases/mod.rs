@@ -29,6 +29,7 @@ mod messages;
 mod msg_ring;
 mod nop;
 mod nop_completions;
+mod not_ready;
 mod on_a_worker;
 mod open_close;
 mod overflow;
@@ -141,6 +142,7 @@ pub fn all() -> Vec<Case> {
         link_timeout::cases,
         cancel::cases,
         on_a_worker::cases,
+        not_ready::cases,
         open_close::cases,
         statx::cases,
         files_update::cases,

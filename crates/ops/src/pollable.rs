@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
+use crate::net::O_NONBLOCK;
 use ringer_sys::nowait::can_be_asked_not_to_wait;
 use ringer_sys::{Errno, UserAddress, call};
 
@@ -21,7 +22,18 @@ pub(crate) fn is_pollable(fd: RawFd) -> Result<bool, Errno> {
 }
 
 /// Whether it is waited for by poll before it is read or written, as it cannot be asked not to wait: a terminal, a FIFO, an inotify
-/// instance.
+/// instance, unless they are open with `O_NONBLOCK`.
 pub fn is_polled_first(fd: RawFd) -> bool {
-    !can_be_asked_not_to_wait(fd) && is_pollable(fd).is_ok_and(|pollable| pollable)
+    !can_be_asked_not_to_wait(fd)
+        && is_nonblocking(fd).is_ok_and(|nonblocking| !nonblocking)
+        && is_pollable(fd).is_ok_and(|pollable| pollable)
+}
+
+/// Whether it is open with `O_NONBLOCK`.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
+    const F_GETFL: u32 = 3;
+    Ok(call::fcntl(fd, F_GETFL, 0)? & O_NONBLOCK as usize != 0)
 }

@@ -22,7 +22,8 @@ const POLLIN: u32 = 0x1;
 /// `IORING_OP_READ_MULTISHOT`. Source: `io_uring_prep_read_multishot.3`.
 ///
 /// Each result is one selected buffer. It ends at the end of the file (0), without buffers
-/// (`ENOBUFS`, by the engine), by an error, or when it is cancelled. `O_NONBLOCK` makes no difference.
+/// (`ENOBUFS`, by the engine), by an error, or when it is cancelled. Of a file that
+/// cannot be asked not to wait, `IOSQE_ASYNC` makes it a single read.
 #[derive(Debug)]
 pub struct ReadMultishot {
     offset: u64,
@@ -31,6 +32,10 @@ pub struct ReadMultishot {
     pollable: bool,
     /// A result was given: the file must report before the next buffer is taken.
     waits: bool,
+    /// A worker was asked to read it.
+    is_lent: bool,
+    /// There is one result only.
+    is_single: bool,
     /// What comes of it when the file is a ring.
     of_ring: NoTransfer,
 }
@@ -53,6 +58,8 @@ impl Op for ReadMultishot {
             flags: sqe.op_flags(),
             pollable: false,
             waits: false,
+            is_lent: false,
+            is_single: false,
             of_ring: NoTransfer::default(),
         })
     }
@@ -108,14 +115,20 @@ impl ReadMultishot {
 
     /// The file cannot be asked to refuse instead of waiting.
     fn attempt_without_asking(&mut self, context: &mut Issue<'_>, buffer: Buffer) -> Result<Outcome, Errno> {
-        if context.status_flags()? & O_NONBLOCK == 0 {
-            if call::poll_now(context.fd, POLLIN as u16)? == 0 {
-                return Ok(wait(Until::ReadyAgain));
-            }
-            // Ready, but somebody else may be faster: only a worker may be caught by that.
-            if !context.may_block() {
-                return Ok(Outcome::Lend);
-            }
+        if context.status_flags()? & O_NONBLOCK != 0 {
+            // It refuses by itself.
+            let result = self.read(context.fd, buffer, 0);
+            return self.finish(context, result);
+        }
+        // It began on a worker, which in Linux has one result of such a file.
+        self.is_single |= context.may_block() && !self.is_lent;
+        if call::poll_now(context.fd, POLLIN as u16)? == 0 {
+            return Ok(wait(Until::ReadyAgain));
+        }
+        // Ready, but somebody else may be faster: only a worker may be caught by that.
+        if !context.may_block() {
+            self.is_lent = true;
+            return Ok(Outcome::Lend);
         }
         // The group must not be held up by a call that waits after all.
         group(context)?.take(buffer.length.into());
@@ -140,6 +153,7 @@ impl ReadMultishot {
             Err(Errno::AGAIN) if self.flags & RWF_NOWAIT == 0 => Ok(wait(Until::ReadyAgain)),
             Err(errno) => Err(errno),
             Ok(0) => Ok(Outcome::done(0)),
+            Ok(bytes) if self.is_single => Ok(Outcome::done(bytes as i32)),
             Ok(bytes) => {
                 if self.offset != FILE_POSITION {
                     self.offset += bytes as u64;

@@ -3,7 +3,7 @@
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
-use ringer_sys::nowait::{can_be_asked_not_to_wait, is_only_waited_for};
+use ringer_sys::nowait::{can_be_asked_not_to_wait, is_only_waited_for, is_read_in_parts};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::check::of_open_file;
@@ -336,6 +336,7 @@ impl Transfer {
                 false if extra_flags & RWF_NOWAIT != 0 && is_polled_first(fd) => {
                     return Err(Errno::OPNOTSUPP);
                 }
+                false if is_read_in_parts(fd) => return Ok(0),
                 false => return call::read(fd, nowhere, 0),
                 true if call::is_socket(fd) => return call::write(fd, nowhere, 0),
                 true => {}
@@ -427,6 +428,10 @@ impl Transfer {
             FileKind::Seekable if context.patience == Patience::Unlimited && !known => Step::Again,
             FileKind::Seekable if context.patience == Patience::None => Step::Finish(Outcome::Punt),
             FileKind::Seekable => self.plain_call(context),
+            // It refuses by itself.
+            FileKind::Stream if context.status_flags().is_ok_and(|flags| flags & O_NONBLOCK != 0) => {
+                self.plain_call(context)
+            }
             FileKind::Stream => {
                 match call::poll_now(context.fd, self.events() as u16) {
                     Ok(0) if self.flags & RWF_NOWAIT != 0 => {
@@ -443,12 +448,15 @@ impl Transfer {
     }
 
     fn plain_call(&mut self, context: &Issue<'_>) -> Step {
-        if self.kind == Some(FileKind::Stream) {
+        let is_stream = self.kind == Some(FileKind::Stream);
+        let may_wait = self.flags & RWF_NOWAIT == 0;
+        if is_stream {
             // Its flags are for regular files: the kernel ignores them where `pwritev2.2` refuses them.
             self.flags = 0;
         }
         match self.call(context.fd, 0) {
             Ok(bytes) => self.transferred(bytes as u64, context),
+            Err(Errno::AGAIN) if is_stream && may_wait => Step::Finish(self.wait()),
             Err(Errno::OPNOTSUPP) if self.may_ignore_flags() => {
                 self.flags = 0;
                 Step::Again

@@ -9,12 +9,12 @@ use ringer_sys::{Errno, UserAddress, call, descriptor};
 use crate::check::unused;
 use crate::net::is_listening;
 use crate::operation::{Completion, Issue, Op, Outcome, Patience, Prepare, Traits, Until};
+use crate::pollable::is_nonblocking;
 
 /// `SPLICE_F_MOVE`, `_NONBLOCK`, `_MORE`, `_GIFT` of `splice.2`.
 const KNOWN_FLAGS: u32 = 0xf;
 const SPLICE_F_NONBLOCK: u32 = 0x2;
 const FD_IN_FIXED: u32 = uapi::SPLICE_F_FD_IN_FIXED;
-const O_NONBLOCK: usize = 0o4000;
 const O_ACCMODE: usize = 0o3;
 const O_RDONLY: usize = 0o0;
 const O_WRONLY: usize = 0o1;
@@ -263,10 +263,6 @@ fn may_wait_in_call(ends: [End; 2], files: [RawFd; 2]) -> Result<bool, Errno> {
         }
     }
     Ok(false)
-}
-
-fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
-    Ok(call::fcntl(fd, F_GETFL, 0)? & O_NONBLOCK != 0)
 }
 
 /// The address of an offset, null for none.

@@ -42,6 +42,11 @@ pub fn is_only_waited_for(fd: RawFd) -> bool {
     [&b"anon_inode:[eventpoll]"[..], b"anon_inode:[pidfd]"].iter().any(|kind| is_named(fd, kind))
 }
 
+/// Whether it is read by a function of the kernel that knows nothing of vectors: io_uring calls it for each, and for none of nothing.
+pub fn is_read_in_parts(fd: RawFd) -> bool {
+    [&b"anon_inode:inotify"[..], b"anon_inode:[fanotify]"].iter().any(|kind| is_named(fd, kind))
+}
+
 fn is_named(fd: RawFd, start: &[u8]) -> bool {
     name_of(fd).is_some_and(|name| name.starts_with(start))
 }
