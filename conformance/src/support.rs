@@ -155,8 +155,9 @@ Linux gives some requests to a worker without being asked (FSYNC, FALLOCATE, FTR
 SPLICE, TEE, writes to ext4), and with them what follows in their chain. Here most of these run at once, and what follows does not run on a worker.
 Where that shows, random sequences are not drawn:
 
-- Linux does not arm the LINK_TIMEOUT of such a request; here it is armed. A write that is done at once here is done before a LINK_TIMEOUT without
-  any time.
+- Linux does not arm the LINK_TIMEOUT of such a request, nor of a multishot one with `IOSQE_ASYNC`; here it is armed. A write that
+  is done at once here is done before a LINK_TIMEOUT without any time.
+- A multishot READ of an inotify instance without `O_NONBLOCK` has no result in Linux; here it has those of reads one after the other.
 - Behind such a request, Linux takes a buffer of a buffer ring before it waits, all that was asked for of an incremental one; a multishot receive waits for
   data before it looks for a buffer; EPOLL_WAIT, what asks to poll first (ACCEPT, receives, sends), and ACCEPT of a listener with `O_NONBLOCK` answer EAGAIN
   instead of waiting; `IORING_ACCEPT_DONTWAIT`, and `RWF_NOWAIT` of a file, say nothing; a write of more than a stream takes goes on until all is written.

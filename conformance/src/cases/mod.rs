@@ -30,6 +30,8 @@ mod msg_ring;
 mod nop;
 mod nop_completions;
 mod not_ready;
+mod not_ready_chains;
+mod not_ready_files;
 mod on_a_worker;
 mod open_close;
 mod overflow;
@@ -143,6 +145,7 @@ pub fn all() -> Vec<Case> {
         cancel::cases,
         on_a_worker::cases,
         not_ready::cases,
+        not_ready_chains::cases,
         open_close::cases,
         statx::cases,
         files_update::cases,

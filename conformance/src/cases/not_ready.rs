@@ -2,139 +2,23 @@
 
 use std::os::fd::RawFd;
 
-use ringer_abi::{Opcode, Sqe, SqeFlags};
-use rustix::fs::inotify;
-use rustix::net::SocketType;
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use ringer_abi::{Cqe, Opcode, SetupFlags, Sqe, SqeFlags};
 
 use super::buffer_ring_use::{Buffers, INCREMENTAL, MULTISHOT};
+use super::not_ready_files::{EMPTY, Event, FULL, MakeWaiting, Waiting};
 use crate::differential::memory::Memory;
-use crate::differential::{Case, Session, prep};
+use crate::differential::{Case, Ring, Session, prep};
 
+const EINTR: i32 = 4;
+const ECANCELED: i32 = 125;
+/// The same, which is not meant for programs.
+const ERESTARTSYS: i32 = 512;
 /// `RWF_NOWAIT`.
 const NOWAIT: u32 = 0x8;
 
-/// A file that is not ready, and what makes it so.
-struct Waiting {
-    fd: RawFd,
-    end: Box<dyn Fn(&Session)>,
-}
-
-type MakeWaiting = fn(&Session) -> Waiting;
-
-fn fed_by(fd: RawFd, other: RawFd) -> Waiting {
-    Waiting { fd, end: Box::new(move |session| session.write_fd(other, b"eight by")) }
-}
-
-/// Nothing can be read from these.
-const EMPTY: &[(&str, MakeWaiting)] = &[
-    ("pipe", |session| {
-        let (read, write) = session.pipe();
-        fed_by(read, write)
-    }),
-    ("FIFO", |session| {
-        let fifo = session.fifo();
-        fed_by(fifo, fifo)
-    }),
-    ("stream", |session| {
-        let (left, right) = session.pair();
-        fed_by(left, right)
-    }),
-    ("datagrams", |session| {
-        let (left, right) = session.pair_of(SocketType::DGRAM);
-        fed_by(left, right)
-    }),
-    ("TCP", |session| {
-        let (left, right) = session.tcp_pair();
-        fed_by(left, right)
-    }),
-    ("terminal", |session| {
-        let (controller, terminal) = session.terminal();
-        fed_by(terminal, controller)
-    }),
-    ("eventfd", |session| {
-        let eventfd = session.eventfd(0);
-        Waiting { fd: eventfd, end: Box::new(move |session| session.write_fd(eventfd, &1_u64.to_ne_bytes())) }
-    }),
-    ("timerfd", |session| {
-        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC);
-        let fd = session.keep(timer.expect("a timer"));
-        let end = move |session: &Session| {
-            const NEVER: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let soon = Itimerspec { it_interval: NEVER, it_value: Timespec { tv_sec: 0, tv_nsec: 1 } };
-            let set = |fd: rustix::fd::BorrowedFd<'_>| {
-                rustix::time::timerfd_settime(fd, TimerfdTimerFlags::empty(), &soon)
-            };
-            session.with_kept(fd, set).expect("a timer");
-        };
-        Waiting { fd, end: Box::new(end) }
-    }),
-    ("inotify", |session| {
-        let fd = session.keep(inotify::init(inotify::CreateFlags::CLOEXEC).expect("an instance"));
-        let path = session.file_path(b"watched");
-        session
-            .with_kept(fd, |fd| inotify::add_watch(fd, &path, inotify::WatchFlags::ATTRIB))
-            .expect("a file to watch");
-        let end = move |_: &Session| {
-            let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-            rustix::fs::chmod(&path, mode).expect("it is still there");
-        };
-        Waiting { fd, end: Box::new(end) }
-    }),
-];
-
-fn filled(session: &Session, fd: RawFd, other: RawFd) -> Waiting {
-    const BLOCK: [u8; 4096] = [b'x'; 4096];
-    session.with_kept(fd, |fd| {
-        let fill = |bytes: &[u8]| while rustix::io::write(fd, bytes).is_ok() {};
-        rustix::io::ioctl_fionbio(fd, true).expect("it can be asked not to wait");
-        fill(&BLOCK);
-        fill(&BLOCK[..1]);
-        rustix::io::ioctl_fionbio(fd, false).expect("it could be asked before");
-    });
-    let end = move |session: &Session| {
-        session.with_kept(other, |other| {
-            let mut sink = [0; 1 << 16];
-            rustix::io::ioctl_fionbio(other, true).expect("it can be asked not to wait");
-            while rustix::io::read(other, &mut sink).is_ok_and(|read| read > 0) {}
-        });
-    };
-    Waiting { fd, end: Box::new(end) }
-}
-
-/// Nothing can be written to these.
-const FULL: &[(&str, MakeWaiting)] = &[
-    ("pipe", |session| {
-        let (read, write) = session.pipe();
-        filled(session, write, read)
-    }),
-    ("stream", |session| {
-        let (left, right) = session.pair();
-        filled(session, left, right)
-    }),
-    ("datagrams", |session| {
-        let (left, right) = session.pair_of(SocketType::DGRAM);
-        filled(session, left, right)
-    }),
-    ("packets", |session| {
-        let (left, right) = session.pair_of(SocketType::SEQPACKET);
-        filled(session, left, right)
-    }),
-    ("eventfd", |session| {
-        let eventfd = session.eventfd(1);
-        session.write_fd(eventfd, &(u64::MAX - 2).to_ne_bytes());
-        Waiting {
-            fd: eventfd,
-            end: Box::new(move |session| {
-                session.read_fd(eventfd, 8);
-            }),
-        }
-    }),
-];
-
 /// How a request is submitted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+pub(super) enum Way {
     Plain,
     Async,
     Fixed,
@@ -144,74 +28,150 @@ enum Way {
 const WAYS: [Way; 4] = [Way::Plain, Way::Async, Way::Fixed, Way::AsyncFixed];
 
 /// Makes the request for a file; `number` tells its memory.
-type MakeRequest = fn(&Session, RawFd, Memory, usize) -> Sqe;
+pub(super) type MakeRequest = fn(&Session, RawFd, Memory, usize) -> Sqe;
 
 /// Room for each file.
 const ROOM: usize = 64;
 
-/// Submits a request for each of `kinds`, makes all files ready, and cancels what is left.
-fn play(session: &mut Session, kinds: &[(&str, MakeWaiting)], request: MakeRequest) {
+/// Submits a request for each of `kinds`, in each way, makes all files ready, and cancels what is left.
+fn play(session: &mut Session, requests: &Requests) {
     for way in WAYS {
         for nonblocking in [false, true] {
-            let ring = session.ring(32);
-            let files: Vec<Waiting> = kinds.iter().map(|(_, make)| make(session)).collect();
-            let descriptors: Vec<RawFd> = files.iter().map(|file| file.fd).collect();
-            for fd in &descriptors {
-                session.with_kept(*fd, |fd| rustix::io::ioctl_fionbio(fd, nonblocking)).expect("any file");
-            }
-            let table = session.ints(&descriptors);
-            let register = ringer_abi::RegisterOpcode::Files.number();
-            ring.register(register, table.addr(), descriptors.len() as u32).expect("the files are good");
-            let memory = session.memory(ROOM * descriptors.len());
-            memory.fill(&vec![b'-'; ROOM * descriptors.len()]);
-            // Two buffers for each.
-            let groups: Vec<Buffers> = (0..descriptors.len() as u16)
-                .map(|group| {
-                    // The others cannot be asked not to wait, as docs/SUPPORT.md says.
-                    let is_cut = ["stream", "TCP", "timerfd"].contains(&kinds[group as usize].0);
-                    let kind = if is_cut { INCREMENTAL } else { 0 };
-                    Buffers::new(session, &ring, group, 2, 16, kind)
-                })
-                .collect();
-            for (number, fd) in descriptors.iter().enumerate() {
-                let sqe = request(session, *fd, memory, number).with_user_data(number as u64 + 1);
-                let sqe = match way {
-                    Way::Fixed | Way::AsyncFixed if sqe.fd() == *fd => {
-                        sqe.with_fd(number as i32).with_flags(sqe.flags() | SqeFlags::FIXED_FILE)
-                    }
-                    _ => sqe,
-                };
-                let is_async = matches!(way, Way::Async | Way::AsyncFixed);
-                let more = if is_async { SqeFlags::ASYNC } else { SqeFlags::empty() };
-                ring.push(sqe.with_flags(sqe.flags() | more));
-            }
-            let label = format!("{way:?}, {nonblocking}");
-            session.outcome(format!("{label}: submit"), ring.submit());
-            session.quiet(format!("{label}: not ready"), &ring);
-            files.iter().for_each(|file| (file.end)(session));
-            session.quiet(format!("{label}: ready"), &ring);
-            ring.push(prep::cancel(0, 5).with_user_data(100));
-            session.outcome(format!("{label}: cancel"), ring.submit());
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            let mut seen = ring.collect_until(std::time::Duration::from_millis(1), |_| false);
-            // How many there were is seen by what they say.
-            seen.retain(|cqe| cqe.user_data != 100);
-            session.cqes(format!("{label}: end"), &seen);
-            session.bytes(format!("{label}: memory"), &memory.bytes());
-            groups.iter().for_each(|group| group.look(session, &ring, &label));
+            play_once(session, requests, way, nonblocking, Event::Ready);
         }
         session.fresh();
     }
 }
 
+/// The same where other things happen to the files.
+fn play_events(session: &mut Session, requests: &Requests) {
+    let closing = [Event::HungUp, Event::Reset];
+    let others = [Event::ClosedAndReady, Event::ShutDown, Event::HalfClosed];
+    for event in closing.into_iter().filter(|_| requests.shows_closing).chain(others) {
+        for way in [Way::Plain, Way::Async] {
+            play_once(session, requests, way, false, event);
+        }
+        session.fresh();
+    }
+}
+
+/// A ring, and files that are not ready, registered with it.
+pub(super) struct Stage<'a> {
+    session: &'a Session,
+    pub(super) ring: Ring,
+    pub(super) files: Vec<Waiting>,
+    memory: Memory,
+    groups: Vec<Buffers>,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(
+        session: &'a Session,
+        setup: SetupFlags,
+        kinds: &[(&str, MakeWaiting)],
+        nonblocking: bool,
+    ) -> Self {
+        let ring = session.ring_with(32, setup);
+        let files: Vec<Waiting> = kinds.iter().map(|(_, make)| make(session)).collect();
+        let descriptors: Vec<RawFd> = files.iter().map(|file| file.fd).collect();
+        for fd in &descriptors {
+            session.with_kept(*fd, |fd| rustix::io::ioctl_fionbio(fd, nonblocking)).expect("any file");
+        }
+        let table = session.ints(&descriptors);
+        let register = ringer_abi::RegisterOpcode::Files.number();
+        ring.register(register, table.addr(), descriptors.len() as u32).expect("the files are good");
+        let memory = session.memory(ROOM * descriptors.len());
+        memory.fill(&vec![b'-'; ROOM * descriptors.len()]);
+        // Two buffers for each.
+        let groups: Vec<Buffers> = (0..descriptors.len() as u16)
+            .map(|group| {
+                // The others cannot be asked not to wait, as docs/SUPPORT.md says.
+                let is_cut = ["stream", "TCP", "timerfd"].contains(&kinds[group as usize].0);
+                let kind = if is_cut { INCREMENTAL } else { 0 };
+                Buffers::new(session, &ring, group, 2, 16, kind)
+            })
+            .collect();
+        Self { session, ring, files, memory, groups }
+    }
+
+    /// The request for the file with this number.
+    pub(super) fn sqe(&self, number: usize, make: MakeRequest, way: Way) -> Sqe {
+        let fd = self.files[number].fd;
+        let sqe = make(self.session, fd, self.memory, number).with_user_data(number as u64 + 1);
+        let sqe = match way {
+            Way::Fixed | Way::AsyncFixed if sqe.fd() == fd => {
+                sqe.with_fd(number as i32).with_flags(sqe.flags() | SqeFlags::FIXED_FILE)
+            }
+            _ => sqe,
+        };
+        let is_async = matches!(way, Way::Async | Way::AsyncFixed);
+        let more = if is_async { SqeFlags::ASYNC } else { SqeFlags::empty() };
+        sqe.with_flags(sqe.flags() | more)
+    }
+
+    /// Cancels what is left, and records what became of everything.
+    pub(super) fn end(&self, label: &str) {
+        const ANY_AND_ALL: u32 = 5;
+        const CANCEL: u64 = u64::MAX;
+        let (session, ring) = (self.session, &self.ring);
+        ring.push(prep::cancel(0, ANY_AND_ALL).with_user_data(CANCEL));
+        session.outcome(format!("{label}: cancel"), ring.submit());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut seen = ring.collect_until(std::time::Duration::from_millis(1), |_| false);
+        // How many there were is seen by what they say: that they were cancelled, or on a worker of the kernel that a signal came.
+        seen.retain(|cqe| cqe.user_data != CANCEL);
+        session.cqes(format!("{label}: end"), &without_signals(seen));
+        session.bytes(format!("{label}: memory"), &self.memory.bytes());
+        self.groups.iter().for_each(|group| group.look(session, ring, label));
+    }
+}
+
+/// What was cancelled on a worker of the kernel says that a signal came.
+pub(super) fn without_signals(mut seen: Vec<Cqe>) -> Vec<Cqe> {
+    let signals = [-EINTR, -ERESTARTSYS];
+    seen.iter_mut().filter(|cqe| signals.contains(&cqe.res)).for_each(|cqe| cqe.res = -ECANCELED);
+    seen
+}
+
+fn play_once(session: &Session, requests: &Requests, way: Way, nonblocking: bool, event: Event) {
+    let stage = Stage::new(session, SetupFlags::empty(), requests.kinds, nonblocking);
+    let sqes: Vec<Sqe> = (0..stage.files.len()).map(|number| stage.sqe(number, requests.make, way)).collect();
+    stage.ring.push_all(&sqes);
+    let label = format!("{event:?}, {way:?}, {nonblocking}");
+    session.outcome(format!("{label}: submit"), stage.ring.submit());
+    session.quiet(format!("{label}: not ready"), &stage.ring);
+    stage.files.iter().for_each(|file| event.happen(session, file));
+    session.quiet(format!("{label}: then"), &stage.ring);
+    stage.end(&label);
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    let empty = |name, opcode, request: MakeRequest| {
-        Case::new(format!("not-ready/{name}"), opcode, move |session| play(session, EMPTY, request))
-    };
-    let full = |name, opcode, request: MakeRequest| {
-        Case::new(format!("not-ready/{name}"), opcode, move |session| play(session, FULL, request))
-    };
+    let mut cases = Vec::new();
+    for requests in requests() {
+        let Requests { name, opcode, .. } = requests;
+        cases.push(Case::new(format!("not-ready/{name}"), opcode, move |session| play(session, &requests)));
+        cases.push(Case::new(format!("not-ready/{name}-and-more"), opcode, move |session| {
+            play_events(session, &requests);
+        }));
+    }
+    cases
+}
+
+/// A request for each of some files.
+#[derive(Clone, Copy)]
+pub(super) struct Requests {
+    pub(super) name: &'static str,
+    pub(super) opcode: Opcode,
+    pub(super) kinds: &'static [(&'static str, MakeWaiting)],
+    pub(super) make: MakeRequest,
+    /// Whether it does not matter when it looks at a file whose other end is just being closed.
+    shows_closing: bool,
+}
+
+pub(super) fn requests() -> Vec<Requests> {
+    let empty = |name, opcode, make| Requests { name, opcode, kinds: EMPTY, make, shows_closing: true };
+    let full = |name, opcode, make| Requests { name, opcode, kinds: FULL, make, shows_closing: true };
     vec![
         empty("read", Opcode::Read, |_, fd, memory, number| {
             prep::read(fd, place(memory, number), 32, u64::MAX)
@@ -229,11 +189,13 @@ pub fn cases() -> Vec<Case> {
             prep::readv(fd, vectors.addr(), 2, u64::MAX)
         }),
         // Of an inotify instance Linux never gives a result, unless it is open with `O_NONBLOCK`.
-        Case::new("not-ready/read-multishot", Opcode::ReadMultishot, |session| {
-            play(session, &EMPTY[..EMPTY.len() - 1], |_, fd, _, number| {
+        // And of a terminal its end names a buffer, as a worker reads it.
+        Requests {
+            kinds: &EMPTY[..EMPTY.len() - 2],
+            ..empty("read-multishot", Opcode::ReadMultishot, |_, fd, _, number| {
                 select(prep::op(Opcode::ReadMultishot, fd).with_off(u64::MAX), number)
-            });
-        }),
+            })
+        },
         empty("recv", Opcode::Recv, |_, fd, memory, number| prep::recv(fd, place(memory, number), 32, 0)),
         empty("recv-multishot", Opcode::Recv, |_, fd, _, number| {
             select(prep::recv(fd, 0, 0, 0), number).with_ioprio(MULTISHOT)
@@ -244,9 +206,26 @@ pub fn cases() -> Vec<Case> {
             prep::op(Opcode::Recvmsg, fd).with_addr(message.addr()).with_len(1)
         }),
         empty("poll", Opcode::PollAdd, |_, fd, _, _| prep::op(Opcode::PollAdd, fd).with_op_flags(1)),
-        empty("poll-multishot", Opcode::PollAdd, |_, fd, _, _| {
-            prep::op(Opcode::PollAdd, fd).with_op_flags(1).with_len(1)
-        }),
+        Requests {
+            shows_closing: false,
+            ..empty("poll-multishot", Opcode::PollAdd, |_, fd, _, _| {
+                prep::op(Opcode::PollAdd, fd).with_op_flags(1).with_len(1)
+            })
+        },
+        // A terminal that is hung up cannot be spliced from; who is in the midst of it gets another error.
+        Requests {
+            kinds: &EMPTY[..EMPTY.len() - 2],
+            ..empty("splice", Opcode::Splice, |session, fd, _, _| {
+                let (read, write) = session.pipe();
+                // It stays open, or there would be nobody to splice for.
+                let _ = read;
+                prep::op(Opcode::Splice, write)
+                    .with_off(u64::MAX)
+                    .with_addr(u64::MAX)
+                    .with_len(32)
+                    .with_file_index(fd as u32)
+            })
+        },
         full("write", Opcode::Write, |_, fd, memory, number| {
             prep::write(fd, place(memory, number), 8, u64::MAX)
         }),
@@ -262,7 +241,16 @@ pub fn cases() -> Vec<Case> {
         full("send-dontwait", Opcode::Send, |_, fd, memory, number| {
             prep::send(fd, place(memory, number), 8, 0x40)
         }),
-        full("poll-out", Opcode::PollAdd, |_, fd, _, _| prep::op(Opcode::PollAdd, fd).with_op_flags(4)),
+        full("sendmsg", Opcode::Sendmsg, |session, fd, memory, number| {
+            let vectors = session.vectors(&[(place(memory, number), 8)]);
+            let message = session.message((0, 0), (vectors.addr(), 1), (0, 0));
+            prep::op(Opcode::Sendmsg, fd).with_addr(message.addr()).with_len(1)
+        }),
+        full("send-select", Opcode::Send, |_, fd, _, number| select(prep::send(fd, 0, 0, 0), number)),
+        Requests {
+            shows_closing: false,
+            ..full("poll-out", Opcode::PollAdd, |_, fd, _, _| prep::op(Opcode::PollAdd, fd).with_op_flags(4))
+        },
     ]
 }
 

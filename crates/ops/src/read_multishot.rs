@@ -34,8 +34,8 @@ pub struct ReadMultishot {
     waits: bool,
     /// A worker was asked to read it.
     is_lent: bool,
-    /// There is one result only.
-    is_single: bool,
+    /// The buffer of its only result.
+    kept: Option<Buffer>,
     /// What comes of it when the file is a ring.
     of_ring: NoTransfer,
 }
@@ -59,7 +59,7 @@ impl Op for ReadMultishot {
             pollable: false,
             waits: false,
             is_lent: false,
-            is_single: false,
+            kept: None,
             of_ring: NoTransfer::default(),
         })
     }
@@ -89,7 +89,10 @@ impl ReadMultishot {
             self.pollable = true;
         }
         let fd = context.fd;
-        let buffer = group(context)?.select(0).map_err(|errno| of_open_file(fd, errno))?;
+        let buffer = match self.kept {
+            Some(buffer) => buffer,
+            None => group(context)?.select(0).map_err(|errno| of_open_file(fd, errno))?,
+        };
         // What can be waited for is a stream.
         if self.flags & (!KNOWN_RW_FLAGS | OF_REGULAR_FILES) != 0 {
             return Err(of_file_open_for(context.fd, false, Errno::OPNOTSUPP));
@@ -121,7 +124,10 @@ impl ReadMultishot {
             return self.finish(context, result);
         }
         // It began on a worker, which in Linux has one result of such a file.
-        self.is_single |= context.may_block() && !self.is_lent;
+        if context.may_block() && !self.is_lent && self.kept.is_none() {
+            group(context)?.take(buffer.length.into());
+            self.kept = Some(buffer);
+        }
         if call::poll_now(context.fd, POLLIN as u16)? == 0 {
             return Ok(wait(Until::ReadyAgain));
         }
@@ -131,7 +137,9 @@ impl ReadMultishot {
             return Ok(Outcome::Lend);
         }
         // The group must not be held up by a call that waits after all.
-        group(context)?.take(buffer.length.into());
+        if self.kept.is_none() {
+            group(context)?.take(buffer.length.into());
+        }
         let result = self.read(context.fd, buffer, 0);
         self.judge(result)
     }
@@ -153,7 +161,7 @@ impl ReadMultishot {
             Err(Errno::AGAIN) if self.flags & RWF_NOWAIT == 0 => Ok(wait(Until::ReadyAgain)),
             Err(errno) => Err(errno),
             Ok(0) => Ok(Outcome::done(0)),
-            Ok(bytes) if self.is_single => Ok(Outcome::done(bytes as i32)),
+            Ok(bytes) if self.kept.is_some() => Ok(Outcome::done(bytes as i32)),
             Ok(bytes) => {
                 if self.offset != FILE_POSITION {
                     self.offset += bytes as u64;

@@ -1,0 +1,102 @@
+//! Chains that begin with a request on a file that is not ready: its LINK_TIMEOUT expires, or its file becomes ready, or it is
+//! cancelled.
+
+use ringer_abi::{Opcode, SetupFlags, SqeFlags};
+
+use super::not_ready::{Requests, Stage, Way, requests, without_signals};
+use super::not_ready_files::Event;
+use crate::differential::{Case, Session, prep};
+
+/// What ends the wait of the first request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Ready,
+    Timeout,
+    Cancelled,
+    CancelledByFile,
+}
+
+/// What `user_data` of the LINK_TIMEOUT, of what follows, and of a cancellation have more than that of the request.
+const LIMIT: u64 = 100;
+const NEXT: u64 = 200;
+const CANCEL: u64 = 300;
+
+fn play(session: &Session, requests: &Requests, setup: SetupFlags, way: Way, link: SqeFlags, end: End) {
+    let stage = Stage::new(session, setup, requests.kinds, false);
+    let time = match end {
+        End::Timeout => session.timespec(0, 5_000_000),
+        _ => session.timespec(1000, 0),
+    };
+    let ring = &stage.ring;
+    for number in 0..stage.files.len() {
+        let sqe = stage.sqe(number, requests.make, way);
+        let limit = prep::op(Opcode::LinkTimeout, -1).with_addr(time.addr()).with_len(1);
+        ring.push(sqe.with_flags(sqe.flags() | SqeFlags::IO_LINK));
+        ring.push(limit.with_flags(link).with_user_data(sqe.user_data() + LIMIT));
+        ring.push(prep::nop().with_user_data(sqe.user_data() + NEXT));
+    }
+    let label = format!("{setup:?}, {way:?}, {link:?}, {end:?}");
+    session.outcome(format!("{label}: submit"), ring.submit());
+    let record = |what: &str| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut seen = ring.collect_until(std::time::Duration::from_millis(5), |_| false);
+        // It may have begun on a worker of the kernel.
+        for cqe in seen.iter_mut().filter(|cqe| cqe.user_data > CANCEL) {
+            cqe.res = cqe.res.max(0);
+        }
+        session.cqes(format!("{label}: {what}"), &without_signals(seen));
+    };
+    if end == End::Timeout {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    record("at first");
+    for (number, file) in stage.files.iter().enumerate() {
+        let name = number as u64 + 1;
+        let cancel = match end {
+            End::Ready => {
+                Event::Ready.happen(session, file);
+                continue;
+            }
+            End::Timeout => continue,
+            End::Cancelled => prep::cancel(name, 0),
+            End::CancelledByFile => prep::cancel(0, BY_FILE).with_fd(file.fd),
+        };
+        ring.push(cancel.with_user_data(name + CANCEL));
+    }
+    session.outcome(format!("{label}: go on"), ring.submit());
+    record("then");
+    stage.end(&label);
+}
+
+/// `IORING_ASYNC_CANCEL_FD`.
+const BY_FILE: u32 = 2;
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    let case = |requests: Requests| {
+        Case::new(format!("not-ready/{}-in-a-chain", requests.name), requests.opcode, move |session| {
+            let deferred = SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN;
+            for setup in [SetupFlags::empty(), deferred] {
+                for (way, link) in [
+                    (Way::Plain, SqeFlags::IO_LINK),
+                    (Way::Plain, SqeFlags::IO_HARDLINK),
+                    (Way::Async, SqeFlags::IO_LINK),
+                    (Way::Fixed, SqeFlags::empty()),
+                ] {
+                    for end in [End::Ready, End::Timeout, End::Cancelled, End::CancelledByFile] {
+                        // What is done at once has its completion, and its LINK_TIMEOUT the end of its time, when the ring is asked.
+                        // That of a multishot request on a worker is not armed in Linux, as docs/SUPPORT.md says.
+                        let is_of_worker = way == Way::Async && requests.name.ends_with("multishot");
+                        if end == End::Timeout && (setup == deferred || is_of_worker) {
+                            continue;
+                        }
+                        play(session, &requests, setup, way, link, end);
+                    }
+                    session.fresh();
+                }
+            }
+        })
+    };
+    // Linux gives a SPLICE to a worker and does not arm its LINK_TIMEOUT, as docs/SUPPORT.md says.
+    requests().into_iter().filter(|requests| requests.opcode != Opcode::Splice).map(case).collect()
+}
