@@ -60,6 +60,7 @@ mod send_recv;
 mod setup;
 mod socket;
 mod socket_command;
+mod socket_flags;
 mod special_rings;
 mod splice;
 mod statx;
@@ -151,6 +152,7 @@ pub fn all() -> Vec<Case> {
         files_update::cases,
         futex::cases,
         socket::cases,
+        socket_flags::cases,
         send_recv::cases,
         messages::cases,
         msg_ring::cases,

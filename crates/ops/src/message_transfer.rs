@@ -169,6 +169,11 @@ impl Progress {
         self.flags |= MSG_WAITALL;
     }
 
+    /// From now on it does not wait.
+    pub(crate) const fn be_impatient(&mut self) {
+        self.flags |= MSG_DONTWAIT;
+    }
+
     /// From now on it waits, and has done so before the first attempt.
     pub(crate) const fn be_patient(&mut self) {
         self.flags &= !MSG_DONTWAIT;

@@ -7,8 +7,8 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
 use crate::net::{
-    INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, ReadKind,
-    check_range, is_at_end_of_tcp, is_shut_down, waiting_bytes, without_buffer,
+    INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, POLLPRI,
+    POLLRDNORM, ReadKind, check_range, is_at_end_of_tcp, is_shut_down, waiting_bytes, without_buffer,
 };
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::segments::Segments;
@@ -230,7 +230,11 @@ impl Receiving {
     }
 
     fn events(&self) -> u32 {
-        if self.progress.flags() & MSG_ERRQUEUE != 0 { POLLERR } else { POLLIN }
+        if self.looks_for_errors() { POLLERR | POLLRDNORM | POLLPRI } else { POLLIN }
+    }
+
+    const fn looks_for_errors(&self) -> bool {
+        self.progress.flags() & MSG_ERRQUEUE != 0
     }
 
     fn wait(&mut self, until: Until) -> Outcome {
@@ -241,6 +245,15 @@ impl Receiving {
     /// The result of an attempt, which is 0 where waiting any longer would be in vain. Linux has a worker find that out; a multishot
     /// receive has none, and waits.
     pub(crate) fn at_end(&mut self, fd: RawFd, result: Result<usize, Errno>) -> Result<usize, Errno> {
+        let is_ready = |events: u32| call::poll_now(fd, events as u16).is_ok_and(|ready| ready != 0);
+        if result == Err(Errno::AGAIN)
+            && self.looks_for_errors()
+            && !self.multishot
+            && is_ready(POLLRDNORM | POLLPRI)
+        {
+            // Data are no error, but Linux takes them for what was waited for, and then has a worker call, which does not wait.
+            self.progress.be_impatient();
+        }
         self.is_over = !self.multishot && result == Err(Errno::AGAIN) && self.has_waited && is_shut_down(fd);
         if self.is_over { Ok(0) } else { result }
     }
