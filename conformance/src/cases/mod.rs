@@ -27,6 +27,7 @@ mod links;
 mod mem_region;
 mod messages;
 mod msg_ring;
+mod names;
 mod nop;
 mod nop_completions;
 mod not_ready;
@@ -148,6 +149,7 @@ pub fn all() -> Vec<Case> {
         not_ready::cases,
         not_ready_chains::cases,
         open_close::cases,
+        names::cases,
         statx::cases,
         files_update::cases,
         futex::cases,
