@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use ringer_conformance::cases;
-use ringer_conformance::differential::runner;
+use ringer_conformance::differential::runner::{self, Programs};
 
 /// The program that plays the cases.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_differential");
@@ -13,8 +13,8 @@ const DIFFERENCES: &str = include_str!("../differences.toml");
 
 #[test]
 fn ringer_does_what_the_kernel_does() {
-    let report =
-        runner::run(Path::new(PROGRAM), &cases::all(), DIFFERENCES, 1).expect("the cases are played");
+    let programs = Programs { program: Path::new(PROGRAM), ringer: None };
+    let report = runner::run(programs, &cases::all(), DIFFERENCES, 1).expect("the cases are played");
     let summary = format!(
         "differential: {} cases alike, {} known differences, unsteady: {:?}, skipped: {} (the kernel refuses io_uring here)\n",
         report.same, report.known, report.unsteady, report.skipped

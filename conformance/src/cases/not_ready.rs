@@ -45,8 +45,8 @@ fn play(session: &mut Session, requests: &Requests) {
 
 /// The same where other things happen to the files.
 fn play_events(session: &mut Session, requests: &Requests) {
-    let closing = [Event::HungUp, Event::Reset];
-    let others = [Event::ClosedAndReady, Event::ShutDown, Event::HalfClosed];
+    let closing = [Event::HungUp, Event::Reset, Event::ShutDown];
+    let others = [Event::ClosedAndReady, Event::HalfClosed];
     for event in closing.into_iter().filter(|_| requests.shows_closing).chain(others) {
         for way in [Way::Plain, Way::Async] {
             play_once(session, requests, way, false, event);
@@ -165,7 +165,7 @@ pub(super) struct Requests {
     pub(super) opcode: Opcode,
     pub(super) kinds: &'static [(&'static str, MakeWaiting)],
     pub(super) make: MakeRequest,
-    /// Whether it does not matter when it looks at a file whose other end is just being closed.
+    /// Whether it does not matter when it looks at a file that is just being closed or shut down, which takes several steps.
     shows_closing: bool,
 }
 
@@ -205,7 +205,10 @@ pub(super) fn requests() -> Vec<Requests> {
             let message = session.message((0, 0), (vectors.addr(), 1), (0, 0));
             prep::op(Opcode::Recvmsg, fd).with_addr(message.addr()).with_len(1)
         }),
-        empty("poll", Opcode::PollAdd, |_, fd, _, _| prep::op(Opcode::PollAdd, fd).with_op_flags(1)),
+        Requests {
+            shows_closing: false,
+            ..empty("poll", Opcode::PollAdd, |_, fd, _, _| prep::op(Opcode::PollAdd, fd).with_op_flags(1))
+        },
         Requests {
             shows_closing: false,
             ..empty("poll-multishot", Opcode::PollAdd, |_, fd, _, _| {

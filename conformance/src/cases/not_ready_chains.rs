@@ -38,8 +38,9 @@ fn play(session: &Session, requests: &Requests, setup: SetupFlags, way: Way, lin
     let label = format!("{setup:?}, {way:?}, {link:?}, {end:?}");
     session.outcome(format!("{label}: submit"), ring.submit());
     let record = |what: &str| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        let mut seen = ring.collect_until(std::time::Duration::from_millis(5), |_| false);
+        // Where task work is deferred, each call may bring more of it.
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        let mut seen = ring.collect_until(std::time::Duration::from_millis(15), |_| false);
         // It may have begun on a worker of the kernel.
         for cqe in seen.iter_mut().filter(|cqe| cqe.user_data > CANCEL) {
             cqe.res = cqe.res.max(0);

@@ -152,6 +152,8 @@ impl Backend for Ringer {
 
 /// The kernel, or what takes its place when the process runs under `ringer run`.
 pub const KERNEL: &str = "kernel";
+/// The kernel's calls of a process that runs under `ringer run`.
+pub const UNMODIFIED: &str = "unmodified";
 /// Ringer's engine as it starts.
 pub const PLAIN: &str = "ringer";
 /// The engine with handlers of faults, as in unmodified programs.

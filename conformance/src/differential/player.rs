@@ -1,11 +1,12 @@
 //! Has cases played in child processes, with a limit for each. Never hangs and leaves nobody behind.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use super::backend::{KERNEL, UNMODIFIED};
 use super::process::Process;
 use super::record::Record;
 
@@ -33,6 +34,13 @@ pub struct Played {
     pub ending: Ending,
 }
 
+/// Runs `program` unmodified, by the `ringer` command, where the kernel's io_uring is refused.
+pub fn under_ringer(ringer: &Path, program: &Path) -> Command {
+    let mut command = Command::new(ringer);
+    command.args(["run", "--when", "always", "--block-kernel", "--"]).arg(program);
+    command
+}
+
 /// The longest that one case may take.
 const CASE_LIMIT: Duration = Duration::from_secs(20);
 
@@ -41,8 +49,10 @@ const CASE_LIMIT: Duration = Duration::from_secs(20);
 pub struct Player {
     /// The `differential` program.
     pub program: PathBuf,
-    /// `kernel` or `ringer`.
+    /// The name of a backend, or [`UNMODIFIED`].
     pub backend: &'static str,
+    /// The `ringer` command, for [`UNMODIFIED`].
+    pub ringer: Option<PathBuf>,
     /// For the cases' files.
     pub directory: PathBuf,
     /// When to stop playing.
@@ -73,16 +83,22 @@ impl Player {
         Ok(played)
     }
 
+    fn command(&self) -> Command {
+        let (mut command, backend) = match &self.ringer {
+            Some(ringer) if self.backend == UNMODIFIED => (under_ringer(ringer, &self.program), KERNEL),
+            _ => (Command::new(&self.program), self.backend),
+        };
+        command.args(["play", backend]).arg(&self.directory);
+        command
+    }
+
     /// Plays cases in one process until all are done, one hangs or the process dies.
     fn play_until_trouble(
         &self,
         names: &[String],
         played: &mut BTreeMap<String, Played>,
     ) -> std::io::Result<()> {
-        let mut process = Process::start(
-            Command::new(&self.program).args(["play", self.backend]).arg(&self.directory),
-            names.join("\n") + "\n",
-        )?;
+        let mut process = Process::start(&mut self.command(), names.join("\n") + "\n")?;
         let mut current: Option<(String, Played)> = None;
         loop {
             let line = match process.line(CASE_LIMIT) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::backend::{FAST, PLAIN};
+use super::backend::{FAST, PLAIN, UNMODIFIED};
 use super::case::Case;
 use super::compare::{Report, Rounds, compare};
 use super::known;
@@ -48,15 +48,29 @@ impl Drop for Scratch {
     }
 }
 
-/// Plays `cases` on both backends by `program` and compares.
+/// By whom the cases are played.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs<'a> {
+    /// The `differential` program.
+    pub program: &'a Path,
+    /// The `ringer` command, when Ringer's player is to be an unmodified program, and not the engine as a library.
+    pub ringer: Option<&'a Path>,
+}
+
+/// Plays `cases` on both backends and compares.
 ///
-/// `rounds` is how often Ringer plays each case in each of its two ways.
+/// `rounds` is how often Ringer plays each case in each of its ways: the two of the library, or the one of an unmodified program.
 ///
 /// # Errors
 /// A message when the program cannot be started or the list of known differences cannot be read.
-pub fn run(program: &Path, cases: &[Case], differences: &str, rounds: usize) -> Result<Report, String> {
+pub fn run(
+    programs: Programs<'_>,
+    cases: &[Case],
+    differences: &str,
+    rounds: usize,
+) -> Result<Report, String> {
     let known = known::parse(differences)?;
-    let mut report = compare_once(program, cases, &known, rounds)?;
+    let mut report = compare_once(programs, cases, &known, rounds)?;
     let again: Vec<Case> = cases.iter().filter(|case| report.failed.contains(&case.name)).cloned().collect();
     if again.is_empty() || again.len() > MOST_REPLAYED {
         return Ok(report);
@@ -64,7 +78,7 @@ pub fn run(program: &Path, cases: &[Case], differences: &str, rounds: usize) -> 
     // A busy machine makes the kernel late, too. A case counts as failed if it fails twice; what failed once is told.
     let listed = known.iter().filter(|(name, _)| report.failed.contains(*name));
     let listed = listed.map(|(name, reason)| (name.clone(), reason.clone())).collect();
-    let second = compare_once(program, &again, &listed, rounds)?;
+    let second = compare_once(programs, &again, &listed, rounds)?;
     report.same += second.same;
     report.known += second.known;
     report.unsteady = report.failed.iter().filter(|name| !second.failed.contains(*name)).cloned().collect();
@@ -73,7 +87,7 @@ pub fn run(program: &Path, cases: &[Case], differences: &str, rounds: usize) -> 
 }
 
 fn compare_once(
-    program: &Path,
+    programs: Programs<'_>,
     cases: &[Case],
     known: &BTreeMap<String, String>,
     rounds: usize,
@@ -84,8 +98,9 @@ fn compare_once(
     let play_lane = |backend: &'static str, round: usize, lane: usize| {
         let names: Vec<String> = names.iter().skip(lane).step_by(LANES).cloned().collect();
         let directory = scratch.0.join(format!("{backend}-{round}-{lane}"));
-        let player = Player { program: program.to_owned(), backend, directory, end };
-        player.play(&names).map_err(|error| format!("{}: {error}", program.display()))
+        let (program, ringer) = (programs.program.to_owned(), programs.ringer.map(Path::to_owned));
+        let player = Player { program, backend, ringer, directory, end };
+        player.play(&names).map_err(|error| format!("{}: {error}", programs.program.display()))
     };
     let play = |backend: &'static str, round: usize| -> Result<BTreeMap<String, Played>, String> {
         std::thread::scope(|scope| {
@@ -104,12 +119,16 @@ fn compare_once(
         let play = &play;
         let oracle: Vec<_> =
             (0..oracle_rounds).map(|round| scope.spawn(move || play("kernel", round))).collect();
-        let fast = scope.spawn(move || (0..rounds).map(|round| play(FAST, round)).collect());
-        let plain: Result<Rounds, String> = (0..rounds).map(|round| play(PLAIN, round)).collect();
-        let fast: Result<Rounds, String> = fast.join().expect("a player does not panic");
-        let ringer = plain.and_then(|plain| Ok([plain, fast?].concat()));
-        let joined = oracle.into_iter().map(|thread| thread.join().expect("a player does not panic"));
-        (joined.collect(), ringer)
+        let ways: &[&str] = if programs.ringer.is_some() { &[UNMODIFIED] } else { &[PLAIN, FAST] };
+        let ringer: Vec<_> = ways
+            .iter()
+            .flat_map(|way| (0..rounds).map(move |round| (*way, round)))
+            .map(|(way, round)| scope.spawn(move || play(way, round)))
+            .collect();
+        let join = |threads: Vec<std::thread::ScopedJoinHandle<'_, _>>| -> Result<Rounds, String> {
+            threads.into_iter().map(|thread| thread.join().expect("a player does not panic")).collect()
+        };
+        (join(oracle), join(ringer))
     });
     Ok(compare(cases, &oracle?, &ringer?, known))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::child::Task;
 use crate::differential::backend::KERNEL;
-use crate::differential::player::{Ending, Played};
+use crate::differential::player::{Ending, Played, under_ringer};
 use crate::differential::process::Process;
 use crate::differential::record::Record;
 
@@ -61,11 +61,7 @@ impl Players {
         let backend = if ringer.is_some() { KERNEL } else { backend }.to_owned();
         move || {
             let mut command = match &ringer {
-                Some(ringer) => {
-                    let mut command = Command::new(ringer);
-                    command.args(["run", "--when", "always", "--block-kernel", "--"]).arg(&program);
-                    command
-                }
+                Some(ringer) => under_ringer(ringer, &program),
                 None => Command::new(&program),
             };
             command
