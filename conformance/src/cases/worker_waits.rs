@@ -102,6 +102,77 @@ pub fn cases() -> Vec<Case> {
                 session.fresh();
             }
         }),
+        Case::new("accept/registered-while-it-did-not-wait", Opcode::Accept, |session| {
+            let set = |fd, nonblocking| {
+                session.with_kept(fd, |fd| rustix::io::ioctl_fionbio(fd, nonblocking)).expect("any file");
+            };
+            let ring = session.ring(8);
+            let (listener, port) = session.listener();
+            let (fifo, room) = (session.fifo(), session.memory(16));
+            let both = [listener, fifo];
+            both.iter().for_each(|fd| set(*fd, true));
+            let table = session.ints(&both);
+            let register = ringer_abi::RegisterOpcode::Files.number();
+            session.outcome("register", ring.register(register, table.addr(), 2));
+            both.iter().for_each(|fd| set(*fd, false));
+            ring.push(prep::accept(0, 0).with_flags(SqeFlags::FIXED_FILE).with_user_data(1));
+            let read = prep::read(1, room.addr(), 16, u64::MAX);
+            ring.push(read.with_flags(SqeFlags::FIXED_FILE).with_user_data(2));
+            session.outcome("submit", ring.submit());
+            session.quiet("nothing", &ring);
+            session.client(port);
+            session.write_fd(fifo, b"text");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let mut seen = ring.collect_until(std::time::Duration::from_millis(1), |_| false);
+            session.close_brought(&mut seen, |cqe| cqe.user_data == 1);
+            session.cqes("then", &seen);
+        }),
+        Case::new("connect/to-a-full-listener", Opcode::Connect, |session| {
+            use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+            let socket = |session: &Session| {
+                let flags = SocketFlags::CLOEXEC;
+                let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+                session.keep(socket.expect("a socket"))
+            };
+            // Set when the socket is registered, and when it connects.
+            for (before, after) in [(false, false), (true, true), (true, false)] {
+                for extra in [SqeFlags::empty(), SqeFlags::ASYNC] {
+                    let label = format!("{before}, {after}, {extra:?}");
+                    let ring = session.ring(8);
+                    let path = session.new_path();
+                    let address = SocketAddrUnix::new(&path).expect("a short path");
+                    let (listener, first, second) = (socket(session), socket(session), socket(session));
+                    let started = session
+                        .with_kept(listener, |fd| {
+                            rustix::net::bind(fd, &address).and_then(|()| rustix::net::listen(fd, 0))
+                        })
+                        .and_then(|()| session.with_kept(first, |fd| rustix::net::connect(fd, &address)));
+                    session.outcome(format!("{label}: the first"), started.map(|()| 0));
+                    let set = |nonblocking| {
+                        session
+                            .with_kept(second, |fd| rustix::io::ioctl_fionbio(fd, nonblocking))
+                            .expect("a socket");
+                    };
+                    set(before);
+                    let table = session.ints(&[second]);
+                    let register = ringer_abi::RegisterOpcode::Files.number();
+                    session.outcome(format!("{label}: register"), ring.register(register, table.addr(), 1));
+                    set(after);
+                    let mut bytes = vec![1, 0];
+                    bytes.extend(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
+                    bytes.push(0);
+                    let address = session.memory_of(&bytes);
+                    let sqe =
+                        prep::op(Opcode::Connect, 0).with_addr(address.addr()).with_off(bytes.len() as u64);
+                    ring.push(sqe.with_flags(extra | SqeFlags::FIXED_FILE).with_user_data(1));
+                    session.outcome(format!("{label}: submit"), ring.submit());
+                    session.quiet(format!("{label}: full"), &ring);
+                    session.with_kept(listener, |fd| rustix::net::accept(fd)).expect("the first waits");
+                    session.quiet(format!("{label}: room"), &ring);
+                }
+                session.fresh();
+            }
+        }),
         Case::new("recv/where-it-waits", Opcode::Recv, |session| {
             for place in PLACES {
                 for flags in [0, MSG_DONTWAIT] {

@@ -6,8 +6,9 @@ use ringer_abi::{CqeFlags, Sqe, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::wait_for;
-use crate::net::{O_NONBLOCK, POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK, is_ip, is_listening};
+use crate::net::{POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK, is_ip, is_listening};
 use crate::operation::{Completion, FileSlot, Issue, Op, Outcome, Prepare, Traits, Until};
+use crate::pollable::is_nonblocking;
 
 /// `IORING_OP_ACCEPT`. Source: `io_uring_prep_accept.3`, `io_uring_prep_multishot_accept.3`.
 ///
@@ -109,8 +110,7 @@ impl Op for Accept {
 impl Accept {
     /// Whether `accept4` can be called without a wait that this attempt is not allowed.
     fn may_call(&self, context: &mut Issue<'_>) -> Result<bool, Outcome> {
-        let is_nonblocking = context.status_flags().map_err(Outcome::failed)? & O_NONBLOCK != 0;
-        if is_nonblocking {
+        if is_nonblocking(context.fd).map_err(Outcome::failed)? {
             return Ok(true);
         }
         match call::poll_now(context.fd, POLLIN as u16).map_err(Outcome::failed)? {

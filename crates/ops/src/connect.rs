@@ -7,8 +7,9 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::check::unused;
 use crate::message_transfer::wait_for;
-use crate::net::{Address, O_NONBLOCK, POLLERR, POLLHUP, POLLOUT, read_address, set_nonblocking, take_error};
+use crate::net::{Address, POLLERR, POLLHUP, POLLOUT, read_address, set_nonblocking, take_error};
 use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Until};
+use crate::pollable::is_nonblocking;
 
 /// `IORING_OP_CONNECT`. Source: `io_uring_prep_connect.3`.
 ///
@@ -51,8 +52,8 @@ impl Op for Connect {
                 return outcome;
             }
         }
-        let is_nonblocking = match context.status_flags() {
-            Ok(flags) => flags & O_NONBLOCK != 0,
+        let is_nonblocking = match is_nonblocking(fd) {
+            Ok(is_nonblocking) => is_nonblocking,
             Err(errno) => return Outcome::failed(errno),
         };
         let mut result = self.connect_without_waiting(fd, is_nonblocking);

@@ -2,9 +2,10 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::net::O_NONBLOCK;
 use ringer_sys::nowait::can_be_asked_not_to_wait;
 use ringer_sys::{Errno, UserAddress, call};
+
+use crate::net::O_NONBLOCK;
 
 /// Whether the file can be waited for: pipes can, of others an epoll instance knows.
 pub(crate) fn is_pollable(fd: RawFd) -> Result<bool, Errno> {
@@ -29,7 +30,8 @@ pub fn is_polled_first(fd: RawFd) -> bool {
         && is_pollable(fd).is_ok_and(|pollable| pollable)
 }
 
-/// Whether it is open with `O_NONBLOCK`.
+/// Whether it is open with `O_NONBLOCK` now: asked before a call that would wait without. What is known of a registered file may be
+/// old.
 ///
 /// # Errors
 /// `EBADF`.

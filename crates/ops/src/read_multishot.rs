@@ -7,7 +7,7 @@ use ringer_sys::{Errno, UserAddress, call};
 
 use crate::check::of_open_file;
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
-use crate::pollable::is_pollable;
+use crate::pollable::{is_nonblocking, is_pollable};
 use crate::ring_file::NoTransfer;
 use crate::rw::{KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, of_file_open_for};
 use crate::selection::BufferGroup;
@@ -16,7 +16,6 @@ use crate::selection::BufferGroup;
 const RWF_HIPRI: u32 = 0x1;
 /// "At the file position and move it."
 const FILE_POSITION: u64 = u64::MAX;
-const O_NONBLOCK: u32 = 0o4000;
 const POLLIN: u32 = 0x1;
 
 /// `IORING_OP_READ_MULTISHOT`. Source: `io_uring_prep_read_multishot.3`.
@@ -118,7 +117,7 @@ impl ReadMultishot {
 
     /// The file cannot be asked to refuse instead of waiting.
     fn attempt_without_asking(&mut self, context: &mut Issue<'_>, buffer: Buffer) -> Result<Outcome, Errno> {
-        if context.status_flags()? & O_NONBLOCK != 0 {
+        if is_nonblocking(context.fd)? {
             // It refuses by itself.
             let result = self.read(context.fd, buffer, 0);
             return self.finish(context, result);

@@ -11,7 +11,7 @@ use crate::net::{O_NONBLOCK, is_shut_down};
 use crate::operation::{
     BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits, Until,
 };
-use crate::pollable::{is_pollable, is_polled_first};
+use crate::pollable::{is_nonblocking, is_pollable, is_polled_first};
 use crate::ring_file::NoTransfer;
 use crate::selection::BufferGroup;
 use crate::transfer_memory::{Memory, Vector, without_first};
@@ -429,9 +429,7 @@ impl Transfer {
             FileKind::Seekable if context.patience == Patience::None => Step::Finish(Outcome::Punt),
             FileKind::Seekable => self.plain_call(context),
             // It refuses by itself.
-            FileKind::Stream if context.status_flags().is_ok_and(|flags| flags & O_NONBLOCK != 0) => {
-                self.plain_call(context)
-            }
+            FileKind::Stream if is_nonblocking(context.fd) == Ok(true) => self.plain_call(context),
             FileKind::Stream => {
                 match call::poll_now(context.fd, self.events() as u16) {
                     Ok(0) if self.flags & RWF_NOWAIT != 0 => {
