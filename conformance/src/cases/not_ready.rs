@@ -116,8 +116,9 @@ impl<'a> Stage<'a> {
         let (session, ring) = (self.session, &self.ring);
         ring.push(prep::cancel(0, ANY_AND_ALL).with_user_data(CANCEL));
         session.outcome(format!("{label}: cancel"), ring.submit());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        let mut seen = ring.collect_until(std::time::Duration::from_millis(1), |_| false);
+        // Where task work is deferred, each call may bring more of it.
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        let mut seen = ring.collect_until(std::time::Duration::from_millis(15), |_| false);
         // How many there were is seen by what they say: that they were cancelled, or on a worker of the kernel that a signal came.
         seen.retain(|cqe| cqe.user_data != CANCEL);
         session.cqes(format!("{label}: end"), &without_signals(seen));
