@@ -48,19 +48,26 @@ const SOCKETS: &[(&str, MakeSocket)] = &[
     ("UDP, unconnected", |session| (session.udp().0, None)),
 ];
 
-type MakeRequest = fn(&Session, RawFd, &Memory, usize) -> Sqe;
+type MakeRequest = fn(&Session, Opcode, RawFd, &Memory, usize) -> Sqe;
 
 fn place(memory: &Memory, bit: usize) -> u64 {
     memory.addr() + (bit * ROOM) as u64
 }
 
-fn message(session: &Session, memory: &Memory, bit: usize) -> u64 {
+/// Eight bytes, for the operations that are given them.
+fn bytes(_: &Session, opcode: Opcode, fd: RawFd, memory: &Memory, bit: usize) -> Sqe {
+    prep::op(opcode, fd).with_addr(place(memory, bit)).with_len(8)
+}
+
+/// The same, for those that are given a message.
+fn message(session: &Session, opcode: Opcode, fd: RawFd, memory: &Memory, bit: usize) -> Sqe {
     let vectors = session.vectors(&[(place(memory, bit), 8)]);
-    session.message((0, 0), (vectors.addr(), 1), (0, 0)).addr()
+    let message = session.message((0, 0), (vectors.addr(), 1), (0, 0));
+    prep::op(opcode, fd).with_addr(message.addr()).with_len(1)
 }
 
 /// Submits the request with each flag, for a socket of its own that has `before` to be read.
-fn play(session: &mut Session, make: MakeRequest, before: &[u8], extra: SqeFlags) {
+fn play(session: &mut Session, opcode: Opcode, make: MakeRequest, before: &[u8], extra: SqeFlags) {
     for (label, make_socket) in SOCKETS {
         session.fresh();
         let ring = session.ring(64);
@@ -73,7 +80,7 @@ fn play(session: &mut Session, make: MakeRequest, before: &[u8], extra: SqeFlags
                 session.write_fd(other, before);
             }
             others.push(other);
-            let sqe = make(session, socket, &memory, bit);
+            let sqe = make(session, opcode, socket, &memory, bit);
             // When the memory of what is held back is free again is up to TCP.
             let is_held_back = bit == HELD_BACK && [SEND_ZC, SENDMSG_ZC].contains(&sqe.opcode());
             let flags = if bit == URGENT || is_held_back { 0 } else { 1 << bit };
@@ -104,55 +111,20 @@ pub fn cases() -> Vec<Case> {
     let case = |name: &str, opcode, make: MakeRequest, before: &'static [u8]| {
         [("", SqeFlags::empty()), ("-on-a-worker", SqeFlags::ASYNC)].map(|(place, extra)| {
             Case::new(format!("{name}/flags-of-every-socket{place}"), opcode, move |session| {
-                play(session, make, before, extra);
+                play(session, opcode, make, before, extra);
             })
         })
     };
     let text = b"some text";
     let all: [[Case; 2]; 8] = [
-        case("send", Opcode::Send, |_, fd, memory, bit| prep::send(fd, place(memory, bit), 8, 0), b""),
-        case(
-            "sendmsg",
-            Opcode::Sendmsg,
-            |session, fd, memory, bit| {
-                prep::op(Opcode::Sendmsg, fd).with_addr(message(session, memory, bit)).with_len(1)
-            },
-            b"",
-        ),
-        case(
-            "send-zc",
-            Opcode::SendZc,
-            |_, fd, memory, bit| {
-                prep::send(fd, place(memory, bit), 8, 0).with_opcode(Opcode::SendZc.number())
-            },
-            b"",
-        ),
-        case(
-            "sendmsg-zc",
-            Opcode::SendmsgZc,
-            |session, fd, memory, bit| {
-                prep::op(Opcode::SendmsgZc, fd).with_addr(message(session, memory, bit)).with_len(1)
-            },
-            b"",
-        ),
-        case("recv", Opcode::Recv, |_, fd, memory, bit| prep::recv(fd, place(memory, bit), 8, 0), text),
-        case(
-            "recvmsg",
-            Opcode::Recvmsg,
-            |session, fd, memory, bit| {
-                prep::op(Opcode::Recvmsg, fd).with_addr(message(session, memory, bit)).with_len(1)
-            },
-            text,
-        ),
-        case("recv-empty", Opcode::Recv, |_, fd, memory, bit| prep::recv(fd, place(memory, bit), 8, 0), b""),
-        case(
-            "recvmsg-empty",
-            Opcode::Recvmsg,
-            |session, fd, memory, bit| {
-                prep::op(Opcode::Recvmsg, fd).with_addr(message(session, memory, bit)).with_len(1)
-            },
-            b"",
-        ),
+        case("send", Opcode::Send, bytes, b""),
+        case("sendmsg", Opcode::Sendmsg, message, b""),
+        case("send-zc", Opcode::SendZc, bytes, b""),
+        case("sendmsg-zc", Opcode::SendmsgZc, message, b""),
+        case("recv", Opcode::Recv, bytes, text),
+        case("recvmsg", Opcode::Recvmsg, message, text),
+        case("recv-empty", Opcode::Recv, bytes, b""),
+        case("recvmsg-empty", Opcode::Recvmsg, message, b""),
     ];
     let errors = Case::new("recv/errors-that-do-not-come", Opcode::Recv, |session| {
         for (label, make_socket) in SOCKETS {

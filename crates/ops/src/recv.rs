@@ -89,7 +89,7 @@ impl Receiving {
             && call::is_socket(context.fd)
         {
             self.is_of_worker = true;
-            if call::poll_now(context.fd, self.events() as u16).is_ok_and(|ready| ready != 0) {
+            if is_ready(context.fd, self.events()) {
                 self.waits_no_more = true;
                 self.progress.be_patient();
             }
@@ -245,11 +245,10 @@ impl Receiving {
     /// The result of an attempt, which is 0 where waiting any longer would be in vain. Linux has a worker find that out; a multishot
     /// receive has none, and waits.
     pub(crate) fn at_end(&mut self, fd: RawFd, result: Result<usize, Errno>) -> Result<usize, Errno> {
-        let is_ready = |events: u32| call::poll_now(fd, events as u16).is_ok_and(|ready| ready != 0);
         if result == Err(Errno::AGAIN)
             && self.looks_for_errors()
             && !self.multishot
-            && is_ready(POLLRDNORM | POLLPRI)
+            && is_ready(fd, POLLRDNORM | POLLPRI)
         {
             // Data are no error, but Linux takes them for what was waited for, and then has a worker call, which does not wait.
             self.progress.be_impatient();
@@ -416,6 +415,11 @@ impl Recv {
             return self.receiving.deliver(fd, completion, done, waiting > 0, is_last || bytes == 0);
         }
     }
+}
+
+/// Whether one of these `poll.2` events is there now.
+fn is_ready(fd: RawFd, events: u32) -> bool {
+    call::poll_now(fd, events as u16).is_ok_and(|ready| ready != 0)
 }
 
 /// Whether it failed before a buffer would have been looked for.
