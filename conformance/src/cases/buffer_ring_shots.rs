@@ -99,6 +99,40 @@ fn incremental() -> Vec<Case> {
                 }
             }
         }),
+        Case::new("recv/woken-for-what-another-one-took", Opcode::Recv, |session| {
+            const BUNDLE: u16 = uapi::IORING_RECVSEND_BUNDLE as u16;
+            for (opcode, ioprio) in [
+                (Opcode::Recv, 0),
+                (Opcode::Recv, MULTISHOT),
+                (Opcode::Recv, BUNDLE),
+                (Opcode::Recv, BUNDLE | MULTISHOT),
+                (Opcode::Recvmsg, 0),
+                (Opcode::Recvmsg, MULTISHOT),
+                (Opcode::Read, 0),
+                (Opcode::ReadMultishot, 0),
+            ] {
+                for (kind, (left, right)) in [("Unix", session.pair()), ("TCP", session.tcp_pair())] {
+                    let label = format!("{opcode:?} {ioprio}, {kind}");
+                    let ring = session.ring(8);
+                    let _buffers = Buffers::new(session, &ring, 1, 1, 64, 0);
+                    let message = session.message((0, 0), (0, 0), (0, 0)).addr();
+                    let sqe = prep::op(opcode, left).with_buf_index(1).with_ioprio(ioprio);
+                    let sqe = match opcode {
+                        Opcode::Recvmsg => sqe.with_addr(message).with_len(1),
+                        _ => sqe,
+                    };
+                    for user_data in [1, 2] {
+                        ring.push(sqe.with_flags(SqeFlags::BUFFER_SELECT).with_user_data(user_data));
+                    }
+                    session.outcome(format!("{label}: both wait"), ring.submit());
+                    session.quiet(format!("{label}: for the only buffer"), &ring);
+                    session.write_fd(right, b"for one");
+                    session.quiet(format!("{label}: one has it"), &ring);
+                    session.write_fd(right, b"for nobody");
+                    session.quiet(format!("{label}: no buffer is left"), &ring);
+                }
+            }
+        }),
         Case::new("recv/waits-on-a-worker-with-a-buffer", Opcode::Recv, |session| {
             for flags in [0, INCREMENTAL] {
                 for (opcode, ioprio) in [

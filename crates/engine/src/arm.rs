@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ringer_ops::{Completion, Operation, Until};
 use ringer_sys::Errno;
+use ringer_sys::ready::Trigger;
 
 use crate::Served;
 use crate::inflight::{Inflight, RequestId, Stage};
@@ -115,10 +116,11 @@ impl Turn<'_> {
             Some(Watching::Own { file, interest }) => {
                 turn.armed_edge |= edge;
                 let reactor = &turn.ring.reactor;
+                let trigger = if edge { Trigger::Edge } else { Trigger::Once };
                 let result = match (file.owned(), &interest) {
-                    (Some(fd), Some(_)) => reactor.rearm(fd, events, edge, slot.to_token()),
+                    (Some(fd), Some(_)) => reactor.rearm(fd, events, trigger, slot.to_token()),
                     (Some(fd), None) => {
-                        reactor.add(fd, events, edge, slot.to_token()).inspect(|()| reactor.adopt())
+                        reactor.add(fd, events, trigger, slot.to_token()).inspect(|()| reactor.adopt())
                     }
                     (None, _) => Err(Errno::BADF),
                 };

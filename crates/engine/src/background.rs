@@ -22,8 +22,12 @@ use crate::system::System;
 use crate::{device, parking, wait};
 
 /// How long a thread of the program may stay away before the background thread takes over: from the first of these, up to the
-/// second when the program came back before that was over.
-const GRACE: [Duration; 2] = [Duration::from_micros(100), Duration::from_micros(400)];
+/// second when the program came back before that was over. To look so often takes 2 % of a CPU: a program that was
+/// [`STEADY`] gets the third.
+const GRACE: [Duration; 3] =
+    [Duration::from_micros(100), Duration::from_micros(400), Duration::from_micros(1600)];
+/// The program came back before each of so many looks.
+const STEADY: u32 = 32;
 /// A thread that waits inside the ring may leave soon. So often it is looked for, at growing distances, before it has to tell.
 const LOOKS: u32 = 4;
 /// With nothing to do, the thread ends after this time.
@@ -146,11 +150,20 @@ struct Noticed {
     visits: u32,
     /// How often a thread was found inside, always the same one as far as can be seen.
     looks: u32,
+    /// How often the program had come back, without an exception.
+    returns: u32,
 }
 
 impl Noticed {
     fn new(ring: Arc<Ring>) -> Self {
-        Self { since: Instant::now(), grace: GRACE[0], visits: ring.reactor.visits(), looks: 0, ring }
+        Self {
+            since: Instant::now(),
+            grace: GRACE[0],
+            visits: ring.reactor.visits(),
+            looks: 0,
+            returns: 0,
+            ring,
+        }
     }
 
     fn time_left(&self) -> Duration {
@@ -163,12 +176,14 @@ impl Noticed {
             return false;
         }
         let visits = self.ring.reactor.visits();
-        self.looks = if visits == self.visits { self.looks + 1 } else { 0 };
-        let is_inside = self.ring.reactor.drivers() > 0;
+        (self.looks, self.returns) =
+            if visits == self.visits { (self.looks + 1, 0) } else { (0, self.returns.saturating_add(1)) };
+        let is_inside = is_inside(&self.ring);
         if visits == self.visits && (!is_inside || self.looks > LOOKS) {
             return true;
         }
-        let grace = (2 * self.grace).min(GRACE[1]);
+        let longest = if self.returns < STEADY { GRACE[1] } else { GRACE[2] };
+        let grace = (2 * self.grace).min(longest);
         (self.since, self.grace, self.visits) = (Instant::now(), grace, visits);
         false
     }
@@ -308,7 +323,7 @@ impl<'a> Run<'a> {
     /// Drives an owned ring, unless a thread of the program is back.
     fn serve(&mut self, token: u64) {
         let Some(ring) = self.owned.get(&token).map(Arc::clone) else { return };
-        if ring.reactor.drivers() > 0 {
+        if is_inside(&ring) {
             return self.give_up(token);
         }
         ring.reactor.serve(|| wait::drive_reported(&ring));
@@ -332,6 +347,12 @@ impl<'a> Run<'a> {
             self.background.shared.lock().noticed.push(ring);
         }
     }
+}
+
+/// Whether a thread of the program is at work there. One that submits may be at it for longer than the others stay away; one of
+/// another process, which may wait for what this one does, does not count.
+fn is_inside(ring: &Ring) -> bool {
+    ring.reactor.drivers() > 0 || !ring.readiness.is_shared() && ring.shared.is_submitting()
 }
 
 /// Whether something is armed. If not, that is noted, so that nobody asks until something is.

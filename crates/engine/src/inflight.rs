@@ -10,7 +10,7 @@ use crate::futex::FutexSleep;
 use crate::request::Request;
 use crate::timer::{TimerKey, TimerQueue};
 use crate::user_data::UserDataIndex;
-use crate::watch::{PlaceInLine, Waiting, WatchId, Watches};
+use crate::watch::{PlaceInLine, Reported, Waiting, WatchId, Watches};
 
 /// Names a pending request. Never reused: a number is in use once, its slot many times.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -252,6 +252,17 @@ impl Inflight {
         let slot = self.slot(id).filter(|slot| slot.opcode == Opcode::Accept.number());
         let watch = slot.and_then(|slot| slot.waits_for);
         watch.is_some_and(|(watch, _)| self.watches.get(watch).is_some_and(|watch| watch.is_held()))
+    }
+
+    /// Whether what an armed request hears of is gone: see [`Watch::is_outdated`](crate::watch::Watch::is_outdated).
+    pub(crate) fn is_outdated(&mut self, reported: &Reported, known: u64) -> bool {
+        if !reported.comes_again {
+            return false;
+        }
+        let watch = self.slot(reported.request).and_then(|slot| slot.waits_for);
+        watch.is_some_and(|(watch, _)| {
+            self.watches.get(watch).is_some_and(|watch| watch.is_outdated(reported.events, known))
+        })
     }
 
     fn stop_waiting(&mut self, id: RequestId) {

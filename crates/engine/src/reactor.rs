@@ -142,8 +142,7 @@ impl Reactor {
     ///
     /// # Errors
     /// `EPERM` for a file that is always ready, and those of epoll.
-    pub(crate) fn add(&self, fd: &OwnedFd, events: u32, edge: bool, token: u64) -> Result<(), Errno> {
-        let trigger = if edge { Trigger::Edge } else { Trigger::Once };
+    pub(crate) fn add(&self, fd: &OwnedFd, events: u32, trigger: Trigger, token: u64) -> Result<(), Errno> {
         self.instance()?.add(fd, events, trigger, token)
     }
 
@@ -188,8 +187,7 @@ impl Reactor {
     ///
     /// # Errors
     /// Those of epoll.
-    pub(crate) fn rearm(&self, fd: &OwnedFd, events: u32, edge: bool, token: u64) -> Result<(), Errno> {
-        let trigger = if edge { Trigger::Edge } else { Trigger::Once };
+    pub(crate) fn rearm(&self, fd: &OwnedFd, events: u32, trigger: Trigger, token: u64) -> Result<(), Errno> {
         self.instance()?.rearm(fd, events, trigger, token)
     }
 

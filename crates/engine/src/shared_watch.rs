@@ -15,7 +15,7 @@ use crate::request::{FileRef, Request, Watching};
 use crate::ring::Ring;
 use crate::system::System;
 use crate::turn::Turn;
-use crate::watch::{Change, Left, Waiting, Watch, WatchId, asked_for};
+use crate::watch::{Change, Left, Reported, Watch, WatchId};
 
 impl Turn<'_> {
     /// Whether the request waits, or can wait, by a shared watch. Others have a file of their own already.
@@ -41,11 +41,14 @@ impl Turn<'_> {
             // It has just joined one, or had one before.
             return Err(self.refuse_to_arm(request, Errno::BADF));
         };
-        let seen = (until == Until::ReadyAgain).then_some(self.seen_reports);
+        let seen = self.seen_reports;
         self.put_armed(request, |turn, inflight, request, slot| {
             let watch = inflight.watches.get(id).ok_or(Errno::BADF)?;
-            if let Some(change) = watch.change_for(events, seen) {
+            if let Some(change) = watch.change_for(events, until, seen) {
                 turn.ring.change_watch(watch, id, change)?;
+            }
+            if until == Until::Refilled {
+                watch.note_refill(turn.ring.reactor.count_report());
             }
             let place = request.place_in_line(|| inflight.watches.next_in_line());
             inflight.wait_for(slot, id, events, place);
@@ -147,29 +150,29 @@ impl Ring {
     /// Those of epoll.
     fn change_watch(&self, watch: &mut Watch, id: WatchId, change: Change) -> Result<(), Errno> {
         let fd = watch.file.owned().ok_or(Errno::BADF)?;
-        let events = match change {
-            Change::Add(events) => {
-                self.reactor.add(fd, asked_for(events), true, id.to_token())?;
-                events
+        let interest = match change {
+            Change::Add(interest) => {
+                self.reactor.add(fd, interest.asked_for(), interest.trigger, id.to_token())?;
+                interest
             }
-            Change::Renew(events) => {
-                self.reactor.rearm(fd, asked_for(events), true, id.to_token())?;
-                events
+            Change::Renew(interest) => {
+                self.reactor.rearm(fd, interest.asked_for(), interest.trigger, id.to_token())?;
+                interest
             }
         };
-        watch.set_interest(events);
+        watch.set_interest(interest);
         Ok(())
     }
 
     /// A watch has reported. Adds the requests that wait for that to `requests`.
-    pub(crate) fn note_report(&self, id: WatchId, events: u32, requests: &mut Vec<Waiting>) {
+    pub(crate) fn note_report(&self, id: WatchId, events: u32, requests: &mut Vec<Reported>) {
         let mut inflight = self.inflight.lock();
         let narrowed = inflight.watches.report(id, events, self.reactor.count_report(), requests);
         if let Some((file, interest)) = narrowed
             && let Some(fd) = file.owned()
         {
             // It is registered: there is nothing that could fail. If it did, it would report more than is wanted.
-            let _ = self.reactor.rearm(fd, asked_for(interest), true, id.to_token());
+            let _ = self.reactor.rearm(fd, interest.asked_for(), interest.trigger, id.to_token());
         }
     }
 

@@ -14,7 +14,7 @@ use crate::reactor::{DEVICE, KICK, Kicks};
 use crate::ring::Ring;
 use crate::timer;
 use crate::turn::{Place, Turn};
-use crate::watch::{PlaceInLine, Waiting, WatchId};
+use crate::watch::{Reported, WatchId};
 
 /// Reports taken from the kernel at once.
 const REPORTS: usize = 64;
@@ -94,6 +94,7 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
         let timers = ring.inflight.lock().timers.time_left();
         let timeout = left.into_iter().chain(timers).min();
         looked = true;
+        let known = ring.reactor.latest_report();
         let mut reports = [Report::default(); REPORTS];
         let mut transfers = Transfers::new();
         // Likewise: what another process leaves later finds a waiter to wake.
@@ -110,7 +111,7 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
         if !transfers.is_empty() || ring.device.has_completed() {
             ring.device.was_waited_for();
         }
-        dispatch(ring, &reports[..waited], &transfers);
+        dispatch(ring, (known, &reports[..waited]), &transfers);
     }
 }
 
@@ -119,7 +120,7 @@ pub(crate) fn drive(ring: &Arc<Ring>) {
     if ring.reactor.has_watches() {
         drive_reported(ring);
     } else {
-        dispatch(ring, &[], &Transfers::new());
+        dispatch(ring, (0, &[]), &Transfers::new());
     }
 }
 
@@ -145,15 +146,17 @@ pub(crate) fn catch_up(ring: &Arc<Ring>) -> bool {
 
 /// Drives a ring whose epoll instance was reported: also a kick that nobody took is.
 pub(crate) fn drive_reported(ring: &Arc<Ring>) {
+    let known = ring.reactor.latest_report();
     let mut reports = [Report::default(); REPORTS];
     let mut kicks = Kicks::of_visitor(ring);
     // No signal can end a wait that does not wait; other errors leave nothing to dispatch.
     let count = ring.reactor.wait(&mut reports, Some(Duration::ZERO), None, &mut kicks).unwrap_or(0);
-    dispatch(ring, &reports[..count], &Transfers::new());
+    dispatch(ring, (known, &reports[..count]), &Transfers::new());
 }
 
-/// Runs the requests whose files reported, completes transfers, and runs the timers that are due.
-fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
+/// Runs the requests whose files reported, completes transfers, and runs the timers that are due. `known` was the latest report when the reports
+/// were asked for.
+fn dispatch(ring: &Arc<Ring>, (known, reports): (u64, &[Report]), transfers: &Transfers) {
     let mut reported = Vec::new();
     for report in reports {
         let token = report.token;
@@ -162,20 +165,22 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
             Some(watch) => ring.note_report(watch, report.events, &mut reported),
             None => {
                 let request = RequestId::from_token(token);
-                reported.push(Waiting { request, events: report.events, place: PlaceInLine::default() });
+                reported.push(Reported::alone(request, report.events));
             }
         }
     }
     let mut turn = Turn::new(ring, Place::Reactor);
-    for Waiting { request: id, events, .. } in reported {
+    for reported in reported {
+        let id = reported.request;
         let request = {
             let mut inflight = ring.inflight.lock();
-            let is_held_back = inflight.is_held_back(id);
+            let must_wait = inflight.is_held_back(id) || inflight.is_outdated(&reported, known);
             match inflight.stage(id) {
-                Some(Stage::Armed(_)) if is_held_back => None,
+                Some(Stage::Armed(_)) if must_wait => None,
                 Some(Stage::Armed(_)) => inflight.take(id),
-                Some(Stage::Running { reported, .. }) => {
-                    *reported = true;
+                Some(Stage::Running { reported: is_reported, .. }) => {
+                    // What it finds or leaves is reported again.
+                    *is_reported |= !reported.comes_again;
                     None
                 }
                 _ => None,
@@ -183,7 +188,7 @@ fn dispatch(ring: &Arc<Ring>, reports: &[Report], transfers: &Transfers) {
         };
         if let Some(mut request) = request {
             if let Operation::PollAdd(poll) = &mut request.operation {
-                poll.note_report(events);
+                poll.note_report(reported.events);
             }
             turn.run(*request);
         }

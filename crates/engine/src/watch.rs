@@ -4,6 +4,10 @@
 //! instance. All requests of the ring that wait for one file share one. It is edge-triggered and stays registered when a request is done,
 //! so that the next one on the same descriptor makes no system call to wait. The watch of a registered file goes with the file.
 //!
+//! A multishot receive takes whatever is reported, and has not looked again when it waits for the next report. Its watch is
+//! level-triggered: the kernel looks again by itself, whenever it is asked for reports. It is edge-triggered again when an attempt
+//! found nothing after all, so that a state which no attempt ends (an error queue that nobody reads) is reported once.
+//!
 //! Nothing may be lost between an attempt that found the file not ready and the wait. A report takes a number when
 //! it is taken from the kernel; a request that is put to wait knows what the latest number was before its attempt. If its watch has
 //! reported since, to whomever, the registration is renewed, by which the kernel looks at the file once more. The same is done where
@@ -15,7 +19,9 @@ use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use ringer_ops::Until;
 use ringer_sys::call;
+use ringer_sys::ready::Trigger;
 
 use crate::inflight::RequestId;
 use crate::parking::Closes;
@@ -75,9 +81,26 @@ impl PlaceInLine {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waiting {
     pub(crate) request: RequestId,
-    /// What it waits for, or hears of in a report.
+    /// What it waits for.
     pub(crate) events: u32,
     pub(crate) place: PlaceInLine,
+}
+
+/// What a request hears of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported {
+    pub(crate) request: RequestId,
+    pub(crate) events: u32,
+    place: PlaceInLine,
+    /// It will be reported again as long as it is so.
+    pub(crate) comes_again: bool,
+}
+
+impl Reported {
+    /// By a registration of the request's own.
+    pub(crate) fn alone(request: RequestId, events: u32) -> Self {
+        Self { request, events, place: PlaceInLine::default(), comes_again: false }
+    }
 }
 
 /// One file that requests wait for.
@@ -89,9 +112,11 @@ pub(crate) struct Watch {
     number: Option<(RawFd, Closes)>,
     trusts_edges: bool,
     /// What the registration asks for. `None`: there is none.
-    interest: Option<u32>,
+    interest: Option<Interest>,
     /// The number of its latest report.
     latest_report: u64,
+    /// The latest report of the ring when a request last waited for its file to be [refilled](Until::Refilled).
+    latest_refill: u64,
     waiting: Vec<Waiting>,
     /// Requests that have it, waiting or not.
     users: u32,
@@ -113,6 +138,7 @@ impl Watch {
             number,
             interest: None,
             latest_report: 0,
+            latest_refill: 0,
             waiting: Vec::new(),
             users: 1,
             is_used: true,
@@ -124,15 +150,19 @@ impl Watch {
 
     /// What must be asked of the kernel before a request waits for `events`. `None`: nothing.
     ///
-    /// `seen` is the latest report before the request's attempt, which found the file not ready. `None`: nobody has looked.
-    pub(crate) fn change_for(&self, events: u32, seen: Option<u64>) -> Option<Change> {
-        let Some(interest) = self.interest else { return Some(Change::Add(events)) };
-        let is_good = self.trusts_edges
-            && !self.is_ended
-            && events & !INPUT == 0
-            && events & !interest == 0
-            && seen.is_some_and(|seen| self.latest_report <= seen);
-        (!is_good).then_some(Change::Renew(interest | events))
+    /// `seen` is the latest report before the request's attempt.
+    pub(crate) fn change_for(&self, events: u32, until: Until, seen: u64) -> Option<Change> {
+        let trigger = if until == Until::Refilled { Trigger::Level } else { Trigger::Edge };
+        let Some(interest) = self.interest else { return Some(Change::Add(Interest { events, trigger })) };
+        let is_reported = self.trusts_edges && interest.trigger == trigger && events & !interest.events == 0;
+        let is_good = is_reported
+            && match until {
+                Until::Refilled => true,
+                // Others have looked, and found the file not ready.
+                Until::ReadyAgain => !self.is_ended && events & !INPUT == 0 && self.latest_report <= seen,
+                Until::Ready | Until::Change => false,
+            };
+        (!is_good).then_some(Change::Renew(Interest { events: interest.events | events, trigger }))
     }
 
     /// The program's descriptor. `None`: a registered file.
@@ -140,8 +170,26 @@ impl Watch {
         self.number.map(|(number, _)| number)
     }
 
+    /// A request waits for the file to be [refilled](Until::Refilled), which it has read empty. `number` is a new one of a report: what is taken
+    /// from the kernel by who does not know it may be from before.
+    pub(crate) fn note_refill(&mut self, number: u64) {
+        self.latest_refill = number;
+    }
+
+    fn is_level_triggered(&self) -> bool {
+        self.interest.is_some_and(|interest| interest.trigger == Trigger::Level)
+    }
+
+    /// Whether `events` were reported, but no attempt should be made for them. Two threads can take the same report of a level-triggered
+    /// registration, and one of them has had the file read empty. `known` was the latest report when this one was asked for.
+    pub(crate) fn is_outdated(&self, events: u32, known: u64) -> bool {
+        self.latest_refill > known
+            && self.is_level_triggered()
+            && call::poll_now(self.file.raw(), events as u16) == Ok(0)
+    }
+
     /// The registration asks for this now.
-    pub(crate) fn set_interest(&mut self, interest: u32) {
+    pub(crate) fn set_interest(&mut self, interest: Interest) {
         self.interest = Some(interest);
     }
 
@@ -156,23 +204,38 @@ impl Watch {
     }
 
     /// The worker is done. Returns the registration to be renewed, for who waits.
-    pub(crate) fn let_go(&mut self) -> Option<u32> {
+    pub(crate) fn let_go(&mut self) -> Option<Interest> {
         self.is_held = false;
         self.interest.filter(|_| !self.waiting.is_empty())
     }
 
     /// A registration that asks for no more than what is waited for, if it asks for more.
-    fn narrowed(&self) -> Option<u32> {
-        let wanted = self.waiting.iter().fold(0, |all, waiting| all | waiting.events);
+    fn narrowed(&self) -> Option<Interest> {
+        let events = self.waiting.iter().fold(0, |all, waiting| all | waiting.events);
+        let wanted = Interest { events, trigger: Trigger::Edge };
         self.interest.filter(|interest| *interest != wanted).map(|_| wanted)
     }
 }
 
-/// A change of a registration, to these events.
+/// What a registration asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Interest {
+    events: u32,
+    pub(crate) trigger: Trigger,
+}
+
+impl Interest {
+    /// What is asked of the kernel: with what is to be read, whether that was the last.
+    pub(crate) const fn asked_for(self) -> u32 {
+        if self.events & POLLIN == 0 { self.events } else { self.events | POLLRDHUP }
+    }
+}
+
+/// A change of a registration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Change {
-    Add(u32),
-    Renew(u32),
+    Add(Interest),
+    Renew(Interest),
 }
 
 /// What became of a watch that a request has left.
@@ -184,11 +247,6 @@ pub(crate) enum Left {
     Idle,
     /// Nobody has it: it is to be ended.
     Over(Watch),
-}
-
-/// What is asked of the kernel for a registration: with what is to be read, whether that was the last.
-pub(crate) const fn asked_for(interest: u32) -> u32 {
-    if interest & POLLIN == 0 { interest } else { interest | POLLRDHUP }
 }
 
 /// Whether "nothing to read" and "readable again" of this file always have an edge between them. They have where the file's own
@@ -348,16 +406,20 @@ impl Watches {
         id: WatchId,
         events: u32,
         number: u64,
-        requests: &mut Vec<Waiting>,
-    ) -> Option<(Arc<Duplicate>, u32)> {
+        requests: &mut Vec<Reported>,
+    ) -> Option<(Arc<Duplicate>, Interest)> {
         let watch = self.get(id)?;
         watch.latest_report = number;
         watch.is_ended |= events & POLLRDHUP != 0;
         let before = requests.len();
         let interested = watch.waiting.iter().filter(|waiting| (waiting.events | ALWAYS) & events != 0);
-        requests.extend(interested.map(|waiting| Waiting { events, ..*waiting }));
+        let comes_again = watch.is_level_triggered();
+        requests.extend(interested.map(|waiting| {
+            let Waiting { request, place, .. } = *waiting;
+            Reported { request, events, place, comes_again }
+        }));
         if requests.len() > before {
-            requests[before..].sort_unstable_by_key(|waiting| waiting.place);
+            requests[before..].sort_unstable_by_key(|reported| reported.place);
             return None;
         }
         let interest = watch.narrowed()?;
@@ -381,6 +443,14 @@ mod tests {
     const THIRD: RequestId = RequestId { index: 5, generation: 0 };
     const FOURTH: RequestId = RequestId { index: 6, generation: 1 };
 
+    const fn edge(events: u32) -> Interest {
+        Interest { events, trigger: Trigger::Edge }
+    }
+
+    const fn level(events: u32) -> Interest {
+        Interest { events, trigger: Trigger::Level }
+    }
+
     /// Watches with one of a pipe, whose other end is returned as well.
     fn watching() -> (Watches, WatchId, std::io::PipeWriter) {
         let (read, write) = std::io::pipe().expect("a pipe");
@@ -401,30 +471,62 @@ mod tests {
     fn the_second_wait_asks_nothing_of_the_kernel() {
         let (mut watches, id, _write) = watching();
         let watch = watches.get(id).expect("it is there");
-        assert_eq!(watch.change_for(POLLIN, Some(0)), Some(Change::Add(POLLIN)));
-        watch.set_interest(POLLIN);
-        assert_eq!(watch.change_for(POLLIN, Some(0)), None);
+        assert_eq!(watch.change_for(POLLIN, Until::ReadyAgain, 0), Some(Change::Add(edge(POLLIN))));
+        watch.set_interest(edge(POLLIN));
+        assert_eq!(watch.change_for(POLLIN, Until::ReadyAgain, 0), None);
+    }
+
+    #[test]
+    fn what_is_read_empty_over_and_over_is_looked_at_by_the_kernel() {
+        let (mut watches, id, _write) = watching();
+        let watch = watches.get(id).expect("it is there");
+        watch.set_interest(edge(POLLIN));
+        let to_level = Some(Change::Renew(level(POLLIN)));
+        assert_eq!(watch.change_for(POLLIN, Until::Refilled, 0), to_level);
+        watch.set_interest(level(POLLIN));
+        assert!(watches.report(id, POLLIN, 7, &mut Vec::new()).is_some_and(|(_, now)| now == edge(0)));
+        let watch = watches.get(id).expect("it is there");
+        watch.set_interest(level(POLLIN));
+        assert_eq!(watch.change_for(POLLIN, Until::Refilled, 0), None, "whatever was reported since");
+        let to_edge = Some(Change::Renew(edge(POLLIN)));
+        assert_eq!(watch.change_for(POLLIN, Until::ReadyAgain, 7), to_edge, "there was nothing");
+    }
+
+    #[test]
+    fn a_report_that_another_thread_took_as_well_is_looked_at() {
+        let (mut watches, id, mut write) = watching();
+        let watch = watches.get(id).expect("it is there");
+        watch.set_interest(level(POLLIN));
+        watch.note_refill(8);
+        assert!(watch.is_outdated(POLLIN, 7), "asked for before the pipe was read empty");
+        assert!(!watch.is_outdated(POLLIN, 8));
+        std::io::Write::write_all(&mut write, b"x").expect("there is room");
+        assert!(!watch.is_outdated(POLLIN, 7), "there is more");
     }
 
     #[test]
     fn the_kernel_looks_again_when_something_may_have_been_missed() {
         const POLLOUT: u32 = 0x4;
         let (mut watches, id, _write) = watching();
-        watches.get(id).expect("it is there").set_interest(POLLIN | POLLOUT);
-        assert_eq!(watches.report(id, POLLIN, 7, &mut Vec::new()).map(|(_, interest)| interest), Some(0));
+        watches.get(id).expect("it is there").set_interest(edge(POLLIN | POLLOUT));
+        assert_eq!(
+            watches.report(id, POLLIN, 7, &mut Vec::new()).map(|(_, interest)| interest),
+            Some(edge(0))
+        );
         let watch = watches.get(id).expect("it is there");
-        watch.set_interest(POLLIN | POLLOUT);
-        let renewed = Some(Change::Renew(POLLIN | POLLOUT));
-        assert_eq!(watch.change_for(POLLIN, Some(6)), renewed, "a report since the attempt");
-        assert_eq!(watch.change_for(POLLIN, Some(7)), None);
-        assert_eq!(watch.change_for(POLLIN, None), renewed, "nobody has looked");
-        assert_eq!(watch.change_for(POLLOUT, Some(7)), renewed, "for output edges are not trusted");
+        watch.set_interest(edge(POLLIN | POLLOUT));
+        let renewed = Some(Change::Renew(edge(POLLIN | POLLOUT)));
+        let again = Until::ReadyAgain;
+        assert_eq!(watch.change_for(POLLIN, again, 6), renewed, "a report since the attempt");
+        assert_eq!(watch.change_for(POLLIN, again, 7), None);
+        assert_eq!(watch.change_for(POLLIN, Until::Ready, 7), renewed, "nobody has looked");
+        assert_eq!(watch.change_for(POLLOUT, again, 7), renewed, "for output edges are not trusted");
     }
 
     #[test]
     fn a_report_finds_who_waits_for_it() {
         let (mut watches, id, _write) = watching();
-        watches.get(id).expect("it is there").set_interest(POLLIN);
+        watches.get(id).expect("it is there").set_interest(edge(POLLIN));
         let mut wait = |request, number, is_at_end| {
             watches.wait(id, Waiting { request, events: POLLIN, place: PlaceInLine::new(number, is_at_end) })
         };
@@ -434,7 +536,7 @@ mod tests {
         assert_eq!(wait(FOURTH, 4, true), 3);
         let mut requests = Vec::new();
         assert!(watches.report(id, POLLIN, 1, &mut requests).is_none());
-        let order: Vec<RequestId> = requests.iter().map(|waiting| waiting.request).collect();
+        let order: Vec<RequestId> = requests.iter().map(|reported| reported.request).collect();
         assert_eq!(order, [THIRD, SECOND, FIRST, FOURTH]);
         assert_eq!(watches.stop(id, 0), Some(FOURTH));
         assert_eq!(watches.stop(id, 2), None);

@@ -312,6 +312,8 @@ pub trait Resources {
 pub enum Until {
     /// Any, also that it is ready already: nobody has looked.
     Ready,
+    /// The same, of a file that was read empty, over and over: each report is followed by an attempt, which takes what there is.
+    Refilled,
     /// Any since this attempt, which found it not ready.
     ReadyAgain,
     /// One of a change. That it is ready already does not count.

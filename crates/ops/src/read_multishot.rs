@@ -79,7 +79,7 @@ impl Op for ReadMultishot {
 impl ReadMultishot {
     fn attempt(&mut self, context: &mut Issue<'_>) -> Result<Outcome, Errno> {
         if std::mem::take(&mut self.waits) {
-            return Ok(wait(Until::Ready));
+            return Ok(wait(Until::Refilled));
         }
         if !self.pollable {
             if !is_pollable(context.fd)? {

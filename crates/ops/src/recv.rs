@@ -81,7 +81,7 @@ impl Receiving {
     pub(crate) fn first_wait(&mut self, context: &Issue<'_>, checks_socket: bool) -> Option<Outcome> {
         if std::mem::take(&mut self.is_drained) {
             let waits = !self.progress.is_impatient();
-            return Some(if waits { self.wait(Until::Ready) } else { Outcome::failed(Errno::AGAIN) });
+            return Some(if waits { self.wait(Until::Refilled) } else { Outcome::failed(Errno::AGAIN) });
         }
         if context.may_block()
             && self.progress.polls_first()

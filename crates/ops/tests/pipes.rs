@@ -57,7 +57,7 @@ fn set_nonblocking(file: &impl AsRawFd) {
 
 fn events(outcome: Outcome) -> u32 {
     match outcome {
-        Outcome::WaitFor { events, until: Until::Ready | Until::ReadyAgain } => events,
+        Outcome::WaitFor { events, until: Until::Ready | Until::Refilled | Until::ReadyAgain } => events,
         other => panic!("not waiting: {other:?}"),
     }
 }

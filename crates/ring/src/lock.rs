@@ -164,6 +164,12 @@ impl SharedLock {
         self.futex.wake_one();
     }
 
+    /// Whether somebody has it just now: a hint.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.tenancy.is_inside() || self.futex.word.load(Relaxed) & HELD != 0
+    }
+
     /// How many waiters are announced. For who has ordered itself with them by other means.
     #[inline]
     pub fn announced(&self) -> u32 {

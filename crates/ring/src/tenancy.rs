@@ -81,6 +81,12 @@ impl Tenancy {
         self.inside.store(0, O::UNLOCK);
     }
 
+    /// Whether the tenant has the lock just now: a hint.
+    #[inline]
+    pub(crate) fn is_inside(&self) -> bool {
+        self.inside.load(Relaxed) != 0
+    }
+
     /// Whether this thread is the tenant.
     #[inline]
     pub(crate) fn is_of(&self, thread: Option<NonZeroU32>) -> bool {

@@ -36,6 +36,12 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         self.memory.control().submission_lock.lock_by_as(thread)
     }
 
+    /// Whether a thread has the lock of the submission queue's serving side just now: a hint.
+    #[inline]
+    pub fn is_submitting(&self) -> bool {
+        self.memory.control().submission_lock.is_held()
+    }
+
     /// Takes the lock of the completion queue's serving side. Process-shared. Its release tells the poster whom to wake.
     #[inline]
     pub fn lock_completions(&self) -> SharedGuard<'_, O> {
