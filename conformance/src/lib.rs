@@ -1,4 +1,5 @@
 //! Conformance: the same case on the kernel and on Ringer, and real programs under Ringer.
+#![forbid(unsafe_code)]
 
 pub mod applications;
 pub mod cases;

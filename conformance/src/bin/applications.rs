@@ -1,4 +1,5 @@
 //! Runs real programs under Ringer with the kernel's io_uring blocked, and lets them verify themselves.
+#![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;

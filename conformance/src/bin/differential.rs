@@ -7,6 +7,7 @@
 //! differential oracle PART           what the kernel saw
 //! differential play BACKEND DIR      for the test: names on standard input
 //! ```
+#![forbid(unsafe_code)]
 
 use std::io::{stdin, stdout};
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Runs liburing 2.3's own tests on the kernel, without io_uring, and under Ringer, and holds the
 //! results against `conformance/liburing-2.3.toml`. See `conformance/README.md`.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! Plays random sequences on the kernel and on Ringer and compares: for the test `random`, and by hand.
+#![forbid(unsafe_code)]
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! Writes `docs/SUPPORT.md`, or says with `--check` whether it is up to date.
+#![forbid(unsafe_code)]
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -37,6 +37,7 @@ mod on_a_worker;
 mod open_close;
 mod overflow;
 mod paths;
+mod personalities;
 mod personality;
 mod poll;
 mod provided_buffers;
@@ -176,6 +177,7 @@ pub fn all() -> Vec<Case> {
         rw_flags::cases,
         waiting_order::cases,
         worker_waits::cases,
+        personalities::cases,
         personality::cases,
         socket_command::cases,
     ] {

@@ -3,6 +3,7 @@
 //! Everything here is a fact of the interface, taken from the uapi header through
 //! `linux-raw-sys` where it has them and from the man pages of liburing elsewhere.
 //! Layouts are asserted field by field in [`layout`]'s tests.
+#![forbid(unsafe_code)]
 
 mod cqe;
 #[allow(missing_docs, reason = "the flags' names are the uapi's own")]

@@ -1,4 +1,7 @@
 //! The worker pool: threads that may wait for a device.
+//!
+//! A worker has the credentials of the thread that started it, as Linux keeps credentials per thread. So what a thread hands over
+//! is for workers that a thread of the same [identity](Identity) has started: a crew of their own. Most programs have one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -6,7 +9,7 @@ use std::time::Duration;
 
 use ringer_ops::Completion;
 use ringer_sys::Errno;
-use ringer_sys::credentials::Credentials;
+use ringer_sys::credentials::{Credentials, Identity};
 use ringer_sys::interrupt::Work;
 use ringer_sys::thread::Lock;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -28,22 +31,51 @@ struct Job {
     request: RequestId,
 }
 
-#[derive(Debug, Default)]
-struct State {
+/// The workers of one identity, and what they are to do.
+#[derive(Debug)]
+struct Crew {
+    identity: Identity,
     queue: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    work: Arc<Condvar>,
+}
+
+impl Crew {
+    fn new(identity: Identity) -> Self {
+        Self { identity, queue: VecDeque::new(), threads: 0, idle: 0, work: Arc::default() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    crews: Vec<Crew>,
     /// Limits that a program set for bounded and unbounded work; 0 where it set none.
     limits: [u32; 2],
     /// Where workers run, and how often that was changed.
     affinity: Option<(CpuSet, u64)>,
 }
 
+impl State {
+    fn crew(&mut self, identity: &Identity) -> &mut Crew {
+        let index = self.crews.iter().position(|crew| crew.identity == *identity).unwrap_or_else(|| {
+            self.crews.push(Crew::new(identity.clone()));
+            self.crews.len() - 1
+        });
+        &mut self.crews[index]
+    }
+
+    /// A worker of this crew ends. With the last one it goes, too.
+    fn dismiss(&mut self, identity: &Identity) {
+        self.crew(identity).threads -= 1;
+        self.crews.retain(|crew| crew.threads > 0 || !crew.queue.is_empty());
+    }
+}
+
 /// The workers of this process, shared by its rings.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerPool {
     state: Mutex<State>,
-    work: Condvar,
     /// Requests that were cancelled while a worker runs them.
     interrupted: Lock<Vec<(Weak<Ring>, RequestId)>>,
 }
@@ -60,40 +92,47 @@ impl WorkerPool {
         requests: impl ExactSizeIterator<Item = RequestId>,
     ) {
         let count = requests.len();
-        let (wake, start) = {
+        let identity = Identity::of_this_thread();
+        let (wake, start, work) = {
             let mut state = self.lock();
-            state.queue.extend(requests.map(|request| Job { ring: Arc::clone(ring), request }));
-            let wake = count.min(state.idle);
-            let room = most_workers(state.limits).saturating_sub(state.threads);
-            let start = state.queue.len().saturating_sub(state.idle).min(room).min(count);
-            state.threads += start;
-            (wake, start)
+            let most = most_workers(state.limits);
+            let crew = state.crew(&identity);
+            crew.queue.extend(requests.map(|request| Job { ring: Arc::clone(ring), request }));
+            let wake = count.min(crew.idle);
+            let room = most.saturating_sub(crew.threads);
+            let start = crew.queue.len().saturating_sub(crew.idle).min(room).min(count);
+            crew.threads += start;
+            (wake, start, Arc::clone(&crew.work))
         };
         for _ in 0..wake {
-            self.work.notify_one();
+            work.notify_one();
         }
         for _ in 0..start {
-            let pool = Arc::clone(self);
-            if ringer_sys::thread::spawn("ringer-worker", move || pool.run()).is_err() {
-                self.lock().threads -= 1;
-                self.run_without_threads();
+            let (pool, work, of) = (Arc::clone(self), Arc::clone(&work), identity.clone());
+            if ringer_sys::thread::spawn("ringer-worker", move || pool.run(&of, &work)).is_err() {
+                self.run_without_threads(&identity);
             }
         }
     }
 
     /// No thread can be made, and perhaps there is none: the queue must not be left lying.
-    fn run_without_threads(&self) {
-        while self.lock().threads == 0 {
-            let Some(job) = self.lock().queue.pop_front() else { return };
+    fn run_without_threads(&self, identity: &Identity) {
+        loop {
+            let mut state = self.lock();
+            let crew = state.crew(identity);
+            // The one that could not be made counts.
+            let job = if crew.threads == 1 { crew.queue.pop_front() } else { None };
+            let Some(job) = job else { return state.dismiss(identity) };
+            drop(state);
             job.run(None, None);
         }
     }
 
-    fn run(&self) {
+    fn run(&self, identity: &Identity, work: &Condvar) {
         let mut affinity = 0;
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.queue.pop_front() {
+            if let Some(job) = state.crew(identity).queue.pop_front() {
                 let wanted = state.affinity.filter(|(_, version)| *version != affinity);
                 drop(state);
                 if let Some((set, version)) = wanted {
@@ -105,20 +144,22 @@ impl WorkerPool {
                 state = self.lock();
                 continue;
             }
-            state.idle += 1;
-            let (back, waited) = self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state.crew(identity).idle += 1;
+            let (back, waited) = work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
             state = back;
-            state.idle -= 1;
-            if waited.timed_out() && state.queue.is_empty() {
-                state.threads -= 1;
-                return;
+            let crew = state.crew(identity);
+            crew.idle -= 1;
+            if waited.timed_out() && crew.queue.is_empty() {
+                return state.dismiss(identity);
             }
         }
     }
 
     /// Takes a queued request out again; for cancellation.
     pub(crate) fn forget(&self, ring: &Arc<Ring>, request: RequestId) {
-        self.lock().queue.retain(|job| job.request != request || !Arc::ptr_eq(&job.ring, ring));
+        for crew in &mut self.lock().crews {
+            crew.queue.retain(|job| job.request != request || !Arc::ptr_eq(&job.ring, ring));
+        }
     }
 
     /// Interrupts a request that was cancelled while a worker runs it: now, and again until it ends.

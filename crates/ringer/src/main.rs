@@ -1,4 +1,5 @@
 //! The `ringer` command.
+#![forbid(unsafe_code)]
 
 mod bench;
 mod block;

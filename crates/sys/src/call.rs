@@ -154,6 +154,14 @@ calls! {
     getgroups = __NR_getgroups(count: usize, groups: UserAddress);
     /// `setgroups.2`, of the calling thread alone.
     setgroups = __NR_setgroups(count: usize, groups: UserAddress);
+    /// `getresuid.2`.
+    getresuid = __NR_getresuid(real: UserAddress, effective: UserAddress, saved: UserAddress);
+    /// `getresgid.2`.
+    getresgid = __NR_getresgid(real: UserAddress, effective: UserAddress, saved: UserAddress);
+    /// `setfsuid.2`, of the calling thread alone. Returns the one before, and never fails.
+    setfsuid = __NR_setfsuid(user: u32);
+    /// `setfsgid.2`, of the calling thread alone. Returns the one before, and never fails.
+    setfsgid = __NR_setfsgid(group: u32);
     /// `setresuid.2`, of the calling thread alone.
     setresuid = __NR_setresuid(real: u32, effective: u32, saved: u32);
     /// `setresgid.2`, of the calling thread alone.

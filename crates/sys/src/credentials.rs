@@ -1,47 +1,117 @@
-//! Credentials of one thread: who it is for the file system.
+//! Credentials of one thread: who it is for the kernel.
 //!
 //! Linux keeps credentials per thread. The C library changes those of all threads together; the calls here change
 //! those of the calling thread alone.
 
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
 use crate::call;
 use crate::{Errno, UserAddress};
 
-/// "Leave this one as it is."
-const UNCHANGED: u32 = u32::MAX;
+/// No user or group: a call that is asked to set it changes nothing.
+const NOBODY_AT_ALL: u32 = u32::MAX;
 
 /// Whether the calling thread may change how the network is set up (`CAP_NET_ADMIN`). `capabilities.7`.
 pub fn may_administer_network() -> bool {
-    use rustix::thread::{CapabilitySet, capabilities};
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN))
+    has(CapabilitySet::NET_ADMIN)
 }
 
-/// Effective user and group, and the supplementary groups.
+fn has(capability: CapabilitySet) -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+/// Users or groups: the real, the effective and the saved one, and the one that counts for files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Ids {
+    real: u32,
+    effective: u32,
+    saved: u32,
+    of_files: u32,
+}
+
+impl Ids {
+    fn users() -> Result<Self, Errno> {
+        Self::ask(|[real, effective, saved]| call::getresuid(real, effective, saved), user_of_files())
+    }
+
+    fn groups() -> Result<Self, Errno> {
+        Self::ask(|[real, effective, saved]| call::getresgid(real, effective, saved), group_of_files())
+    }
+
+    fn ask(
+        ask: impl FnOnce([UserAddress; 3]) -> Result<usize, Errno>,
+        of_files: Result<u32, Errno>,
+    ) -> Result<Self, Errno> {
+        let (mut real, mut effective, mut saved) = (0_u32, 0_u32, 0_u32);
+        let places = [&raw mut real, &raw mut effective, &raw mut saved];
+        ask(places.map(|place| UserAddress::of(place)))?;
+        Ok(Self { real, effective, saved, of_files: of_files? })
+    }
+
+    fn assume_as_users(self) -> Result<(), Errno> {
+        if Self::users()? != self {
+            call::setresuid(self.real, self.effective, self.saved)?;
+            call::setfsuid(self.of_files)?;
+        }
+        Ok(())
+    }
+
+    fn assume_as_groups(self) -> Result<(), Errno> {
+        if Self::groups()? != self {
+            call::setresgid(self.real, self.effective, self.saved)?;
+            call::setfsgid(self.of_files)?;
+        }
+        Ok(())
+    }
+}
+
+/// The user that counts for files. `setfsuid.2`.
+fn user_of_files() -> Result<u32, Errno> {
+    call::setfsuid(NOBODY_AT_ALL).map(|user| user as u32)
+}
+
+/// The group that counts for files. `setfsgid.2`.
+fn group_of_files() -> Result<u32, Errno> {
+    call::setfsgid(NOBODY_AT_ALL).map(|group| group as u32)
+}
+
+/// `getgroups.2`.
+fn supplementary_groups() -> Result<Vec<u32>, Errno> {
+    let mut groups = vec![0_u32; 32];
+    let count = match call::getgroups(groups.len(), UserAddress::of(groups.as_mut_ptr())) {
+        // There are more.
+        Err(Errno::INVAL) => {
+            groups.resize(call::getgroups(0, UserAddress::new(0))?, 0);
+            call::getgroups(groups.len(), UserAddress::of(groups.as_mut_ptr()))?
+        }
+        result => result?,
+    };
+    groups.truncate(count);
+    Ok(groups)
+}
+
+/// Users, groups, supplementary groups and capabilities. `credentials.7`, `capabilities.7`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Credentials {
-    user: u32,
-    group: u32,
-    groups: Vec<u32>,
+    users: Ids,
+    groups: Ids,
+    supplementary: Vec<u32>,
+    capabilities: CapabilitySets,
 }
 
 impl Credentials {
-    /// Those of the calling thread. `geteuid.2`, `getegid.2`, `getgroups.2`.
+    /// Those of the calling thread.
     ///
     /// # Errors
-    /// Those of `getgroups.2`; none is known for these arguments.
+    /// Those of `getgroups.2` and the like; none is known for these arguments.
     pub fn of_this_thread() -> Result<Self, Errno> {
-        let count = call::getgroups(0, UserAddress::new(0))?;
-        let mut groups = vec![0_u32; count];
-        let count = call::getgroups(count, UserAddress::of(groups.as_mut_ptr()))?;
-        groups.truncate(count);
-        Ok(Self {
-            user: rustix::process::geteuid().as_raw(),
-            group: rustix::process::getegid().as_raw(),
-            groups,
-        })
+        let capabilities = rustix::thread::capabilities(None)?;
+        let supplementary = supplementary_groups()?;
+        Ok(Self { users: Ids::users()?, groups: Ids::groups()?, supplementary, capabilities })
     }
 
     /// Gives them to the calling thread, for good: it is to do one thing and to end. `setresuid.2`,
-    /// `setresgid.2`, `setgroups.2`.
+    /// `setresgid.2`, `setgroups.2`, `capset.2`.
     ///
     /// # Errors
     /// `EPERM` when the process may not become that user any more.
@@ -49,24 +119,48 @@ impl Credentials {
         if Self::of_this_thread()? == *self {
             return Ok(());
         }
-        // Whichever user may change the groups does it.
-        let groups_first = rustix::process::geteuid().is_root();
+        // Who becomes another user may lose the right to change the groups, or only gets it by that.
+        let groups_first = has(CapabilitySet::SETGID);
         if groups_first {
             self.assume_groups()?;
         }
-        call::setresuid(UNCHANGED, self.user, UNCHANGED)?;
-        if groups_first { Ok(()) } else { self.assume_groups() }
+        // What goes beyond the rights of that user is given up below.
+        rustix::thread::set_keep_capabilities(true)?;
+        self.users.assume_as_users()?;
+        if !groups_first {
+            self.assume_groups()?;
+        }
+        if rustix::thread::capabilities(None)? != self.capabilities {
+            rustix::thread::set_capabilities(None, self.capabilities)?;
+        }
+        Ok(())
     }
 
     fn assume_groups(&self) -> Result<(), Errno> {
-        let now = Self::of_this_thread()?;
-        if now.groups != self.groups {
-            call::setgroups(self.groups.len(), UserAddress::of(self.groups.as_ptr()))?;
+        if supplementary_groups()? != self.supplementary {
+            call::setgroups(self.supplementary.len(), UserAddress::of(self.supplementary.as_ptr()))?;
         }
-        if now.group != self.group {
-            call::setresgid(UNCHANGED, self.group, UNCHANGED)?;
-        }
-        Ok(())
+        self.groups.assume_as_groups()
+    }
+}
+
+/// What files see of a thread's credentials, in four system calls: enough to tell threads of one user from those of another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    user: u32,
+    group: u32,
+    supplementary: Vec<u32>,
+    capabilities: u64,
+}
+
+impl Identity {
+    /// That of the calling thread.
+    pub fn of_this_thread() -> Self {
+        // The calls do not fail for these arguments. If they did, all threads would be taken for one that is nobody.
+        let capabilities = rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits());
+        let user = user_of_files().unwrap_or(NOBODY_AT_ALL);
+        let group = group_of_files().unwrap_or(NOBODY_AT_ALL);
+        Self { user, group, supplementary: supplementary_groups().unwrap_or_default(), capabilities }
     }
 }
 
@@ -74,19 +168,48 @@ impl Credentials {
 mod tests {
     use super::*;
 
+    /// Has a thread become somebody, who does something.
+    fn on_a_thread<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+        std::thread::spawn(act).join().expect("no panic")
+    }
+
+    /// The credentials of a user without rights, and of one with a right that he must keep.
+    fn others() -> [Credentials; 2] {
+        [CapabilitySet::empty(), CapabilitySet::CHOWN].map(|capabilities| {
+            on_a_thread(move || {
+                const MAY: &str = "root may become anybody";
+                rustix::thread::set_keep_capabilities(true).expect(MAY);
+                call::setgroups(0, UserAddress::new(0)).expect(MAY);
+                call::setresgid(65534, 65534, 65534).expect(MAY);
+                call::setresuid(65534, 65534, 65534).expect(MAY);
+                let sets = CapabilitySets {
+                    effective: capabilities,
+                    permitted: capabilities,
+                    inheritable: CapabilitySet::empty(),
+                };
+                rustix::thread::set_capabilities(None, sets).expect(MAY);
+                Credentials::of_this_thread().expect("a thread has credentials")
+            })
+        })
+    }
+
     #[test]
     fn a_thread_may_become_who_it_is_and_nobody_else_changes() {
         let before = Credentials::of_this_thread().expect("a thread has credentials");
-        let other = before.clone();
-        std::thread::spawn(move || other.assume()).join().expect("no panic").expect("no change is allowed");
+        let identity = Identity::of_this_thread();
+        let same = before.clone();
+        on_a_thread(move || same.assume()).expect("no change is allowed");
         if rustix::process::geteuid().is_root() {
-            let nobody = Credentials { user: 65534, group: 65534, groups: Vec::new() };
-            let seen = std::thread::spawn(move || {
-                nobody.assume().expect("root may become anybody");
-                Credentials::of_this_thread().expect("a thread has credentials") == nobody
-            });
-            assert!(seen.join().expect("no panic"));
+            for other in others() {
+                let identity = identity.clone();
+                on_a_thread(move || {
+                    other.assume().expect("root may become anybody");
+                    assert_eq!(Credentials::of_this_thread(), Ok(other));
+                    assert_ne!(Identity::of_this_thread(), identity);
+                });
+            }
         }
         assert_eq!(Credentials::of_this_thread(), Ok(before));
+        assert_eq!(Identity::of_this_thread(), identity);
     }
 }

@@ -1,6 +1,6 @@
 //! The process's own system calls, guarded user memory and the engine's descriptors.
 //!
-//! This is one of the three crates that may hold `unsafe`. What it offers is safe to call:
+//! This is one of the four crates that may hold `unsafe`. What it offers is safe to call:
 //! an address that comes from the program is a [`UserAddress`], never a Rust reference, and
 //! is looked at only through guarded copies or by the kernel itself.
 

@@ -1,5 +1,6 @@
 //! Why the client gave up.
 
+use ringer_client::ring::RingError;
 use ringer_sys::Errno;
 
 /// Why the client gave up.
@@ -21,6 +22,9 @@ pub enum ClientError {
         /// What it gave.
         error: std::io::Error,
     },
+    /// The ring.
+    #[error(transparent)]
+    Ring(#[from] RingError),
     /// A result that cannot be, or content that differs.
     #[error("wrong result: {0}")]
     Wrong(String),

@@ -3,7 +3,6 @@
 
 mod aio;
 mod buffers;
-mod calls;
 mod echo;
 mod error;
 mod measure;
@@ -11,7 +10,6 @@ mod paths;
 mod plain;
 mod pool;
 mod requests;
-mod ring;
 mod scale;
 mod transfers;
 mod wake;
@@ -22,13 +20,13 @@ use std::time::Duration;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use self::calls::{Calls, Embedded, Inline, Libc};
 use self::error::ClientError;
 use self::measure::Plan;
 use self::transfers::Transfers;
 use super::contender::Contender;
 use super::data::Files;
 use super::workload::{Registered, Work, by_name};
+use ringer_client::calls::{Calls, Embedded, Inline, Libc};
 
 pub use self::echo::{LoadArgs, load};
 pub use self::measure::{Latency, Sample};

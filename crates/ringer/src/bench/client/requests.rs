@@ -8,12 +8,12 @@ use ringer_sys::alternatives::{Direction, Transfer};
 
 use super::super::data::{BLOCK, Files, SMALL_FILES};
 use super::super::workload::Registered;
-use super::calls::Calls;
 use super::error::ClientError;
 use super::measure::{Plan, Sample, measure};
 use super::paths::{BASIC, Paths};
-use super::ring::Ring;
 use super::transfers::Transfers;
+use ringer_client::calls::Calls;
+use ringer_client::ring::Ring;
 
 /// `AT_FDCWD`.
 const CURRENT_DIRECTORY: RawFd = -100;

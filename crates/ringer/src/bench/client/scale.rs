@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::super::contender::Contender;
 use super::super::scale::Many;
-use super::calls::{Calls, Embedded, Inline};
 use super::error::{ClientError, of};
-use super::ring::Ring;
+use ringer_client::calls::{Calls, Embedded, Inline};
+use ringer_client::ring::Ring;
 
 /// Requests of one submission.
 const BATCH: u64 = 32;
@@ -122,7 +122,7 @@ fn overflow<C: Calls>(count: u64) -> Result<ScaleSample, ClientError> {
         for item in first..first + BATCH {
             ring.push(&request.with_user_data(item))?;
         }
-        ring.submit()
+        Ok(ring.submit()?)
     })?;
     let bytes = made.bytes();
     let start = Instant::now();

@@ -13,10 +13,10 @@ use rustix::event::EventfdFlags;
 use super::super::contender::Contender;
 use super::super::workload::Wake;
 use super::buffers::Buffers;
-use super::calls::Calls;
 use super::error::{ClientError, of};
 use super::measure::{Plan, Sample, Times, cpu_time};
-use super::ring::Ring;
+use ringer_client::calls::Calls;
+use ringer_client::ring::Ring;
 
 /// Between two writes.
 const PAUSE: Duration = Duration::from_micros(200);

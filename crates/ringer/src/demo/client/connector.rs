@@ -8,10 +8,10 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::echo::{Plan, Total};
 use super::responder::retry;
-use super::ring::{Completion, File, Ring};
 use super::{ClientError, at};
 use crate::demo::event::Progress;
 use crate::demo::pattern::{self, Messages};
+use ringer_client::slots::{Completion, File, Ring};
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {

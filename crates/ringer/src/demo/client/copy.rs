@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ring::{Completion, File, Ring};
 use super::{ClientError, at};
 use crate::demo::event::{Event, Progress};
+use ringer_client::slots::{Completion, File, Ring};
 
 /// Blocks in flight.
 pub const DEPTH: usize = 32;

@@ -5,15 +5,14 @@ mod connector;
 mod copy;
 mod echo;
 mod responder;
-mod ring;
 
 use std::io::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use self::ring::Refused;
 use super::event::Event;
+use ringer_client::slots::Refused;
 
 pub use self::copy::BLOCK;
 

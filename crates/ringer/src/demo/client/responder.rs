@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::echo::{Plan, Total};
-use super::ring::{Completion, File, Ring};
 use super::{ClientError, at};
 use crate::demo::pattern;
+use ringer_client::slots::{Completion, File, Ring};
 
 /// Bytes received at a time.
 const BUFFER: usize = 8192;

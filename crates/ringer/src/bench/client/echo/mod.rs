@@ -11,9 +11,9 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use super::super::contender::Contender;
-use super::calls::Calls;
 use super::error::{ClientError, io};
 use super::measure::{Sample, cpu_time};
+use ringer_client::calls::Calls;
 
 /// Bytes of a message.
 pub const MESSAGE: usize = 64;

@@ -8,10 +8,10 @@ use ringer_abi::{Cqe, Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags};
 use ringer_sys::UserAddress;
 
 use super::super::buffers::Buffers;
-use super::super::calls::Calls;
 use super::super::error::ClientError;
-use super::super::ring::Ring;
 use super::{MESSAGE, Served};
+use ringer_client::calls::Calls;
+use ringer_client::ring::Ring;
 
 /// `MSG_NOSIGNAL`.
 const NO_SIGNAL: u32 = 0x4000;

@@ -7,25 +7,45 @@ use ringer_sys::alternatives::{enter_by_libc, register_by_libc, setup_by_libc};
 use ringer_sys::{Errno, UserAddress, native};
 
 /// The three calls, and the mapping of a ring.
-pub trait Calls {
+///
+/// # Safety
+/// What [`map`](Self::map) returns is memory of that length, which stays until it is unmapped.
+pub unsafe trait Calls {
     /// `io_uring_setup.2`.
+    ///
+    /// # Errors
+    /// Those of the man page.
     fn setup(entries: u32, params: UserAddress) -> Result<RawFd, Errno>;
     /// `io_uring_enter.2` without an argument.
+    ///
+    /// # Errors
+    /// Those of the man page.
     fn enter(fd: RawFd, to_submit: u32, min_complete: u32, flags: u32) -> Result<i32, Errno>;
     /// `io_uring_register.2`.
+    ///
+    /// # Errors
+    /// Those of the man page.
     fn register(fd: RawFd, opcode: u32, argument: UserAddress, count: u32) -> Result<i32, Errno>;
     /// `mmap.2` of a ring descriptor.
+    ///
+    /// # Errors
+    /// Those of the man page.
     fn map(fd: RawFd, length: usize, offset: u64) -> Result<UserAddress, Errno>;
     /// `close.2` of a ring descriptor.
+    ///
+    /// # Errors
+    /// Those of the man page.
     fn close(fd: RawFd) -> Result<(), Errno>;
 }
 
 const NO_ARGUMENT: UserAddress = UserAddress::new(0);
 
 /// By `syscall` instructions of the program's own, as liburing does. Who serves them is decided around the program.
+#[derive(Debug)]
 pub struct Inline;
 
-impl Calls for Inline {
+// SAFETY: it is `mmap.2` that maps.
+unsafe impl Calls for Inline {
     fn setup(entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
         native::io_uring_setup(entries, params)
     }
@@ -48,9 +68,11 @@ impl Calls for Inline {
 }
 
 /// By libc's `syscall()`, as the `io-uring` crate does.
+#[derive(Debug)]
 pub struct Libc;
 
-impl Calls for Libc {
+// SAFETY: as for `Inline`.
+unsafe impl Calls for Libc {
     fn setup(entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
         setup_by_libc(entries, params)
     }
@@ -73,9 +95,11 @@ impl Calls for Libc {
 }
 
 /// The engine in this process, as an embedder calls it.
+#[derive(Debug)]
 pub struct Embedded;
 
-impl Calls for Embedded {
+// SAFETY: the engine maps by `mmap.2`, too.
+unsafe impl Calls for Embedded {
     fn setup(entries: u32, params: UserAddress) -> Result<RawFd, Errno> {
         System::global().handle_faults()?;
         System::global().setup(entries, params)

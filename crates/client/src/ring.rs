@@ -8,10 +8,31 @@ use ringer_abi::{Cqe, EnterFlags, OFF_SQ_RING, OFF_SQES, Params, RegisterOpcode,
 use ringer_ring::{Bases, MappedClientRing, RingShape};
 use ringer_sys::{Errno, UserAddress, native};
 
-use super::calls::Calls;
-use super::error::{ClientError, of};
+use crate::calls::Calls;
+
+/// Why a ring cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// A system call.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it gave.
+        error: Errno,
+    },
+    /// A ring that cannot be.
+    #[error("wrong result: {0}")]
+    Wrong(&'static str),
+}
+
+/// For `map_err`.
+fn of(what: &'static str) -> impl FnOnce(Errno) -> RingError {
+    move |error| RingError::System { what, error }
+}
 
 /// A mapped ring. Closed and unmapped when dropped.
+#[derive(Debug)]
 pub struct Ring<C: Calls> {
     fd: RawFd,
     client: MappedClientRing,
@@ -24,16 +45,19 @@ pub struct Ring<C: Calls> {
 
 impl<C: Calls> Ring<C> {
     /// Makes a ring of so many entries and maps it.
-    pub fn new(entries: usize, flags: SetupFlags, idle_milliseconds: u32) -> Result<Self, ClientError> {
+    ///
+    /// # Errors
+    /// Those of `io_uring_setup.2` and `mmap.2`; a ring that cannot be mapped here.
+    pub fn new(entries: usize, flags: SetupFlags, idle_milliseconds: u32) -> Result<Self, RingError> {
         let mut params =
             Params { flags: flags.bits(), sq_thread_idle: idle_milliseconds, ..Params::default() };
-        let entries = u32::try_from(entries).map_err(|_| ClientError::wrong("too many entries"))?;
+        let entries = u32::try_from(entries).map_err(|_| RingError::Wrong("too many entries"))?;
         let fd = C::setup(entries, UserAddress::of(&raw mut params)).map_err(of("io_uring_setup"))?;
         let shape = RingShape::from_params(&params);
         let map = |bytes, offset| {
             let address = C::map(fd, bytes, offset).map_err(of("mmap of the ring"))?;
             let pointer = NonNull::new(address.get() as *mut u8);
-            Ok((address, bytes, pointer.ok_or_else(|| ClientError::wrong("a ring mapped at zero"))?))
+            Ok((address, bytes, pointer.ok_or(RingError::Wrong("a ring mapped at zero"))?))
         };
         // Setup reports where the areas end; on every kernel since 5.4 both queues are in one mapping.
         let sq_end = params.sq_off.array as usize + shape.sq_entries as usize * size_of::<u32>();
@@ -41,35 +65,44 @@ impl<C: Calls> Ring<C> {
         let rings = map(sq_end.max(cq_end), OFF_SQ_RING)?;
         let sqes = map(shape.sq_entries as usize * size_of::<Sqe>(), OFF_SQES)?;
         let bases = Bases { sq_ring: rings.2, cq_ring: rings.2, sqes: sqes.2 };
-        // SAFETY: the parameters are those of a successful setup; both areas are mapped until drop, and nothing else
-        // in this process looks at them.
+        // SAFETY: the parameters are those of a successful setup; both areas are mapped, as `Calls` promises, until drop, and nothing
+        // else in this process looks at them.
         let client = unsafe { MappedClientRing::from_mapped(bases, &params) };
         let areas = [(rings.0, rings.1), (sqes.0, sqes.1)];
         Ok(Self { fd, client, areas, pushed: 0, calls: PhantomData })
     }
 
     /// Registers something.
+    ///
+    /// # Errors
+    /// Those of `io_uring_register.2`.
     pub fn register(
         &self,
         opcode: RegisterOpcode,
         argument: UserAddress,
         count: usize,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), RingError> {
         let result = C::register(self.fd, opcode as u32, argument, count as u32);
         result.map(drop).map_err(of("io_uring_register"))
     }
 
     /// Adds a request to the next submission.
+    ///
+    /// # Errors
+    /// The SQ is full.
     #[inline]
-    pub fn push(&mut self, sqe: &Sqe) -> Result<(), ClientError> {
-        self.client.sq_push(sqe).map_err(|_| ClientError::wrong("the SQ is full"))?;
+    pub fn push(&mut self, sqe: &Sqe) -> Result<(), RingError> {
+        self.client.sq_push(sqe).map_err(|_| RingError::Wrong("the SQ is full"))?;
         self.pushed += 1;
         Ok(())
     }
 
     /// Submits what was pushed and waits for `count` completions, in one call.
+    ///
+    /// # Errors
+    /// Those of `io_uring_enter.2`, but `EINTR`.
     #[inline]
-    pub fn submit_and_wait(&mut self, count: u32) -> Result<(), ClientError> {
+    pub fn submit_and_wait(&mut self, count: u32) -> Result<(), RingError> {
         self.client.sq_publish();
         loop {
             match C::enter(self.fd, self.pushed, count, EnterFlags::GETEVENTS.bits()) {
@@ -84,7 +117,10 @@ impl<C: Calls> Ring<C> {
     }
 
     /// Submits what was pushed, and asks for nothing.
-    pub fn submit(&mut self) -> Result<(), ClientError> {
+    ///
+    /// # Errors
+    /// Those of `io_uring_enter.2`, but `EINTR`.
+    pub fn submit(&mut self) -> Result<(), RingError> {
         self.client.sq_publish();
         while self.pushed > 0 {
             match C::enter(self.fd, self.pushed, 0, 0) {
@@ -97,8 +133,11 @@ impl<C: Calls> Ring<C> {
     }
 
     /// Hands what was pushed to the polling thread, which is woken if it sleeps.
+    ///
+    /// # Errors
+    /// Those of `io_uring_enter.2`.
     #[inline]
-    pub fn hand_over(&mut self) -> Result<(), ClientError> {
+    pub fn hand_over(&mut self) -> Result<(), RingError> {
         self.client.sq_publish();
         self.pushed = 0;
         if self.client.sq_needs_wakeup() {
