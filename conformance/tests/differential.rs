@@ -16,7 +16,7 @@ fn ringer_does_what_the_kernel_does() {
     let programs = Programs { program: Path::new(PROGRAM), ringer: None };
     let report = runner::run(programs, &cases::all(), DIFFERENCES, 1).expect("the cases are played");
     let summary = format!(
-        "differential: {} cases alike, {} known differences, unsteady: {:?}, skipped: {} (the kernel refuses io_uring here)\n",
+        "differential: {} cases alike, {} known differences, unsteady: {:?}, skipped: {} (the kernel refuses io_uring here, or they are for root)\n",
         report.same, report.known, report.unsteady, report.skipped
     );
     // Past the test harness's capture: a skip is always seen.

@@ -11,7 +11,7 @@ use super::player::{Ending, Played};
 pub struct Report {
     /// Cases with the same record on both sides, or with every expectation met where there is no oracle.
     pub same: usize,
-    /// Cases not compared, as the kernel refuses io_uring here.
+    /// Cases not compared: the kernel refuses io_uring here, or the case needs more rights than this user has.
     pub skipped: usize,
     /// Known differences that were seen.
     pub known: usize,
@@ -71,9 +71,7 @@ pub fn compare(cases: &[Case], oracle: &Rounds, ringer: &Rounds, known: &BTreeMa
                     .failures
                     .push(format!("{name}: listed in differences.toml, but no longer differs: remove it"));
             }
-            (true, _) if natively.is_none() => {
-                report.skipped += 1;
-            }
+            (true, _) if natively.is_none_or(|natively| natively.record.is_skipped()) => report.skipped += 1,
             (true, _) => report.same += 1,
         }
     }
@@ -151,6 +149,20 @@ mod tests {
         let mut record = Record::default();
         record.add("label", value);
         Played { record, ending: Ending::Finished }
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_skipped_on_both_sides_or_differs() {
+        let skipped = || {
+            let mut played = played("1");
+            played.record.skip("for root");
+            played
+        };
+        let rounds_of = |played| vec![BTreeMap::from([("a/b".to_owned(), played)])];
+        let cases = [Case::general("a/b", |_| ())];
+        let known = BTreeMap::new();
+        assert_eq!(compare(&cases, &rounds_of(skipped()), &rounds_of(skipped()), &known).skipped, 1);
+        assert_eq!(compare(&cases, &rounds(&["1"]), &rounds_of(skipped()), &known).failures.len(), 1);
     }
 
     fn rounds(values: &[&str]) -> Rounds {

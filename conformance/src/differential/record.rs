@@ -21,6 +21,9 @@ pub struct Record {
     observations: Vec<Observation>,
 }
 
+/// The label of an observation that says why there are no others.
+const SKIPPED: &str = "SKIPPED";
+
 impl Record {
     /// Adds one observation.
     pub fn add(&mut self, label: impl Display, value: impl Display) {
@@ -32,6 +35,16 @@ impl Record {
     /// The observations.
     pub fn observations(&self) -> &[Observation] {
         &self.observations
+    }
+
+    /// Why the case cannot be played here.
+    pub fn skip(&mut self, why: &str) {
+        self.add(SKIPPED, why);
+    }
+
+    /// Whether the case could not be played.
+    pub fn is_skipped(&self) -> bool {
+        self.value(SKIPPED).is_some()
     }
 
     /// The value under this label, if it was observed.

@@ -60,6 +60,11 @@ impl Session {
         self.record.borrow_mut().add(label, value);
     }
 
+    /// The case cannot be played here: it is counted as skipped.
+    pub fn skip(&self, why: &str) {
+        self.record.borrow_mut().skip(why);
+    }
+
     /// Records the outcome of a call.
     pub fn outcome<T: Into<i64>>(&self, label: impl Display, outcome: Result<T, Errno>) {
         self.record(label, outcome_name(outcome));
