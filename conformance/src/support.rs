@@ -177,7 +177,8 @@ What a system call of the process cannot do is out of reach:
 - A file that is opened, accepted or made as a registered file only has the lowest free number for a moment, until it is moved away. Where a
   worker opens it, one must be free.
 - Zero-copy sends copy. Their notifications come as documented.
-- Cached reads that are copied from a mapping of their file are not told to those who watch for accesses (`IN_ACCESS` of inotify).
+- Cached reads that are copied from a mapping of their file are not told to those who watch for accesses (`IN_ACCESS` of inotify). Direct transfers
+  (`O_DIRECT`) by Linux AIO are not told to those who watch for accesses or changes: AIO does not tell of them.
 - Passing commands through to devices (`URING_CMD` on NVMe, block devices, FUSE) and zero-copy receive are refused as Linux refuses
   them without such a device.
 ";

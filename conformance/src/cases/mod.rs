@@ -69,6 +69,7 @@ mod statx;
 mod timeout;
 mod waitid;
 mod waiting_order;
+mod watched;
 mod worker_waits;
 mod xattr;
 mod zero_copy;
@@ -176,6 +177,7 @@ pub fn all() -> Vec<Case> {
         waitid::cases,
         rw_flags::cases,
         waiting_order::cases,
+        watched::cases,
         worker_waits::cases,
         personalities::cases,
         personality::cases,
