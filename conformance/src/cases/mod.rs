@@ -66,6 +66,7 @@ mod socket_flags;
 mod special_rings;
 mod splice;
 mod statx;
+mod threads;
 mod timeout;
 mod waitid;
 mod waiting_order;
@@ -142,6 +143,7 @@ pub fn all() -> Vec<Case> {
         rw_fixed::cases,
         file_ranges::cases,
         poll::cases,
+        threads::cases,
         timeout::cases,
         lent::cases,
         link_failures::cases,

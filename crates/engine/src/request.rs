@@ -58,6 +58,8 @@ pub(crate) struct Request {
     pub(crate) is_lent: bool,
     /// It was cancelled, and tells so as the next thing it does.
     pub(crate) is_cancelled: bool,
+    /// The number of the thread that submitted it.
+    pub(crate) submitter: u32,
     pub(crate) served: Served,
 }
 
@@ -171,6 +173,7 @@ impl Request {
             is_started: false,
             is_lent: false,
             is_cancelled: false,
+            submitter: ringer_sys::thread::id(),
             served: Served::Inline,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ringer_abi::SetupFlags;
 use ringer_ops::Operation;
 use ringer_ops::timeout::Clock;
 use ringer_sys::Errno;
@@ -170,6 +171,7 @@ fn dispatch(ring: &Arc<Ring>, (known, reports): (u64, &[Report]), transfers: &Tr
         }
     }
     let mut turn = Turn::new(ring, Place::Reactor);
+    let mut submitters = Submitters::of(ring);
     for reported in reported {
         let id = reported.request;
         let request = {
@@ -190,7 +192,12 @@ fn dispatch(ring: &Arc<Ring>, (known, reports): (u64, &[Report]), transfers: &Tr
             if let Operation::PollAdd(poll) = &mut request.operation {
                 poll.note_report(reported.events);
             }
-            turn.run(*request);
+            if submitters.has(request.submitter) {
+                turn.run(*request);
+            } else {
+                let next = turn.complete_cancelled(*request);
+                turn.run_from(next);
+            }
         }
     }
     turn.finish_transfers(transfers);
@@ -204,4 +211,30 @@ fn dispatch(ring: &Arc<Ring>, (known, reports): (u64, &[Report]), transfers: &Tr
     turn.expire_timers();
     turn.run_ready();
     turn.finish();
+}
+
+/// Which threads that submitted requests are still there: what waits for a file is cancelled when that is ready, if its thread has
+/// ended. The thread that polls a ring ends with the ring.
+struct Submitters {
+    is_polled: bool,
+    /// The latest that was asked for.
+    latest: u32,
+    is_alive: bool,
+}
+
+impl Submitters {
+    fn of(ring: &Ring) -> Self {
+        let is_polled = ring.setup.contains(SetupFlags::SQPOLL);
+        Self { is_polled, latest: ringer_sys::thread::id(), is_alive: true }
+    }
+
+    fn has(&mut self, submitter: u32) -> bool {
+        if self.is_polled {
+            return true;
+        }
+        if submitter != self.latest {
+            (self.latest, self.is_alive) = (submitter, ringer_sys::thread::is_alive(submitter));
+        }
+        self.is_alive
+    }
 }

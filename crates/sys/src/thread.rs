@@ -48,6 +48,13 @@ pub fn id() -> u32 {
     }
 }
 
+/// Whether there is a thread with this number, as far as can be seen. `tkill.2`.
+pub fn is_alive(id: u32) -> bool {
+    // SAFETY: no signal is sent: the kernel only looks for the thread.
+    let found = unsafe { crate::call::raw(nr::__NR_tkill, [id as usize, 0, 0, 0, 0, 0]) };
+    found != Err(rustix::io::Errno::SRCH)
+}
+
 /// Starts a thread of the engine. It blocks all signals but those that an instruction raises and those of the C
 /// library: the program's handlers run on the program's threads, and `setuid` and its like wait for every thread.
 ///
