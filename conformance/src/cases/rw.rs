@@ -1,6 +1,7 @@
 //! READ and WRITE.
 
 use ringer_abi::{Opcode, SqeFlags};
+use ringer_sys::native;
 use rustix::fs::OFlags;
 use rustix::pipe::PipeFlags;
 
@@ -302,6 +303,38 @@ pub fn cases() -> Vec<Case> {
             session.one_recorded("too large", &ring, prep::write(counter, value.addr() + 8, 8, 0));
             session.one_recorded("short", &ring, prep::write(counter, value.addr(), 4, 0));
             session.record("count", session.eventfd_count(counter));
+        }),
+        Case::new("write/beyond-the-limit-of-sizes", Opcode::Write, |session| {
+            use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+            let before = getrlimit(Resource::Fsize);
+            let limit = Rlimit { current: Some(4096), maximum: before.maximum };
+            let text = session.memory(8192);
+            for (label, off, len, flags) in [
+                ("beyond", 4096, 4096, SqeFlags::empty()),
+                ("across", 0, 8192, SqeFlags::empty()),
+                ("within", 0, 4096, SqeFlags::empty()),
+                ("beyond, on a worker", 4096, 4096, SqeFlags::ASYNC),
+            ] {
+                let file = session.file(b"");
+                setrlimit(Resource::Fsize, limit).expect("it was larger");
+                let ring = session.ring(8);
+                ring.push(prep::write(file, text.addr(), len, off).with_flags(flags));
+                // What is raised there goes with the thread.
+                let (results, signals) = std::thread::scope(|scope| {
+                    let thread = scope.spawn(|| {
+                        native::set_signal_mask(u64::MAX).expect("any mask is good");
+                        ring.submit().expect("it is submitted");
+                        let results: Vec<i32> = ring.collect(1).iter().map(|cqe| cqe.res).collect();
+                        (results, std::fs::read_to_string("/proc/thread-self/status"))
+                    });
+                    thread.join().expect("it does not panic")
+                });
+                setrlimit(Resource::Fsize, before).expect("it was so");
+                session.record(format!("{label}: results"), format!("{results:?}"));
+                let signals = signals.expect("it can be read");
+                let raised = signals.lines().find(|line| line.starts_with("SigPnd"));
+                session.record(format!("{label}: raised"), format!("{raised:?}"));
+            }
         }),
         Case::new("write/linked-in-order", Opcode::Write, |session| {
             let (ring, file) = (session.ring(8), session.file(b""));

@@ -103,6 +103,16 @@ impl Turn<'_> {
         }
     }
 
+    /// The same for an opcode. Where the size of files is limited (`RLIMIT_FSIZE` of `getrlimit.2`), a write raises SIGXFSZ: not in Linux, which
+    /// leaves such writes to a worker.
+    #[inline]
+    pub(crate) fn patience_of(&self, opcode: u8) -> Patience {
+        match self.patience() {
+            Patience::Brief if self.ring.limits_sizes && is_write(opcode) => Patience::None,
+            patience => patience,
+        }
+    }
+
     /// When a brief attempt begins: at the end of the one before it in this turn, which saves a look at the clock.
     pub(crate) fn begin_brief(&mut self) -> Instant {
         self.last_brief.take().unwrap_or_else(Instant::now)
@@ -132,7 +142,7 @@ impl Turn<'_> {
             .flags
             .contains(SqeFlags::BUFFER_SELECT)
             .then(|| Selection::new(&self.ring.provided, facts.buffer_index, &mut held.taken));
-        let mut issue = Issue::new(held.file.raw(), self.patience(), &**self.ring);
+        let mut issue = Issue::new(held.file.raw(), self.patience_of(facts.opcode), &**self.ring);
         issue.buffer = held.buffer.as_ref().map(|(_, buffer)| *buffer);
         issue.ring = held.ring.as_deref().map(|ring| ring as _);
         issue.provided = selection.as_mut().map(|selection| selection as _);
@@ -195,6 +205,17 @@ impl Turn<'_> {
         let range = buffer.range(facts.range.0, facts.range.1)?;
         Ok((buffer, range))
     }
+}
+
+/// Whether it writes to a file.
+fn is_write(opcode: u8) -> bool {
+    const WRITES: [u8; 4] = [
+        Opcode::Write.number(),
+        Opcode::Writev.number(),
+        Opcode::WriteFixed.number(),
+        Opcode::WritevFixed.number(),
+    ];
+    WRITES.contains(&opcode)
 }
 
 /// Makes an attempt that may wait, and that others may interrupt.

@@ -63,7 +63,8 @@ impl Turn<'_> {
         let (fd, length) = (sqe.fd(), sqe.len() as usize);
         let may_be_plain =
             may_be_in_run(sqe) && !sqe.flags().contains(SqeFlags::FIXED_FILE) && sqe.off() < i64::MAX as u64;
-        if !may_be_plain || length == 0 || self.patience() != Patience::Brief || !self.is_plain_file(fd) {
+        let patience = self.patience_of(sqe.opcode());
+        if !may_be_plain || length == 0 || patience != Patience::Brief || !self.is_plain_file(fd) {
             return false;
         }
         let moved = if sqe.opcode() == WRITE {
@@ -88,7 +89,7 @@ impl Turn<'_> {
             return 0;
         };
         let is_write = first.opcode() == WRITE;
-        if is_write && self.patience() != Patience::Brief
+        if is_write && self.patience_of(WRITE) != Patience::Brief
             || self.resolve(&Facts::of(first), row, held).is_err()
         {
             return 0;

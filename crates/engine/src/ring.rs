@@ -10,6 +10,7 @@ use ringer_ops::{FileSlot, Resources};
 use ringer_ring::SharedRing;
 use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, UserAddress};
+use rustix::process::{Resource, getrlimit};
 
 use crate::beliefs::Beliefs;
 use crate::buffers::BufferTable;
@@ -65,6 +66,8 @@ pub(crate) struct Ring {
     pub(crate) reactor: Reactor,
     pub(crate) device: Device,
     pub(crate) latency: LatencyGuard,
+    /// The size of files was limited when the ring was made.
+    pub(crate) limits_sizes: bool,
     /// Files that are open for direct I/O.
     pub(crate) direct_files: Beliefs,
     /// Files whose adjacent transfers may be one.
@@ -144,6 +147,7 @@ impl Ring {
             reactor: Reactor::default(),
             device: Device::default(),
             latency: LatencyGuard::default(),
+            limits_sizes: getrlimit(Resource::Fsize).current.is_some(),
             direct_files: Beliefs::default(),
             plain_files: Beliefs::default(),
             unmapped_files: Beliefs::default(),
