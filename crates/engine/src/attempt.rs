@@ -108,7 +108,7 @@ impl Turn<'_> {
     #[inline]
     pub(crate) fn patience_of(&self, opcode: u8) -> Patience {
         match self.patience() {
-            Patience::Brief if self.ring.limits_sizes && is_write(opcode) => Patience::None,
+            Patience::Brief if self.ring.limits_sizes && ringer_ops::rw::is_write(opcode) => Patience::None,
             patience => patience,
         }
     }
@@ -205,17 +205,6 @@ impl Turn<'_> {
         let range = buffer.range(facts.range.0, facts.range.1)?;
         Ok((buffer, range))
     }
-}
-
-/// Whether it writes to a file.
-fn is_write(opcode: u8) -> bool {
-    const WRITES: [u8; 4] = [
-        Opcode::Write.number(),
-        Opcode::Writev.number(),
-        Opcode::WriteFixed.number(),
-        Opcode::WritevFixed.number(),
-    ];
-    WRITES.contains(&opcode)
 }
 
 /// Makes an attempt that may wait, and that others may interrupt.

@@ -89,8 +89,7 @@ impl RegisteredFile {
     }
 
     fn open(fd: Duplicate) -> (Duplicate, u32) {
-        const F_GETFL: u32 = 3;
-        let status_flags = call::fcntl(fd.raw(), F_GETFL, 0).unwrap_or(0) as u32;
+        let status_flags = call::status_flags(fd.raw()).unwrap_or(0);
         (fd, status_flags)
     }
 

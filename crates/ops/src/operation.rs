@@ -203,11 +203,10 @@ impl<'a> Issue<'a> {
     /// # Errors
     /// `EBADF`.
     pub fn status_flags(&mut self) -> Result<u32, Errno> {
-        const F_GETFL: u32 = 3;
         match self.status_flags {
             Some(flags) => Ok(flags),
             None => {
-                let flags = ringer_sys::call::fcntl(self.fd, F_GETFL, 0)? as u32;
+                let flags = ringer_sys::call::status_flags(self.fd)?;
                 self.status_flags = Some(flags);
                 Ok(flags)
             }

@@ -36,6 +36,5 @@ pub fn is_polled_first(fd: RawFd) -> bool {
 /// # Errors
 /// `EBADF`.
 pub(crate) fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
-    const F_GETFL: u32 = 3;
-    Ok(call::fcntl(fd, F_GETFL, 0)? & O_NONBLOCK as usize != 0)
+    Ok(call::status_flags(fd)? & O_NONBLOCK != 0)
 }

@@ -35,6 +35,14 @@ const MOST_BYTES: u64 = 0x7fff_f000;
 const POLLIN: u32 = 0x1;
 const POLLOUT: u32 = 0x4;
 
+/// Whether requests of this opcode write to a file.
+pub fn is_write(opcode: u8) -> bool {
+    matches!(
+        Opcode::from_number(opcode),
+        Some(Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed)
+    )
+}
+
 /// A read or write of one of the six kinds. Source: `io_uring_prep_read.3`, `io_uring_prep_readv2.3`.
 #[derive(Debug)]
 pub struct Transfer {
@@ -64,8 +72,7 @@ impl Op for Transfer {
 
     fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
         let opcode = Opcode::from_number(sqe.opcode());
-        let is_write =
-            matches!(opcode, Some(Opcode::Write | Opcode::Writev | Opcode::WriteFixed | Opcode::WritevFixed));
+        let is_write = is_write(sqe.opcode());
         let vectored =
             matches!(opcode, Some(Opcode::Readv | Opcode::Writev | Opcode::ReadvFixed | Opcode::WritevFixed));
         check_priority(sqe.ioprio())?;

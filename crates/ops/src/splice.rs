@@ -15,10 +15,9 @@ use crate::pollable::is_nonblocking;
 const KNOWN_FLAGS: u32 = 0xf;
 const SPLICE_F_NONBLOCK: u32 = 0x2;
 const FD_IN_FIXED: u32 = uapi::SPLICE_F_FD_IN_FIXED;
-const O_ACCMODE: usize = 0o3;
-const O_RDONLY: usize = 0o0;
-const O_WRONLY: usize = 0o1;
-const F_GETFL: u32 = 3;
+const O_ACCMODE: u32 = 0o3;
+const O_RDONLY: u32 = 0o0;
+const O_WRONLY: u32 = 0o1;
 const POLLIN: u32 = 0x1;
 const POLLOUT: u32 = 0x4;
 /// "At the file position and move it."
@@ -142,13 +141,13 @@ impl Move {
             return context.resources.registered_file(self.input as u32);
         }
         // Also finds a closed one when there is nothing to move.
-        call::fcntl(self.input, F_GETFL, 0).map(|_| self.input)
+        call::status_flags(self.input).map(|_| self.input)
     }
 
     fn attempt(&mut self, input: RawFd, context: &Issue<'_>) -> Result<Outcome, Errno> {
         let output = context.fd;
         if self.bytes == 0 {
-            call::fcntl(output, F_GETFL, 0)?;
+            call::status_flags(output)?;
             return Ok(Outcome::done(0));
         }
         let ends = match self.ends {
@@ -250,7 +249,7 @@ impl Move {
 
 /// Whether the input is open for reading and the output for writing.
 fn check_access(files: [RawFd; 2]) -> Result<(), Errno> {
-    let access = |fd| call::fcntl(fd, F_GETFL, 0).map(|flags| flags & O_ACCMODE);
+    let access = |fd| call::status_flags(fd).map(|flags| flags & O_ACCMODE);
     let [input, output] = files;
     if access(input)? == O_WRONLY || access(output)? == O_RDONLY { Err(Errno::BADF) } else { Ok(()) }
 }

@@ -158,10 +158,6 @@ calls! {
     getresuid = __NR_getresuid(real: UserAddress, effective: UserAddress, saved: UserAddress);
     /// `getresgid.2`.
     getresgid = __NR_getresgid(real: UserAddress, effective: UserAddress, saved: UserAddress);
-    /// `setfsuid.2`, of the calling thread alone. Returns the one before, and never fails.
-    setfsuid = __NR_setfsuid(user: u32);
-    /// `setfsgid.2`, of the calling thread alone. Returns the one before, and never fails.
-    setfsgid = __NR_setfsgid(group: u32);
     /// `setresuid.2`, of the calling thread alone.
     setresuid = __NR_setresuid(real: u32, effective: u32, saved: u32);
     /// `setresgid.2`, of the calling thread alone.
@@ -393,14 +389,22 @@ pub fn has_record_locks(fd: RawFd) -> bool {
     fcntl(fd, F_OFD_GETLK, (&raw mut lock) as usize).is_ok() && lock.kind != F_UNLCK
 }
 
+/// The status flags of the open file that a descriptor names. `F_GETFL` of `fcntl.2`.
+///
+/// # Errors
+/// `EBADF`.
+pub fn status_flags(fd: RawFd) -> Result<u32, Errno> {
+    const F_GETFL: u32 = 3;
+    fcntl(fd, F_GETFL, 0).map(|flags| flags as u32)
+}
+
 /// Checks that a descriptor is open, and more than a path. `fcntl.2`.
 ///
 /// # Errors
 /// `EBADF`.
 pub fn check_open(fd: RawFd) -> Result<(), Errno> {
-    const F_GETFL: u32 = 3;
-    const O_PATH: usize = 0o10_000_000;
-    if fcntl(fd, F_GETFL, 0)? & O_PATH != 0 { Err(Errno::BADF) } else { Ok(()) }
+    const O_PATH: u32 = 0o10_000_000;
+    if status_flags(fd)? & O_PATH != 0 { Err(Errno::BADF) } else { Ok(()) }
 }
 
 /// What kind of file a descriptor names, as far as the engine cares.

@@ -8,9 +8,6 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use crate::call;
 use crate::{Errno, UserAddress};
 
-/// No user or group: a call that is asked to set it changes nothing.
-const NOBODY_AT_ALL: u32 = u32::MAX;
-
 /// Whether the calling thread may change how the network is set up (`CAP_NET_ADMIN`). `capabilities.7`.
 pub fn may_administer_network() -> bool {
     has(CapabilitySet::NET_ADMIN)
@@ -20,38 +17,34 @@ fn has(capability: CapabilitySet) -> bool {
     rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
-/// Users or groups: the real, the effective and the saved one, and the one that counts for files.
+/// Users or groups. Those that count for files follow the effective ones; `setfsuid.2`, which would tell them, is a call that sandboxes
+/// end programs for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Ids {
     real: u32,
     effective: u32,
     saved: u32,
-    of_files: u32,
 }
 
 impl Ids {
     fn users() -> Result<Self, Errno> {
-        Self::ask(|[real, effective, saved]| call::getresuid(real, effective, saved), user_of_files())
+        Self::ask(|[real, effective, saved]| call::getresuid(real, effective, saved))
     }
 
     fn groups() -> Result<Self, Errno> {
-        Self::ask(|[real, effective, saved]| call::getresgid(real, effective, saved), group_of_files())
+        Self::ask(|[real, effective, saved]| call::getresgid(real, effective, saved))
     }
 
-    fn ask(
-        ask: impl FnOnce([UserAddress; 3]) -> Result<usize, Errno>,
-        of_files: Result<u32, Errno>,
-    ) -> Result<Self, Errno> {
+    fn ask(ask: impl FnOnce([UserAddress; 3]) -> Result<usize, Errno>) -> Result<Self, Errno> {
         let (mut real, mut effective, mut saved) = (0_u32, 0_u32, 0_u32);
         let places = [&raw mut real, &raw mut effective, &raw mut saved];
         ask(places.map(|place| UserAddress::of(place)))?;
-        Ok(Self { real, effective, saved, of_files: of_files? })
+        Ok(Self { real, effective, saved })
     }
 
     fn assume_as_users(self) -> Result<(), Errno> {
         if Self::users()? != self {
             call::setresuid(self.real, self.effective, self.saved)?;
-            call::setfsuid(self.of_files)?;
         }
         Ok(())
     }
@@ -59,20 +52,9 @@ impl Ids {
     fn assume_as_groups(self) -> Result<(), Errno> {
         if Self::groups()? != self {
             call::setresgid(self.real, self.effective, self.saved)?;
-            call::setfsgid(self.of_files)?;
         }
         Ok(())
     }
-}
-
-/// The user that counts for files. `setfsuid.2`.
-fn user_of_files() -> Result<u32, Errno> {
-    call::setfsuid(NOBODY_AT_ALL).map(|user| user as u32)
-}
-
-/// The group that counts for files. `setfsgid.2`.
-fn group_of_files() -> Result<u32, Errno> {
-    call::setfsgid(NOBODY_AT_ALL).map(|group| group as u32)
 }
 
 /// `getgroups.2`.
@@ -156,11 +138,11 @@ pub struct Identity {
 impl Identity {
     /// That of the calling thread.
     pub fn of_this_thread() -> Self {
-        // The calls do not fail for these arguments. If they did, all threads would be taken for one that is nobody.
+        // The calls do not fail for these arguments, but in a sandbox: what cannot be told is taken to be the same in all threads.
         let capabilities = rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits());
-        let user = user_of_files().unwrap_or(NOBODY_AT_ALL);
-        let group = group_of_files().unwrap_or(NOBODY_AT_ALL);
-        Self { user, group, supplementary: supplementary_groups().unwrap_or_default(), capabilities }
+        let supplementary = supplementary_groups().unwrap_or_default();
+        let [user, group] = [rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()];
+        Self { user, group, supplementary, capabilities }
     }
 }
 

@@ -48,10 +48,11 @@ pub fn id() -> u32 {
     }
 }
 
-/// Whether there is a thread with this number, as far as can be seen. `tkill.2`.
+/// Whether the process has a thread with this number, as far as can be seen. `tgkill.2`.
 pub fn is_alive(id: u32) -> bool {
+    let arguments = [std::process::id() as usize, id as usize, 0, 0, 0, 0];
     // SAFETY: no signal is sent: the kernel only looks for the thread.
-    let found = unsafe { crate::call::raw(nr::__NR_tkill, [id as usize, 0, 0, 0, 0, 0]) };
+    let found = unsafe { crate::call::raw(nr::__NR_tgkill, arguments) };
     found != Err(rustix::io::Errno::SRCH)
 }
 
@@ -160,6 +161,21 @@ impl<T> Lock<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_is_there_until_it_ends() {
+        let ended = std::thread::spawn(|| {
+            assert!(is_alive(id()));
+            id()
+        });
+        let ended = ended.join().expect("nothing above panicked");
+        // Its number is given back a moment after it was joined.
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while is_alive(ended) && std::time::Instant::now() < limit {
+            std::thread::yield_now();
+        }
+        assert!(!is_alive(ended) && is_alive(id()));
+    }
 
     #[test]
     fn short_turns_are_asked_for_and_change_nothing_else() {
