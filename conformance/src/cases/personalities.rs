@@ -211,17 +211,15 @@ fn set_option(stage: &Stage<'_>, name: u32, value: i32) -> Sqe {
     sqe.with_addr3(stage.session.ints(&[value]).addr()).with_file_index(4)
 }
 
-/// The address of a Unix socket.
-fn unix_address(stage: &Stage<'_>, name: &str) -> (u64, u64) {
-    let mut bytes = vec![1, 0];
-    bytes.extend(stage.long_name(name).bytes());
-    bytes.push(0);
-    (stage.session.memory_of(&bytes).addr(), bytes.len() as u64)
-}
-
-fn unix_socket(session: &Session) -> RawFd {
+/// A new Unix socket, and the name of another one.
+fn unix_socket(stage: &Stage<'_>, opcode: Opcode, name: &str) -> Sqe {
     use rustix::net::{AddressFamily, SocketType, socket};
-    session.keep(socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a fixture of the case"))
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a fixture of the case");
+    let mut address = vec![1, 0];
+    address.extend(stage.long_name(name).bytes());
+    address.push(0);
+    let sqe = prep::op(opcode, stage.session.keep(socket)).with_off(address.len() as u64);
+    sqe.with_addr(stage.session.memory_of(&address).addr())
 }
 
 fn operations() -> Vec<Operation> {
@@ -395,28 +393,19 @@ fn operations() -> Vec<Operation> {
         operation(
             "bind-name",
             Opcode::Bind,
-            |stage| {
-                let (address, length) = unix_address(stage, "open/bound");
-                prep::op(Opcode::Bind, unix_socket(stage.session)).with_addr(address).with_off(length)
-            },
+            |stage| unix_socket(stage, Opcode::Bind, "open/bound"),
             |stage, _| stage.look("open/bound"),
         ),
         operation(
             "bind-name-above",
             Opcode::Bind,
-            |stage| {
-                let (address, length) = unix_address(stage, "bound");
-                prep::op(Opcode::Bind, unix_socket(stage.session)).with_addr(address).with_off(length)
-            },
+            |stage| unix_socket(stage, Opcode::Bind, "bound"),
             |stage, _| stage.look("bound"),
         ),
         operation(
             "connect-to-secret",
             Opcode::Connect,
-            |stage| {
-                let (address, length) = unix_address(stage, "socket");
-                prep::op(Opcode::Connect, unix_socket(stage.session)).with_addr(address).with_off(length)
-            },
+            |stage| unix_socket(stage, Opcode::Connect, "socket"),
             nothing,
         ),
         operation(

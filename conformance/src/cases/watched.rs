@@ -52,6 +52,12 @@ impl<'a> Stage<'a> {
         self.memory.addr().next_multiple_of(BYTES as u64)
     }
 
+    /// The request, and three for the parts of the file behind it.
+    fn adjacent(&self, first: Sqe) -> Vec<Sqe> {
+        let part = u64::from(first.len());
+        (0..4).map(|number| first.with_addr(first.addr() + number * part).with_off(number * part)).collect()
+    }
+
     fn name(&self, name: &str) -> u64 {
         self.session.path(name).addr()
     }
@@ -104,8 +110,7 @@ fn operations() -> Vec<Operation> {
             vec![prep::read(stage.open(OFlags::RDONLY | O_DIRECT), stage.aligned(), BYTES as u32, 0)]
         }),
         operation("read-adjacent", Opcode::Read, |stage, _| {
-            let file = stage.open(OFlags::RDONLY);
-            (0..4).map(|part| prep::read(file, stage.memory.addr() + part * 100, 100, part * 100)).collect()
+            stage.adjacent(prep::read(stage.open(OFlags::RDONLY), stage.memory.addr(), 100, 0))
         }),
         operation("readv", Opcode::Readv, |stage, _| {
             let vectors = stage.session.vectors(&[(stage.memory.addr(), 10), (stage.memory.addr() + 10, 10)]);
@@ -122,8 +127,7 @@ fn operations() -> Vec<Operation> {
             vec![prep::write(stage.open(OFlags::WRONLY | O_DIRECT), stage.aligned(), BYTES as u32, 0)]
         }),
         operation("write-adjacent", Opcode::Write, |stage, _| {
-            let file = stage.open(OFlags::WRONLY);
-            (0..4).map(|part| prep::write(file, stage.memory.addr() + part * 100, 100, part * 100)).collect()
+            stage.adjacent(prep::write(stage.open(OFlags::WRONLY), stage.memory.addr(), 100, 0))
         }),
         operation("write-fixed", Opcode::WriteFixed, |stage, ring| {
             register_buffers(stage.session, ring, &[stage.memory]);

@@ -114,15 +114,7 @@ unsafe impl Calls for Embedded {
     }
 
     fn map(fd: RawFd, length: usize, offset: u64) -> Result<UserAddress, Errno> {
-        const PROT_READ_WRITE: u32 = 3;
-        const MAP_SHARED_POPULATE: u32 = 0x8001;
-        let mapping = Mapping {
-            address: UserAddress::new(0),
-            length,
-            protection: PROT_READ_WRITE,
-            flags: MAP_SHARED_POPULATE,
-            offset,
-        };
+        let mapping = Mapping::anywhere(length, offset);
         System::global().map(fd, &mapping).map(|address| UserAddress::new(address as u64))
     }
 

@@ -66,6 +66,16 @@ pub struct Mapping {
     pub offset: u64,
 }
 
+impl Mapping {
+    /// Where there is room, shared and populated, to be read and written: as most programs map a ring. `length` in bytes.
+    pub const fn anywhere(length: usize, offset: u64) -> Self {
+        const PROT_READ_WRITE: u32 = 3;
+        const MAP_SHARED_POPULATE: u32 = 0x8001;
+        let (protection, flags) = (PROT_READ_WRITE, MAP_SHARED_POPULATE);
+        Self { address: UserAddress::new(0), length, protection, flags, offset }
+    }
+}
+
 /// A descriptor of a ring.
 #[derive(Debug)]
 struct Handle {
