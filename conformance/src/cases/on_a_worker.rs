@@ -342,6 +342,44 @@ fn multishot() -> Vec<Case> {
                 }
             }
         }),
+        Case::new("on-a-worker/polls-first-without-buffers", Opcode::Recv, |session| {
+            for kind in ["Unix", "TCP", "UDP"] {
+                for flags in [0, MSG_WAITALL] {
+                    for before in [0, 3, 15, 20] {
+                        for opcode in [Opcode::Recv, Opcode::Recvmsg] {
+                            let label = format!("{opcode:?} {kind}, {flags}, {before} before");
+                            let ring = session.ring(8);
+                            let (left, right) = match kind {
+                                "Unix" => session.pair(),
+                                "TCP" => session.tcp_pair(),
+                                _ => session.udp_pair(),
+                            };
+                            let room = session.memory(15);
+                            let recv = match opcode {
+                                Opcode::Recv => prep::recv(left, room.addr(), 15, flags),
+                                _ => {
+                                    let vectors = session.vectors(&[(room.addr(), 15)]);
+                                    let message = session.message((0, 0), (vectors.addr(), 1), (0, 0));
+                                    prep::op(opcode, left).with_addr(message.addr()).with_op_flags(flags)
+                                }
+                            };
+                            if before > 0 {
+                                session.write_fd(right, &TEXT[..before]);
+                            }
+                            let recv = recv.with_ioprio(POLL_FIRST).with_user_data(1);
+                            ring.push(recv.with_flags(SqeFlags::ASYNC));
+                            session.outcome(format!("{label}: submit"), ring.submit());
+                            session.quiet(format!("{label}: then"), &ring);
+                            session.write_fd(right, &TEXT[..5]);
+                            session.quiet(format!("{label}: more"), &ring);
+                            session.write_fd(right, &TEXT[..7]);
+                            session.quiet(format!("{label}: and more"), &ring);
+                        }
+                    }
+                    session.fresh();
+                }
+            }
+        }),
         Case::new("on-a-worker/send-bundle", Opcode::Send, |session| {
             let bytes = session.memory_of(b"four and more");
             for selects in [false, true] {

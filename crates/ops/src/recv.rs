@@ -138,7 +138,10 @@ impl Receiving {
         }
         let is_cut = message_flags & (MSG_TRUNC | MSG_CTRUNC) != 0;
         match self.progress.step(context.fd, result, asked, whole, is_cut) {
-            Step::Part(_) | Step::NotReady if self.waits_no_more => self.progress.refuse(Errno::AGAIN),
+            // Of a stream, the worker's call waits for all.
+            Step::Part(_) | Step::NotReady if self.waits_no_more && !self.kind(context.fd).is_stream => {
+                self.progress.refuse(Errno::AGAIN)
+            }
             Step::Part(bytes) => {
                 segments.advance(bytes);
                 self.begin_buffer(context, bytes);
