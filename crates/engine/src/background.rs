@@ -189,12 +189,26 @@ impl Noticed {
     }
 }
 
+/// A ring that the background thread drives.
+struct Owned {
+    ring: Arc<Ring>,
+    /// A thread of the program submits since before the ring was taken over: what it waits for may take long, and is not waited for.
+    insists: bool,
+}
+
+impl Owned {
+    /// Whether a thread of the program is back.
+    fn is_over(&self) -> bool {
+        if self.insists { self.ring.reactor.drivers() > 0 } else { is_inside(&self.ring) }
+    }
+}
+
 /// The thread.
 struct Run<'a> {
     background: &'a Background,
     epoll: &'a Epoll,
     kick: &'a Kick,
-    owned: HashMap<u64, Arc<Ring>>,
+    owned: HashMap<u64, Owned>,
     tokens: u64,
     /// When to look for parked watches that are not used, and for workers that have not ended what was cancelled.
     next_sweep: Option<Instant>,
@@ -208,7 +222,7 @@ impl<'a> Run<'a> {
     fn run(mut self) {
         let mut noticed: Vec<Noticed> = Vec::new();
         loop {
-            let timeout = noticed.iter().map(Noticed::time_left).min().or_else(|| self.time_left());
+            let timeout = noticed.iter().map(Noticed::time_left).chain(self.time_left()).min();
             let sweep = self.next_sweep.map(|next| next.saturating_duration_since(Instant::now()));
             let timeout = timeout.into_iter().chain(sweep).min();
             let idle = noticed.is_empty() && self.owned.is_empty() && sweep.is_none();
@@ -263,7 +277,7 @@ impl<'a> Run<'a> {
 
     /// How long until an owned ring must be looked after, whatever is reported.
     fn time_left(&self) -> Option<Duration> {
-        let time_left = |ring: &Arc<Ring>| {
+        let time_left = |Owned { ring, .. }: &Owned| {
             let transfers = ring.device.is_silent().then_some(device::LOOKS);
             ring.inflight.lock().timers.time_left().into_iter().chain(transfers).min()
         };
@@ -272,19 +286,19 @@ impl<'a> Run<'a> {
 
     /// Looks after timers that are due, and transfers that complete without a signal.
     fn serve_unreported(&mut self) {
-        let is_due = |ring: &Arc<Ring>| {
+        let is_due = |Owned { ring, .. }: &Owned| {
             ring.inflight.lock().timers.time_left() == Some(Duration::ZERO)
                 || ring.device.is_silent() && ring.device.has_completed()
         };
         let due: Vec<u64> =
-            self.owned.iter().filter(|(_, ring)| is_due(ring)).map(|(token, _)| *token).collect();
+            self.owned.iter().filter(|(_, owned)| is_due(owned)).map(|(token, _)| *token).collect();
         for token in due {
             self.serve(token);
         }
         let closed: Vec<u64> = self
             .owned
             .iter()
-            .filter(|(_, ring)| ring.inflight.lock().closed)
+            .filter(|(_, owned)| owned.ring.inflight.lock().closed)
             .map(|(token, _)| *token)
             .collect();
         for token in closed {
@@ -313,7 +327,8 @@ impl<'a> Run<'a> {
         // Without a registration the ring is driven by its timers and whenever the program enters it.
         if armed.is_ok() || !ring.inflight.lock().timers.is_empty() {
             ring.reactor.set_owner(Owner::Background);
-            self.owned.insert(token, ring);
+            let insists = is_inside(&ring);
+            self.owned.insert(token, Owned { ring, insists });
             self.serve(token);
         } else {
             ring.reactor.set_owner(Owner::Nobody);
@@ -322,10 +337,11 @@ impl<'a> Run<'a> {
 
     /// Drives an owned ring, unless a thread of the program is back.
     fn serve(&mut self, token: u64) {
-        let Some(ring) = self.owned.get(&token).map(Arc::clone) else { return };
-        if is_inside(&ring) {
+        let Some(owned) = self.owned.get(&token) else { return };
+        if owned.is_over() {
             return self.give_up(token);
         }
+        let ring = Arc::clone(&owned.ring);
         ring.reactor.serve(|| wait::drive_reported(&ring));
         if !has_work(&ring) {
             return self.give_up(token);
@@ -337,7 +353,7 @@ impl<'a> Run<'a> {
     }
 
     fn give_up(&mut self, token: u64) {
-        let Some(ring) = self.owned.remove(&token) else { return };
+        let Some(Owned { ring, .. }) = self.owned.remove(&token) else { return };
         if let Some(epoll) = ring.reactor.epoll() {
             self.epoll.remove_instance(epoll);
         }
@@ -368,10 +384,14 @@ fn has_work(ring: &Ring) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ringer_abi::Params;
+    use std::os::fd::AsRawFd;
+
+    use ringer_abi::{Opcode, Params, Sqe};
+    use ringer_ops::{Prepare, row};
     use ringer_sys::UserAddress;
 
     use super::*;
+    use crate::turn::{Place, Turn};
 
     /// Nanoseconds that the thread has run so far. `None` where that cannot be seen, or there is no such thread.
     fn time_run() -> Option<u64> {
@@ -380,6 +400,33 @@ mod tests {
             let times = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
             if name.trim() == "ringer-reactor" { times.split(' ').next()?.parse().ok() } else { None }
         })
+    }
+
+    /// A submission may take long: a write waits for the device, say. What waits for a file must not wait for that.
+    #[test]
+    fn a_ring_whose_submitter_does_not_come_back_is_served() {
+        const POLLIN: u32 = 0x1;
+        let (read, mut write) = std::io::pipe().expect("a pipe");
+        let mut params = Params::default();
+        let fd = System::global().setup(4, UserAddress::of(&raw mut params)).expect("a ring");
+        let ring = System::global().ring_of(fd).expect("it was just made");
+        let submission = ring.shared.lock_submissions();
+        let opcode = Opcode::PollAdd.number();
+        let sqe = Sqe::default().with_opcode(opcode).with_fd(read.as_raw_fd()).with_op_flags(POLLIN);
+        let mut turn = Turn::new(&ring, Place::Submitter);
+        let context = Prepare { setup: ring.setup, limits_request: false };
+        turn.start(&sqe, &context, row(opcode).expect("it has a row")).expect("it is good");
+        turn.finish();
+        notice(&ring);
+        std::thread::sleep(Duration::from_millis(20));
+        std::io::Write::write_all(&mut write, b"x").expect("there is room");
+        let limit = Instant::now() + Duration::from_secs(5);
+        while ring.shared.cq_ready() == 0 && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(ring.shared.cq_ready(), 1);
+        drop(submission);
+        System::global().close(fd).expect("it is open");
     }
 
     /// A kick is left over when a waiter was satisfied before it took it.

