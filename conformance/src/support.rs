@@ -174,8 +174,8 @@ What a system call of the process cannot do is out of reach:
 - Registered buffers are not pinned. Unmapped, they make later requests fail with `EFAULT`.
 - `/proc/PID/fdinfo` of a ring shows an eventfd. The ring's descriptor is an eventfd to `fstat` and `/proc/PID/fd`, too.
 - A ring passed to another program over a socket, or kept open across `exec`, is an eventfd there.
-- Workers have the credentials of the thread whose requests they do, but the working directory and the namespaces of the thread that started them
-  (`unshare.2`). The user that counts for files is the effective one (`setfsuid.2` is not seen).
+- Workers have the credentials of the thread whose requests they do, but the working directory and the namespaces (`unshare.2`) and the rules of Landlock
+  (`landlock.7`) of the thread that started them. The user that counts for files is the effective one (`setfsuid.2` is not seen).
 - Whether the size of files is limited (`RLIMIT_FSIZE`) is looked at when a ring is made. If it is limited later, a write beyond the limit may
   raise SIGXFSZ.
 - A file that is opened, accepted or made as a registered file only has the lowest free number for a moment, until it is moved away. Where a
