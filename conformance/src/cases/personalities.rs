@@ -170,21 +170,36 @@ fn look_at_descriptor(fd: i32) -> String {
     }
 }
 
+/// What tells who did an operation.
+enum Look {
+    Nothing,
+    /// The descriptor that it returned.
+    Descriptor,
+    /// What there is under this name.
+    Name(&'static str),
+}
+
+impl Look {
+    fn see(&self, stage: &Stage<'_>, result: i32) -> String {
+        match self {
+            Self::Descriptor if result >= 0 => look_at_descriptor(result),
+            Self::Nothing | Self::Descriptor => String::new(),
+            Self::Name(name) => stage.look(name),
+        }
+    }
+}
+
 /// An operation, and what it did.
 struct Operation {
     name: &'static str,
     opcode: Opcode,
     make: fn(&Stage<'_>) -> Sqe,
-    look: fn(&Stage<'_>, i32) -> String,
+    look: Look,
 }
 
 fn open(stage: &Stage<'_>, name: &str, flags: u32) -> Sqe {
     let sqe = prep::op(Opcode::Openat, stage.fd).with_addr(stage.name(name));
     sqe.with_op_flags(flags).with_len(0o666)
-}
-
-fn look_at_opened(_: &Stage<'_>, result: i32) -> String {
-    if result >= 0 { look_at_descriptor(result) } else { String::new() }
 }
 
 fn at(stage: &Stage<'_>, opcode: Opcode, name: &str) -> Sqe {
@@ -226,31 +241,30 @@ fn operations() -> Vec<Operation> {
     const O_RDWR: u32 = 0o2;
     const O_CREAT_EXCL: u32 = 0o300;
     const O_TMPFILE: u32 = 0o20_200_000;
-    let nothing: fn(&Stage<'_>, i32) -> String = |_, _| String::new();
     let operation = |name, opcode, make, look| Operation { name, opcode, make, look };
     vec![
-        operation("open-secret", Opcode::Openat, |stage| open(stage, "secret", 0), look_at_opened),
-        operation("open-readable", Opcode::Openat, |stage| open(stage, "readable", 0), look_at_opened),
-        operation("open-to-write", Opcode::Openat, |stage| open(stage, "readable", O_RDWR), look_at_opened),
-        operation("open-of-group", Opcode::Openat, |stage| open(stage, "shared", O_RDWR), look_at_opened),
-        operation("open-inner", Opcode::Openat, |stage| open(stage, "closed/inner", 0), look_at_opened),
+        operation("open-secret", Opcode::Openat, |stage| open(stage, "secret", 0), Look::Descriptor),
+        operation("open-readable", Opcode::Openat, |stage| open(stage, "readable", 0), Look::Descriptor),
+        operation("open-to-write", Opcode::Openat, |stage| open(stage, "readable", O_RDWR), Look::Descriptor),
+        operation("open-of-group", Opcode::Openat, |stage| open(stage, "shared", O_RDWR), Look::Descriptor),
+        operation("open-inner", Opcode::Openat, |stage| open(stage, "closed/inner", 0), Look::Descriptor),
         operation(
             "create",
             Opcode::Openat,
             |stage| open(stage, "open/new", O_CREAT_EXCL | 1),
-            look_at_opened,
+            Look::Descriptor,
         ),
         operation(
             "create-above",
             Opcode::Openat,
             |stage| open(stage, "new", O_CREAT_EXCL | 1),
-            look_at_opened,
+            Look::Descriptor,
         ),
         operation(
             "create-without-name",
             Opcode::Openat,
             |stage| open(stage, "open", O_TMPFILE | 1),
-            look_at_opened,
+            Look::Descriptor,
         ),
         operation(
             "openat2",
@@ -259,25 +273,25 @@ fn operations() -> Vec<Operation> {
                 let how = stage.session.words(&[u64::from(O_RDWR), 0, 0]);
                 at(stage, Opcode::Openat2, "secret").with_off(how.addr()).with_len(24)
             },
-            look_at_opened,
+            Look::Descriptor,
         ),
         operation(
             "mkdir",
             Opcode::Mkdirat,
             |stage| at(stage, Opcode::Mkdirat, "open/made").with_len(0o755),
-            |stage, _| stage.look("open/made"),
+            Look::Name("open/made"),
         ),
         operation(
             "mkdir-above",
             Opcode::Mkdirat,
             |stage| at(stage, Opcode::Mkdirat, "made").with_len(0o755),
-            |stage, _| stage.look("made"),
+            Look::Name("made"),
         ),
         operation(
             "symlink",
             Opcode::Symlinkat,
             |stage| at(stage, Opcode::Symlinkat, "target").with_off(stage.name("open/link")),
-            |stage, _| stage.look("open/link"),
+            Look::Name("open/link"),
         ),
         operation(
             "link",
@@ -286,19 +300,19 @@ fn operations() -> Vec<Operation> {
                 let sqe = at(stage, Opcode::Linkat, "secret").with_len(stage.fd as u32);
                 sqe.with_off(stage.name("open/hard"))
             },
-            |stage, _| stage.look("open/hard"),
+            Look::Name("open/hard"),
         ),
         operation(
             "unlink",
             Opcode::Unlinkat,
             |stage| at(stage, Opcode::Unlinkat, "open/inner"),
-            |stage, _| stage.look("open/inner"),
+            Look::Name("open/inner"),
         ),
         operation(
             "unlink-sticky",
             Opcode::Unlinkat,
             |stage| at(stage, Opcode::Unlinkat, "sticky/inner"),
-            |stage, _| stage.look("sticky/inner"),
+            Look::Name("sticky/inner"),
         ),
         operation(
             "rename",
@@ -307,7 +321,7 @@ fn operations() -> Vec<Operation> {
                 let sqe = at(stage, Opcode::Renameat, "sticky/inner").with_len(stage.fd as u32);
                 sqe.with_off(stage.name("open/inner"))
             },
-            |stage, _| stage.look("sticky/inner"),
+            Look::Name("sticky/inner"),
         ),
         operation(
             "statx",
@@ -316,69 +330,64 @@ fn operations() -> Vec<Operation> {
                 let sqe = at(stage, Opcode::Statx, "closed/inner").with_len(0x7ff);
                 sqe.with_off(stage.session.memory(256).addr())
             },
-            nothing,
+            Look::Nothing,
         ),
         operation(
             "setxattr",
             Opcode::Setxattr,
             |stage| attribute(stage, Opcode::Setxattr, Err("readable")),
-            nothing,
+            Look::Nothing,
         ),
         operation(
             "getxattr",
             Opcode::Getxattr,
             |stage| attribute(stage, Opcode::Getxattr, Err("secret")),
-            nothing,
+            Look::Nothing,
         ),
         operation(
             "fsetxattr",
             Opcode::Fsetxattr,
             |stage| attribute(stage, Opcode::Fsetxattr, Ok(stage.open("secret"))),
-            nothing,
+            Look::Nothing,
         ),
         operation(
             "fgetxattr",
             Opcode::Fgetxattr,
             |stage| attribute(stage, Opcode::Fgetxattr, Ok(stage.open("secret"))),
-            nothing,
+            Look::Nothing,
         ),
         operation(
             "write-special",
             Opcode::Write,
             |stage| prep::write(stage.open("special"), stage.session.memory_of(b"more").addr(), 4, 0),
-            |stage, _| stage.look("special"),
+            Look::Name("special"),
         ),
         operation(
             "truncate-special",
             Opcode::Ftruncate,
             |stage| prep::op(Opcode::Ftruncate, stage.open("special")).with_off(2),
-            |stage, _| stage.look("special"),
+            Look::Name("special"),
         ),
         operation(
             "allocate-special",
             Opcode::Fallocate,
             |stage| prep::op(Opcode::Fallocate, stage.open("special")).with_addr(4096),
-            |stage, _| stage.look("special"),
+            Look::Name("special"),
         ),
-        operation(
-            "socket",
-            Opcode::Socket,
-            |_| prep::op(Opcode::Socket, 2).with_off(1),
-            |_, result| look_at_descriptor(result),
-        ),
+        operation("socket", Opcode::Socket, |_| prep::op(Opcode::Socket, 2).with_off(1), Look::Descriptor),
         operation(
             "raw-socket",
             Opcode::Socket,
             |_| prep::op(Opcode::Socket, 2).with_off(3).with_len(1),
-            nothing,
+            Look::Nothing,
         ),
-        operation("priority", Opcode::UringCmd, |stage| set_option(stage, 12, 7), nothing),
-        operation("large-buffer", Opcode::UringCmd, |stage| set_option(stage, 33, 1 << 20), nothing),
+        operation("priority", Opcode::UringCmd, |stage| set_option(stage, 12, 7), Look::Nothing),
+        operation("large-buffer", Opcode::UringCmd, |stage| set_option(stage, 33, 1 << 20), Look::Nothing),
         operation(
             "pipe",
             Opcode::Pipe,
             |stage| prep::op(Opcode::Pipe, 0).with_addr(stage.session.ints(&[-1, -1]).addr()),
-            nothing,
+            Look::Nothing,
         ),
         operation(
             "accept",
@@ -388,33 +397,33 @@ fn operations() -> Vec<Operation> {
                 stage.session.client(port);
                 prep::accept(listener, 0)
             },
-            look_at_opened,
+            Look::Descriptor,
         ),
         operation(
             "bind-name",
             Opcode::Bind,
             |stage| unix_socket(stage, Opcode::Bind, "open/bound"),
-            |stage, _| stage.look("open/bound"),
+            Look::Name("open/bound"),
         ),
         operation(
             "bind-name-above",
             Opcode::Bind,
             |stage| unix_socket(stage, Opcode::Bind, "bound"),
-            |stage, _| stage.look("bound"),
+            Look::Name("bound"),
         ),
         operation(
             "connect-to-secret",
             Opcode::Connect,
             |stage| unix_socket(stage, Opcode::Connect, "socket"),
-            nothing,
+            Look::Nothing,
         ),
         operation(
             "install",
             Opcode::FixedFdInstall,
             |_| prep::op(Opcode::FixedFdInstall, 0).with_flags(SqeFlags::FIXED_FILE),
-            nothing,
+            Look::Nothing,
         ),
-        operation("nop", Opcode::Nop, |_| prep::nop(), nothing),
+        operation("nop", Opcode::Nop, |_| prep::nop(), Look::Nothing),
     ]
 }
 
@@ -436,52 +445,49 @@ fn record(stage: &Stage<'_>, operation: &Operation, label: &str, ring: &Ring) {
     } else {
         format!("{results:?}")
     };
-    stage.session.record(label, format!("{told} {}", (operation.look)(stage, result)));
+    stage.session.record(label, format!("{told} {}", operation.look.see(stage, result)));
+}
+
+/// Plays for everybody whom this thread may become, on the submitter and on a worker.
+fn for_everybody(session: &mut Session, play: impl Fn(&Session, Who, SqeFlags)) {
+    if !may_become_others() {
+        return session.skip("only root can become somebody else");
+    }
+    for who in EVERYBODY {
+        for more in [SqeFlags::empty(), SqeFlags::ASYNC] {
+            session.fresh();
+            play(session, who, more);
+        }
+    }
 }
 
 /// By a personality that a thread has registered which has become somebody else.
-fn by_personality(session: &mut Session, operation: &Operation) {
-    if !may_become_others() {
-        return session.skip("only root can become somebody else");
-    }
-    for who in EVERYBODY {
-        for more in [SqeFlags::empty(), SqeFlags::ASYNC] {
-            session.fresh();
-            let stage = Stage::new(session);
-            let ring = ring_with_file(&stage);
-            let id = who.act(|| ring.register(REGISTER, 0, 0)).expect("a personality");
-            let sqe = (operation.make)(&stage);
-            ring.push(sqe.with_flags(sqe.flags() | more).with_personality(id as u16).with_user_data(1));
-            let submitted = ring.submit();
-            record(&stage, operation, &format!("{who:?}, {more:?}, {submitted:?}"), &ring);
-        }
-    }
+fn by_personality(session: &Session, operation: &Operation, who: Who, more: SqeFlags) {
+    let stage = Stage::new(session);
+    let ring = ring_with_file(&stage);
+    let id = who.act(|| ring.register(REGISTER, 0, 0)).expect("a personality");
+    let sqe = (operation.make)(&stage);
+    ring.push(sqe.with_flags(sqe.flags() | more).with_personality(id as u16).with_user_data(1));
+    let submitted = ring.submit();
+    record(&stage, operation, &format!("{who:?}, {more:?}, {submitted:?}"), &ring);
 }
 
 /// By a thread that has become somebody else.
-fn by_thread(session: &mut Session, operation: &Operation) {
-    if !may_become_others() {
-        return session.skip("only root can become somebody else");
-    }
-    for who in EVERYBODY {
-        for more in [SqeFlags::empty(), SqeFlags::ASYNC] {
-            session.fresh();
-            let stage = Stage::new(session);
-            let ring = ring_with_file(&stage);
-            let sqe = (operation.make)(&stage);
-            ring.push(sqe.with_flags(sqe.flags() | more).with_user_data(1));
-            let submitted = who.act(|| {
-                let submitted = ring.submit();
-                // What a thread has submitted ends with it.
-                let end = Instant::now() + Duration::from_secs(1);
-                while ring.ready() == 0 && Instant::now() < end {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                submitted
-            });
-            record(&stage, operation, &format!("{who:?}, {more:?}, {submitted:?}"), &ring);
+fn by_thread(session: &Session, operation: &Operation, who: Who, more: SqeFlags) {
+    let stage = Stage::new(session);
+    let ring = ring_with_file(&stage);
+    let sqe = (operation.make)(&stage);
+    ring.push(sqe.with_flags(sqe.flags() | more).with_user_data(1));
+    let submitted = who.act(|| {
+        let submitted = ring.submit();
+        // What a thread has submitted ends with it.
+        let end = Instant::now() + Duration::from_secs(1);
+        while ring.ready() == 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
         }
-    }
+        submitted
+    });
+    record(&stage, operation, &format!("{who:?}, {more:?}, {submitted:?}"), &ring);
 }
 
 /// The cases.
@@ -489,50 +495,46 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for operation in operations() {
         let name = format!("personality/{}", operation.name);
-        cases.push(Case::new(name, operation.opcode, move |session| by_personality(session, &operation)));
+        cases.push(Case::new(name, operation.opcode, move |session| {
+            for_everybody(session, |session, who, more| by_personality(session, &operation, who, more));
+        }));
     }
     for operation in operations() {
         let name = format!("thread-of-another-user/{}", operation.name);
-        cases.push(Case::new(name, operation.opcode, move |session| by_thread(session, &operation)));
+        cases.push(Case::new(name, operation.opcode, move |session| {
+            for_everybody(session, |session, who, more| by_thread(session, &operation, who, more));
+        }));
     }
-    cases.push(Case::new("personality/who-sends", Opcode::Sendmsg, who_sends));
+    cases.push(Case::new("personality/who-sends", Opcode::Sendmsg, |session| {
+        for_everybody(session, who_sends)
+    }));
     cases
 }
 
 /// Whose credentials come with a message of a Unix socket, and with a connection.
-fn who_sends(session: &mut Session) {
-    if !may_become_others() {
-        return session.skip("only root can become somebody else");
-    }
-    for who in EVERYBODY {
-        for more in [SqeFlags::empty(), SqeFlags::ASYNC] {
-            session.fresh();
-            let ring = session.ring(8);
-            let id = who.act(|| ring.register(REGISTER, 0, 0)).expect("a personality") as u16;
-            let (left, right) = session.pair();
-            session.with_kept(right, |fd| sockopt::set_socket_passcred(fd, true)).expect("a Unix socket");
-            let text = session.memory_of(b"text");
-            let vectors = session.vectors(&[(text.addr(), 4)]);
-            let message = session.message((0, 0), (vectors.addr(), 1), (0, 0));
-            let sendmsg = prep::op(Opcode::Sendmsg, left).with_addr(message.addr()).with_len(1);
-            for (label, sqe) in [("SEND", prep::send(left, text.addr(), 4, 0)), ("SENDMSG", sendmsg)] {
-                session.one_recorded(
-                    format!("{who:?}, {more:?}: {label}"),
-                    &ring,
-                    sqe.with_personality(id).with_flags(more),
-                );
-                let control = session.memory(64);
-                let room = session.memory(16);
-                let vectors = session.vectors(&[(room.addr(), 16)]);
-                let message = session.message((0, 0), (vectors.addr(), 1), (control.addr(), 64));
-                session.one(&ring, prep::op(Opcode::Recvmsg, right).with_addr(message.addr()).with_len(1));
-                // A `struct cmsghdr`, the process, the user and the group.
-                let bytes = control.bytes();
-                let word =
-                    |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-                session
-                    .record(format!("{who:?}, {more:?}: {label} by"), format!("{} {}", word(20), word(24)));
-            }
-        }
+fn who_sends(session: &Session, who: Who, more: SqeFlags) {
+    let ring = session.ring(8);
+    let id = who.act(|| ring.register(REGISTER, 0, 0)).expect("a personality") as u16;
+    let (left, right) = session.pair();
+    session.with_kept(right, |fd| sockopt::set_socket_passcred(fd, true)).expect("a Unix socket");
+    let text = session.memory_of(b"text");
+    let vectors = session.vectors(&[(text.addr(), 4)]);
+    let message = session.message((0, 0), (vectors.addr(), 1), (0, 0));
+    let sendmsg = prep::op(Opcode::Sendmsg, left).with_addr(message.addr()).with_len(1);
+    for (label, sqe) in [("SEND", prep::send(left, text.addr(), 4, 0)), ("SENDMSG", sendmsg)] {
+        session.one_recorded(
+            format!("{who:?}, {more:?}: {label}"),
+            &ring,
+            sqe.with_personality(id).with_flags(more),
+        );
+        let control = session.memory(64);
+        let room = session.memory(16);
+        let vectors = session.vectors(&[(room.addr(), 16)]);
+        let message = session.message((0, 0), (vectors.addr(), 1), (control.addr(), 64));
+        session.one(&ring, prep::op(Opcode::Recvmsg, right).with_addr(message.addr()).with_len(1));
+        // A `struct cmsghdr`, the process, the user and the group.
+        let bytes = control.bytes();
+        let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        session.record(format!("{who:?}, {more:?}: {label} by"), format!("{} {}", word(20), word(24)));
     }
 }

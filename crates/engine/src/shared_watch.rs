@@ -150,16 +150,12 @@ impl Ring {
     /// Those of epoll.
     fn change_watch(&self, watch: &mut Watch, id: WatchId, change: Change) -> Result<(), Errno> {
         let fd = watch.file.owned().ok_or(Errno::BADF)?;
-        let interest = match change {
-            Change::Add(interest) => {
-                self.reactor.add(fd, interest.asked_for(), interest.trigger, id.to_token())?;
-                interest
-            }
-            Change::Renew(interest) => {
-                self.reactor.rearm(fd, interest.asked_for(), interest.trigger, id.to_token())?;
-                interest
-            }
-        };
+        let (Change::Add(interest) | Change::Renew(interest)) = change;
+        let (events, trigger) = (interest.asked_for(), interest.trigger);
+        match change {
+            Change::Add(_) => self.reactor.add(fd, events, trigger, id.to_token())?,
+            Change::Renew(_) => self.reactor.rearm(fd, events, trigger, id.to_token())?,
+        }
         watch.set_interest(interest);
         Ok(())
     }

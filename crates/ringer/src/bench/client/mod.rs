@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ringer_client::calls::{Calls, Embedded, Inline, Libc};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use self::error::ClientError;
@@ -26,7 +27,6 @@ use self::transfers::Transfers;
 use super::contender::Contender;
 use super::data::Files;
 use super::workload::{Registered, Work, by_name};
-use ringer_client::calls::{Calls, Embedded, Inline, Libc};
 
 pub use self::echo::{LoadArgs, load};
 pub use self::measure::{Latency, Sample};

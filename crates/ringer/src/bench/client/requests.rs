@@ -3,6 +3,8 @@
 use std::os::fd::RawFd;
 
 use ringer_abi::{Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags};
+use ringer_client::calls::Calls;
+use ringer_client::ring::Ring;
 use ringer_sys::UserAddress;
 use ringer_sys::alternatives::{Direction, Transfer};
 
@@ -12,8 +14,6 @@ use super::error::ClientError;
 use super::measure::{Plan, Sample, measure};
 use super::paths::{BASIC, Paths};
 use super::transfers::Transfers;
-use ringer_client::calls::Calls;
-use ringer_client::ring::Ring;
 
 /// `AT_FDCWD`.
 const CURRENT_DIRECTORY: RawFd = -100;

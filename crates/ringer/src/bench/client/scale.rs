@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use ringer_abi::{Opcode, SetupFlags, Sqe};
+use ringer_client::calls::{Calls, Embedded, Inline};
+use ringer_client::ring::Ring;
 use ringer_sys::{Errno, UserAddress};
 use rustix::event::EventfdFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,8 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::super::contender::Contender;
 use super::super::scale::Many;
 use super::error::{ClientError, of};
-use ringer_client::calls::{Calls, Embedded, Inline};
-use ringer_client::ring::Ring;
 
 /// Requests of one submission.
 const BATCH: u64 = 32;

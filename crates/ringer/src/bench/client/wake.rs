@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringer_abi::{Opcode, SetupFlags, Sqe};
+use ringer_client::calls::Calls;
+use ringer_client::ring::Ring;
 use rustix::event::EventfdFlags;
 
 use super::super::contender::Contender;
@@ -15,8 +17,6 @@ use super::super::workload::Wake;
 use super::buffers::Buffers;
 use super::error::{ClientError, of};
 use super::measure::{Plan, Sample, Times, cpu_time};
-use ringer_client::calls::Calls;
-use ringer_client::ring::Ring;
 
 /// Between two writes.
 const PAUSE: Duration = Duration::from_micros(200);

@@ -4,6 +4,7 @@ use std::io::{Error, ErrorKind};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
+use ringer_client::slots::{Completion, File, Ring};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::echo::{Plan, Total};
@@ -11,7 +12,6 @@ use super::responder::retry;
 use super::{ClientError, at};
 use crate::demo::event::Progress;
 use crate::demo::pattern::{self, Messages};
-use ringer_client::slots::{Completion, File, Ring};
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {

@@ -5,13 +5,13 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringer_abi::{Cqe, Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags};
+use ringer_client::calls::Calls;
+use ringer_client::ring::Ring;
 use ringer_sys::UserAddress;
 
 use super::super::buffers::Buffers;
 use super::super::error::ClientError;
 use super::{MESSAGE, Served};
-use ringer_client::calls::Calls;
-use ringer_client::ring::Ring;
 
 /// `MSG_NOSIGNAL`.
 const NO_SIGNAL: u32 = 0x4000;
