@@ -33,7 +33,7 @@ impl Turn<'_> {
     }
 
     /// Arms the request with the reactor.
-    pub(crate) fn arm(&mut self, mut request: Request, events: u32, until: Until) -> Result<(), Again> {
+    pub(crate) fn arm(&mut self, mut request: Box<Request>, events: u32, until: Until) -> Result<(), Again> {
         let edge = until == Until::Change;
         let other = request.operation.waits_for();
         if other.is_none() && request.held.ring.is_some() {
@@ -67,7 +67,7 @@ impl Turn<'_> {
     }
 
     /// The request cannot be armed: it ends with this error.
-    pub(crate) fn refuse_to_arm(&mut self, request: Request, errno: Errno) -> Again {
+    pub(crate) fn refuse_to_arm(&mut self, request: Box<Request>, errno: Errno) -> Again {
         // A file that cannot be waited for is for a worker; a poll has nothing to do there.
         let completion = if errno != Errno::PERM {
             Completion::error(errno)
@@ -76,13 +76,13 @@ impl Turn<'_> {
         } else if request.operation.waits_to_start().is_some() {
             Completion::error(Errno::BADFD)
         } else if self.place != Place::Worker && !matches!(request.operation, Operation::Recv(_)) {
-            return Again::Next(self.punt(request).map(Box::new));
+            return Again::Next(self.punt(request));
         } else {
             // Its attempt found it not ready, and nobody will tell when it is. A RECV waits for other files than sockets before its first
             // attempt only, if it is asked to.
             Completion::error(Errno::AGAIN)
         };
-        Again::Next(self.complete(request, completion).map(Box::new))
+        Again::Next(self.complete(request, completion))
     }
 
     /// Takes the request's own descriptor out of the reactor.
@@ -109,7 +109,7 @@ impl Turn<'_> {
     }
 
     /// Arms the request by a registration of its own.
-    pub(crate) fn arm_alone(&mut self, request: Request, events: u32, edge: bool) -> Result<(), Again> {
+    pub(crate) fn arm_alone(&mut self, request: Box<Request>, events: u32, edge: bool) -> Result<(), Again> {
         self.put_armed(request, |turn, _, request, slot| match &mut request.watching {
             // One that is edge-triggered goes on as it is.
             Some(Watching::Own { interest, .. }) if edge && *interest == Some((events, true)) => Ok(()),
@@ -134,19 +134,19 @@ impl Turn<'_> {
     /// Puts a request away that waits for its file, once `register` has seen to it that its file reports.
     pub(crate) fn put_armed(
         &mut self,
-        mut request: Request,
+        mut request: Box<Request>,
         register: impl FnOnce(&mut Self, &mut Inflight, &mut Request, RequestId) -> Result<(), Errno>,
     ) -> Result<(), Again> {
         let ring = self.ring;
         let mut inflight = ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);
-            return Err(Again::Next(self.complete_cancelled(request).map(Box::new)));
+            return Err(Again::Next(self.complete_cancelled(request)));
         }
         if let Some(Stage::Running { reported, .. }) = request.slot.and_then(|slot| inflight.stage(slot))
             && std::mem::take(reported)
         {
-            return Err(Again::Run(Box::new(request)));
+            return Err(Again::Run(request));
         }
         let slot = match request.slot {
             Some(slot) => slot,
@@ -159,7 +159,7 @@ impl Turn<'_> {
         request.served = Served::Poll;
         ring.reactor.has_work();
         let limit = take_limit(&mut request);
-        inflight.put(Box::new(request), Stage::Armed);
+        inflight.put(request, Stage::Armed);
         if let Some(limit) = limit {
             self.arm_limit(&mut inflight, slot, limit);
         }
@@ -167,7 +167,7 @@ impl Turn<'_> {
     }
 
     /// Queues the request for a worker.
-    pub(crate) fn punt(&mut self, mut request: Request) -> Option<Request> {
+    pub(crate) fn punt(&mut self, mut request: Box<Request>) -> Option<Box<Request>> {
         if let Err(errno) = self.detach(&mut request) {
             return self.refuse(request, errno);
         }
@@ -179,7 +179,7 @@ impl Turn<'_> {
         let limit = take_limit(&mut request);
         let personality = request.personality.clone();
         Self::hold_line(&mut request, &mut inflight);
-        let slot = inflight.put(Box::new(request), Stage::Queued);
+        let slot = inflight.put(request, Stage::Queued);
         if let Some(limit) = limit {
             self.arm_limit(&mut inflight, slot, limit);
         }

@@ -90,7 +90,7 @@ impl Turn<'_> {
     /// Goes on with an operation that was not done at its first attempt.
     fn start_to_wait(&mut self, sqe: &Sqe, (operation, outcome): (Operation, Outcome), held: Held) {
         let request = Request { held, ..Request::new(sqe, operation) };
-        let next = self.go_on(request, outcome);
+        let next = self.go_on(Box::new(request), outcome);
         self.run_from(next);
     }
 
@@ -165,8 +165,10 @@ impl Turn<'_> {
         if let Some(started) = started {
             self.end_brief(started);
         }
-        if let Outcome::Done(completion) | Outcome::More(completion) | Outcome::Notifies(completion) =
-            &mut outcome
+        if let Outcome::Done(completion)
+        | Outcome::More(completion)
+        | Outcome::Drained(completion)
+        | Outcome::Notifies(completion) = &mut outcome
         {
             completion.flags |= held.taken.take_flags();
         }

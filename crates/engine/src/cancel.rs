@@ -159,7 +159,7 @@ impl Turn<'_> {
     }
 
     /// Finishes a request that is cancelled, with what it says of that. Returns the one that follows in its chain.
-    pub(crate) fn complete_cancelled(&mut self, mut request: Request) -> Option<Request> {
+    pub(crate) fn complete_cancelled(&mut self, mut request: Box<Request>) -> Option<Box<Request>> {
         let mut outcome = request.operation.refuse(Errno::CANCELED);
         if let Outcome::Notifies(mut completion) = outcome {
             completion.flags |= request.held.taken.take_flags();

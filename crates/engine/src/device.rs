@@ -284,7 +284,7 @@ impl Turn<'_> {
     fn punt_transfer(&mut self, id: RequestId) {
         let request = self.ring.inflight.lock().take_transfer(id);
         if let Some(request) = request {
-            let next = self.punt(*request);
+            let next = self.punt(request);
             self.put_next(next);
         }
     }
@@ -312,7 +312,7 @@ impl Turn<'_> {
             let request = self.ring.inflight.lock().take_transfer(id);
             if let Some(request) = request {
                 let completion = completion(&request, one.result);
-                let next = self.complete(*request, completion);
+                let next = self.complete(request, completion);
                 self.put_next(next);
                 self.run_ready();
             }

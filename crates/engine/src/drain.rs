@@ -10,7 +10,7 @@ use ringer_abi::SqeFlags;
 
 impl Turn<'_> {
     /// Starts a chain, or queues it where draining demands it. Returns the head if it can start now.
-    pub(crate) fn start_or_drain(&mut self, mut head: Request, drain: bool) -> Option<Request> {
+    pub(crate) fn start_or_drain(&mut self, mut head: Box<Request>, drain: bool) -> Option<Box<Request>> {
         let mut inflight = self.ring.inflight.lock();
         if std::mem::take(&mut inflight.drain_next) {
             head.flags |= SqeFlags::IO_DRAIN;
@@ -27,7 +27,7 @@ impl Turn<'_> {
         let must_wait = inflight.holds_back(drain);
         inflight.drain_was_last = drain || must_wait;
         let started = if must_wait {
-            inflight.drained.push_back(Drained { head: Box::new(head), drain });
+            inflight.drained.push_back(Drained { head, drain });
             None
         } else {
             inflight.draining = drain;

@@ -132,7 +132,7 @@ impl Turn<'_> {
     /// Goes on with what processes that ended have left.
     pub(crate) fn inherit_timeouts(&mut self) {
         while let Some(bequest) = self.next_bequest() {
-            self.run(request_of(bequest));
+            self.run(Box::new(request_of(bequest)));
         }
     }
 

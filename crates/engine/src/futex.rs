@@ -228,7 +228,7 @@ impl Job {
         if let Some(request) = request {
             // Task work in the kernel, which has no worker for such a wait: what follows in the chain is not on one either.
             let mut turn = Turn::new(&self.ring, Place::Reactor);
-            let next = turn.complete(*request, completion_of(end));
+            let next = turn.complete(request, completion_of(end));
             turn.put_next(next);
             turn.run_ready();
             turn.finish();
@@ -310,7 +310,7 @@ impl FutexThreads {
 
 impl Turn<'_> {
     /// Starts the wait of a FUTEX_WAIT or FUTEX_WAITV. Returns the request that follows, if it ended at once.
-    pub(crate) fn start_futex_wait(&mut self, mut request: Request) -> Option<Request> {
+    pub(crate) fn start_futex_wait(&mut self, mut request: Box<Request>) -> Option<Box<Request>> {
         let (words, mask) = match &mut request.operation {
             Operation::FutexWait(wait) => (Box::from([wait.word]), wait.mask),
             Operation::FutexWaitv(wait) => (std::mem::take(&mut wait.words), ANY),
@@ -326,7 +326,7 @@ impl Turn<'_> {
             request.served = Served::Worker;
             let limit = take_limit(&mut request);
             let asleep = Arc::clone(&sleep);
-            let id = inflight.put(Box::new(request), |request| Stage::Asleep { request, sleep: asleep });
+            let id = inflight.put(request, |request| Stage::Asleep { request, sleep: asleep });
             if let Some(limit) = limit {
                 self.arm_limit(&mut inflight, id, limit);
             }
@@ -343,6 +343,6 @@ impl Turn<'_> {
             }
         };
         let request = self.ring.inflight.lock().take(id)?;
-        self.complete(*request, completion_of(end))
+        self.complete(request, completion_of(end))
     }
 }

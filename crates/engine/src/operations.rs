@@ -14,12 +14,12 @@ use crate::turn::Turn;
 
 impl Turn<'_> {
     /// Carries out an operation that answered [`ringer_ops::Outcome::Engine`]. Returns the request that follows.
-    pub(crate) fn run_engine_operation(&mut self, mut request: Request) -> Option<Request> {
+    pub(crate) fn run_engine_operation(&mut self, mut request: Box<Request>) -> Option<Box<Request>> {
         request.served = Served::Engine;
         let result = match &mut request.operation {
             Operation::Nop(nop) => {
                 nop.is_put_off = false;
-                self.put_off(Box::new(request));
+                self.put_off(request);
                 return None;
             }
             Operation::Timeout(_) => return self.start_timeout(request),

@@ -121,7 +121,7 @@ impl Turn<'_> {
     /// Arms a request that waits for a ring.
     pub(crate) fn arm_for_ring(
         &mut self,
-        mut request: Request,
+        mut request: Box<Request>,
         events: u32,
         until: Until,
     ) -> Result<(), Again> {
@@ -135,7 +135,7 @@ impl Turn<'_> {
             return Err(self.refuse_to_arm(request, errno));
         }
         if until != Until::Change && target.ready_events() & events != 0 {
-            return Err(Again::Run(Box::new(request)));
+            return Err(Again::Run(request));
         }
         let edge = until == Until::Change && target.readiness.is_shared();
         self.arm_alone(request, POLLIN, edge)

@@ -29,7 +29,7 @@ impl Turn<'_> {
     /// Arms the request by the watch of its file.
     pub(crate) fn arm_shared(
         &mut self,
-        mut request: Request,
+        mut request: Box<Request>,
         events: u32,
         until: Until,
     ) -> Result<(), Again> {

@@ -182,7 +182,7 @@ impl Batch<'_> {
         let ends = !request.is_linked();
         if ends && self.chain.is_empty() {
             // The common case: no chain, nothing to assemble.
-            self.start(request);
+            self.start(Box::new(request));
         } else {
             self.chain.push(request);
             if ends {
@@ -297,7 +297,7 @@ impl Batch<'_> {
         self.chain.is_empty() && !self.turn.ring.drains.load(Ordering::Relaxed)
     }
 
-    fn start(&mut self, request: Request) {
+    fn start(&mut self, request: Box<Request>) {
         let drain = request.flags.contains(SqeFlags::IO_DRAIN);
         if request.early_result.is_some() {
             self.turn.run(request);
@@ -328,7 +328,7 @@ impl Batch<'_> {
         if let Some(rest) = head.next.as_deref_mut() {
             self.turn.capture_chain(rest);
         }
-        let started = self.turn.start_or_drain(*head, drain);
+        let started = self.turn.start_or_drain(head, drain);
         if drains_within {
             self.turn.drain_next();
         }

@@ -14,7 +14,7 @@ use crate::turn::Turn;
 
 impl Turn<'_> {
     /// Starts a TIMEOUT.
-    pub(crate) fn start_timeout(&mut self, mut request: Request) -> Option<Request> {
+    pub(crate) fn start_timeout(&mut self, mut request: Box<Request>) -> Option<Box<Request>> {
         let Operation::Timeout(timeout) = &request.operation else { return None };
         let (expiry, count) = (timeout.expiry, if timeout.multishot { 0 } else { timeout.count });
         request.served = Served::Engine;
@@ -37,7 +37,7 @@ impl Turn<'_> {
             inflight.counted.insert(place, (posted.wrapping_add(count), id));
             inflight.counted_from = posted;
         }
-        inflight.put(Box::new(request), |request| Stage::Timer { request, key: Some(key), limits: None });
+        inflight.put(request, |request| Stage::Timer { request, key: Some(key), limits: None });
         if let Some(limit) = limit {
             self.arm_limit(&mut inflight, id, limit);
         }
@@ -66,7 +66,7 @@ impl Turn<'_> {
                     _ => None,
                 };
                 inflight.counted.retain(|(_, counted)| *counted != id);
-                inflight.take(id).map(|request| (id, *request, limits))
+                inflight.take(id).map(|request| (id, request, limits))
             };
             let Some((id, request, limits)) = due else { continue };
             match limits {
@@ -80,7 +80,7 @@ impl Turn<'_> {
         }
     }
 
-    fn fire_timeout(&mut self, mut request: Request) {
+    fn fire_timeout(&mut self, mut request: Box<Request>) {
         let Operation::Timeout(timeout) = &mut request.operation else { return };
         let success = timeout.success_on_expiry;
         let again = timeout.multishot && timeout.count != 1;

@@ -38,6 +38,8 @@ pub(crate) enum Place {
 /// A multishot request gives way to others after this many results in a row.
 const MOST_IN_A_ROW: u32 = 32;
 
+const POLLIN: u32 = 0x1;
+
 /// CQEs that a turn keeps to publish them together.
 const UNPUBLISHED: usize = 32;
 
@@ -112,18 +114,18 @@ impl<'a> Turn<'a> {
     }
 
     /// Runs a request, and everything that becomes ready by it.
-    pub(crate) fn run(&mut self, first: Request) {
+    pub(crate) fn run(&mut self, first: Box<Request>) {
         self.run_from(Some(first));
     }
 
-    pub(crate) fn run_from(&mut self, mut next: Option<Request>) {
+    pub(crate) fn run_from(&mut self, mut next: Option<Box<Request>>) {
         loop {
             let Some(request) = next.take().or_else(|| self.take_ready()) else { return };
             next = self.step(request);
             if self.place == Place::Submitter
                 && let Some(next) = next.take()
             {
-                self.put_later(Later::Run(Box::new(next)));
+                self.put_later(Later::Run(next));
             }
         }
     }
@@ -138,14 +140,14 @@ impl<'a> Turn<'a> {
     }
 
     /// The same for what follows in a chain, if anything does.
-    pub(crate) fn put_next(&mut self, next: Option<Request>) {
+    pub(crate) fn put_next(&mut self, next: Option<Box<Request>>) {
         if let Some(next) = next {
-            self.put_ready(Box::new(next));
+            self.put_ready(next);
         }
     }
 
-    fn take_ready(&mut self) -> Option<Request> {
-        self.queues.as_mut()?.ready.pop_front().map(|request| *request)
+    fn take_ready(&mut self) -> Option<Box<Request>> {
+        self.queues.as_mut()?.ready.pop_front()
     }
 
     fn put_later(&mut self, later: Later) {
@@ -194,7 +196,7 @@ impl<'a> Turn<'a> {
     /// Runs a request once the submission is through.
     pub(crate) fn put_off(&mut self, request: Box<Request>) {
         if self.place == Place::Submitter {
-            self.give_way(*request);
+            self.give_way(request);
         } else {
             let request = self.with_slot(request);
             self.put_ready(request);
@@ -205,18 +207,18 @@ impl<'a> Turn<'a> {
     pub(crate) fn expire_later(&mut self, timeout: Box<Request>) {
         match self.place {
             Place::Submitter => self.put_later(Later::Expire(timeout)),
-            Place::Worker | Place::Reactor => self.expire_by_count(*timeout),
+            Place::Worker | Place::Reactor => self.expire_by_count(timeout),
         }
     }
 
-    fn expire_by_count(&mut self, timeout: Request) {
+    fn expire_by_count(&mut self, timeout: Box<Request>) {
         let next = self.complete(timeout, Completion::new(0));
         self.put_next(next);
     }
 
     /// Goes on with a request when all others have had their turn.
-    fn give_way(&mut self, request: Request) {
-        let request = self.with_slot(Box::new(request));
+    fn give_way(&mut self, request: Box<Request>) {
+        let request = self.with_slot(request);
         self.put_later(Later::Run(request));
     }
 
@@ -235,8 +237,8 @@ impl<'a> Turn<'a> {
             self.is_task_work = true;
             match later {
                 Later::Cancel(broken) => self.cancel_broken(broken),
-                Later::Run(request) => self.run(*request),
-                Later::Expire(timeout) => self.expire_by_count(*timeout),
+                Later::Run(request) => self.run(request),
+                Later::Expire(timeout) => self.expire_by_count(timeout),
                 Later::Limit(limit, errno) => self.finish_limit(&limit, -errno.raw_os_error()),
             }
             self.run_ready();
@@ -245,7 +247,7 @@ impl<'a> Turn<'a> {
     }
 
     /// One step of one request. Returns the request that follows in its chain, to be run next.
-    fn step(&mut self, mut request: Request) -> Option<Request> {
+    fn step(&mut self, mut request: Box<Request>) -> Option<Box<Request>> {
         if let Some(result) = request.early_result {
             return match request.operation.refusal() {
                 // It says so itself, and before anybody looks for its file.
@@ -275,7 +277,7 @@ impl<'a> Turn<'a> {
         let is_late = is_for_worker && request.flags.contains(SqeFlags::FIXED_FILE)
             || !request.is_started && request.drains && is_engine_operation(&request);
         if is_late && self.place == Place::Submitter && !self.is_task_work {
-            self.put_off(Box::new(request));
+            self.put_off(request);
             return None;
         }
         request.is_started = true;
@@ -298,20 +300,26 @@ impl<'a> Turn<'a> {
     }
 
     /// Ends a request that cannot be attempted. Returns the one that follows in its chain.
-    pub(crate) fn refuse(&mut self, mut request: Request, errno: Errno) -> Option<Request> {
+    pub(crate) fn refuse(&mut self, mut request: Box<Request>, errno: Errno) -> Option<Box<Request>> {
         let outcome = request.operation.refuse(errno);
         self.go_on(request, outcome)
     }
 
     /// What follows from an attempt. Returns the request that follows in its chain, to be run next.
-    pub(crate) fn go_on(&mut self, mut request: Request, mut outcome: Outcome) -> Option<Request> {
+    pub(crate) fn go_on(&mut self, mut request: Box<Request>, mut outcome: Outcome) -> Option<Box<Request>> {
         let mut in_a_row = 0;
         loop {
-            match outcome {
+            outcome = match outcome {
                 Outcome::Done(completion) => return self.complete(request, completion),
                 // A result that does not fit into the CQ is the last one of its request.
-                Outcome::More(completion) if !self.has_room_for_completion() => {
+                Outcome::More(completion) | Outcome::Drained(completion)
+                    if !self.has_room_for_completion() =>
+                {
                     return self.complete(request, completion);
+                }
+                Outcome::Drained(completion) => {
+                    self.post_more(&request, &completion);
+                    Outcome::WaitFor { events: POLLIN, until: Until::Refilled }
                 }
                 Outcome::More(completion) | Outcome::Notifies(completion) => {
                     self.post_more(&request, &completion);
@@ -320,20 +328,23 @@ impl<'a> Turn<'a> {
                         self.give_way(request);
                         return None;
                     }
+                    self.attempt_request(&mut request)
                 }
                 Outcome::WaitFor { events, until } => match self.arm(request, events, until) {
                     Ok(()) => return None,
-                    Err(Again::Run(back)) => request = *back,
-                    Err(Again::Next(next)) => return next.map(|next| *next),
+                    Err(Again::Run(back)) => {
+                        request = back;
+                        self.attempt_request(&mut request)
+                    }
+                    Err(Again::Next(next)) => return next,
                 },
                 Outcome::Punt | Outcome::Lend => {
                     request.is_lent = matches!(outcome, Outcome::Lend);
-                    let left = self.start_transfer(Box::new(request));
-                    return left.and_then(|request| self.punt(*request));
+                    let left = self.start_transfer(request);
+                    return left.and_then(|left| self.punt(left));
                 }
                 Outcome::Engine => return self.run_engine_operation(request),
-            }
-            outcome = self.attempt_request(&mut request);
+            };
         }
     }
 
@@ -419,7 +430,11 @@ impl<'a> Turn<'a> {
     }
 
     /// Finishes a request. Returns the one that follows in its chain.
-    pub(crate) fn complete(&mut self, mut request: Request, completion: Completion) -> Option<Request> {
+    pub(crate) fn complete(
+        &mut self,
+        mut request: Box<Request>,
+        completion: Completion,
+    ) -> Option<Box<Request>> {
         // A request that was cancelled may have taken a buffer.
         let completion = completion.with_flags(request.held.taken.take_flags());
         self.let_go(&mut request);
@@ -476,7 +491,7 @@ impl<'a> Turn<'a> {
                 if let Some(slot) = slot {
                     self.ring.inflight.lock().pass_on(slot, &following);
                 }
-                return Some(*following);
+                return Some(following);
             }
         }
         if slot.is_some() || drains {

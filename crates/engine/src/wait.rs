@@ -193,9 +193,9 @@ fn dispatch(ring: &Arc<Ring>, (known, reports): (u64, &[Report]), transfers: &Tr
                 poll.note_report(reported.events);
             }
             if submitters.has(request.submitter) {
-                turn.run(*request);
+                turn.run(request);
             } else {
-                let next = turn.complete_cancelled(*request);
+                let next = turn.complete_cancelled(request);
                 turn.run_from(next);
             }
         }

@@ -243,7 +243,7 @@ impl Job {
         let request = self.ring.inflight.lock().take(self.request);
         if let Some(request) = request {
             let mut turn = Turn::new(&self.ring, Place::Worker);
-            let next = turn.complete(*request, Completion::error(errno));
+            let next = turn.complete(request, Completion::error(errno));
             turn.put_next(next);
             turn.run_ready();
             turn.finish();
@@ -258,7 +258,7 @@ impl Job {
             let mut turn = Turn::new(&self.ring, Place::Worker);
             turn.personality = credentials;
             turn.work = work;
-            turn.run(*request);
+            turn.run(request);
             turn.finish();
             crate::background::notice(&self.ring);
         }

@@ -29,8 +29,6 @@ pub struct ReadMultishot {
     flags: u32,
     /// It was found that the file can be waited for.
     pollable: bool,
-    /// A result was given: the file must report before the next buffer is taken.
-    waits: bool,
     /// A worker was asked to read it.
     is_lent: bool,
     /// The buffer of its only result.
@@ -56,7 +54,6 @@ impl Op for ReadMultishot {
             offset: sqe.off(),
             flags: sqe.op_flags(),
             pollable: false,
-            waits: false,
             is_lent: false,
             kept: None,
             of_ring: NoTransfer::default(),
@@ -78,9 +75,6 @@ impl Op for ReadMultishot {
 
 impl ReadMultishot {
     fn attempt(&mut self, context: &mut Issue<'_>) -> Result<Outcome, Errno> {
-        if std::mem::take(&mut self.waits) {
-            return Ok(wait(Until::Refilled));
-        }
         if !self.pollable {
             if !is_pollable(context.fd)? {
                 return Err(Errno::BADFD);
@@ -165,8 +159,8 @@ impl ReadMultishot {
                 if self.offset != FILE_POSITION {
                     self.offset += bytes as u64;
                 }
-                self.waits = true;
-                Ok(Outcome::More(Completion::new(bytes as i32)))
+                // The file must report before the next buffer is taken.
+                Ok(Outcome::Drained(Completion::new(bytes as i32)))
             }
         }
     }

@@ -22,13 +22,11 @@ pub(crate) struct Receiving {
     pub(crate) multishot: bool,
     /// A provided buffer was begun; it stays with the request until it is full.
     has_buffer: bool,
-    /// Nothing is left to read; only a new report of the socket makes another attempt worthwhile.
-    is_drained: bool,
     /// What the socket tells, once asked.
     kind: Option<ReadKind>,
     /// How many bytes a multishot receive may still deliver. `None`: no limit.
     left: Option<u32>,
-    /// It has waited since the last result.
+    /// It has waited.
     has_waited: bool,
     /// It ends as a worker of the kernel would end it.
     is_over: bool,
@@ -62,7 +60,6 @@ impl Receiving {
             progress: Progress::new(sqe.op_flags(), flags & uapi::IORING_RECVSEND_POLL_FIRST != 0),
             multishot,
             has_buffer: false,
-            is_drained: false,
             kind: None,
             left: is_limited.then_some(total),
             has_waited: false,
@@ -79,10 +76,6 @@ impl Receiving {
 
     /// What has to be waited for before an attempt makes sense. `checks_socket`: nothing else is waited for.
     pub(crate) fn first_wait(&mut self, context: &Issue<'_>, checks_socket: bool) -> Option<Outcome> {
-        if std::mem::take(&mut self.is_drained) {
-            let waits = !self.progress.is_impatient();
-            return Some(if waits { self.wait(Until::Refilled) } else { Outcome::failed(Errno::AGAIN) });
-        }
         if context.may_block()
             && self.progress.polls_first()
             && !self.progress.is_impatient()
@@ -210,9 +203,12 @@ impl Receiving {
                 return Outcome::Done(completion);
             }
         }
-        self.is_drained = !has_more && self.kind(fd).is_stream;
-        self.has_waited = false;
-        Outcome::More(completion)
+        let may_wait_for_more = !self.progress.is_impatient() && !self.looks_for_errors();
+        if !has_more && may_wait_for_more && self.kind(fd).is_stream {
+            Outcome::Drained(completion)
+        } else {
+            Outcome::More(completion)
+        }
     }
 
     fn kind(&mut self, fd: RawFd) -> ReadKind {

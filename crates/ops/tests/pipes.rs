@@ -57,7 +57,7 @@ fn set_nonblocking(file: &impl AsRawFd) {
 
 fn events(outcome: Outcome) -> u32 {
     match outcome {
-        Outcome::WaitFor { events, until: Until::Ready | Until::Refilled | Until::ReadyAgain } => events,
+        Outcome::WaitFor { events, until: Until::Ready | Until::ReadyAgain } => events,
         other => panic!("not waiting: {other:?}"),
     }
 }
@@ -300,11 +300,10 @@ fn a_multishot_read_goes_on_until_the_end() {
     write.write_all(b"012345").expect("room in the pipe");
     for expected in [4, 2] {
         match next(Patience::None) {
-            Outcome::More(completion) => assert_eq!(completion.result, expected),
+            // The next buffer is taken once the pipe reports again.
+            Outcome::Drained(completion) => assert_eq!(completion.result, expected),
             other => panic!("not a result: {other:?}"),
         }
-        // The next buffer is taken once the pipe reports again.
-        assert_eq!(events(next(Patience::Brief)), POLLIN);
     }
     assert_eq!(address.read(), Ok(*b"4523"));
     drop(write);

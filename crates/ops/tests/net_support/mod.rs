@@ -106,7 +106,9 @@ pub fn assert_waits(outcome: &Outcome, expected: u32) {
 #[track_caller]
 pub fn more(outcome: Outcome) -> Completion {
     match outcome {
-        Outcome::More(completion) | Outcome::Notifies(completion) => completion,
+        Outcome::More(completion) | Outcome::Drained(completion) | Outcome::Notifies(completion) => {
+            completion
+        }
         other => panic!("not one of several: {other:?}"),
     }
 }
