@@ -157,6 +157,8 @@ Where that shows, random sequences are not drawn:
 
 - Linux does not arm the LINK_TIMEOUT of such a request, nor of a multishot one with `IOSQE_ASYNC`; here it is armed. A write that
   is done at once here is done before a LINK_TIMEOUT without any time.
+- Cancelling a SPLICE or TEE that waits answers EALREADY in Linux, and with `IORING_ASYNC_CANCEL_ALL` does not count it; here it answers and counts as for
+  any request that waits. Its own end is the same.
 - A multishot READ of an inotify instance without `O_NONBLOCK` has no result in Linux; here it has those of reads one after the other.
 - Behind such a request, Linux takes a buffer of a buffer ring before it waits, all that was asked for of an incremental one; a multishot receive waits for
   data before it looks for a buffer; EPOLL_WAIT, what asks to poll first (ACCEPT, receives, sends), and ACCEPT of a listener with `O_NONBLOCK` answer EAGAIN

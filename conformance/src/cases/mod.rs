@@ -12,6 +12,7 @@ mod buffer_selection;
 mod bundle_use;
 mod bundles;
 mod cancel;
+mod cancelled;
 mod clone_buffers;
 mod descriptors;
 mod drain;
@@ -149,6 +150,7 @@ pub fn all() -> Vec<Case> {
         link_failures::cases,
         link_timeout::cases,
         cancel::cases,
+        cancelled::cases,
         on_a_worker::cases,
         not_ready::cases,
         not_ready_chains::cases,

@@ -13,6 +13,8 @@ const P_PIDFD: u32 = 3;
 const WNOHANG: u32 = 1;
 const WSTOPPED: u32 = 2;
 const WCONTINUED: u32 = 8;
+/// `__WNOTHREAD`: only children of the calling thread.
+const WNOTHREAD: u32 = 0x2000_0000;
 const POLLIN: u32 = 0x1;
 
 /// `siginfo_t`: 128 bytes.
@@ -89,6 +91,10 @@ impl Waitid {
         let waited_already = std::mem::replace(&mut self.waits, false);
         if self.kind == P_PIDFD && self.pidfd.is_none() {
             self.pidfd = Some(descriptor::duplicate_for_engine(self.id)?);
+        }
+        if matches!(self.kind, P_PID | P_PIDFD) {
+            // It is one of the submitter's, or it would not have been found. Which thread looks again does not matter.
+            self.options &= !WNOTHREAD;
         }
         let only_its_end = self.options & (WSTOPPED | WCONTINUED) == 0;
         if waited_already || !only_its_end || !matches!(self.kind, P_PID | P_PIDFD) {
