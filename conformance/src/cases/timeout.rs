@@ -281,6 +281,35 @@ fn counts() -> Vec<Case> {
             session.cqes_in_order("the limit", &ring.collect(2));
             session.batch_of("nop", &ring, &[prep::nop().with_user_data(3)], 2);
         }),
+        Case::new("timeout/count-with-more-in-its-chain", Opcode::Timeout, |session| {
+            // What is counted comes in another way each time: by the submitter, by readiness, from a worker, by cancellation.
+            for (label, flags) in [("ready", SqeFlags::empty()), ("worker", SqeFlags::ASYNC)] {
+                for (way, cancels) in [("fed", false), ("cancelled", true)] {
+                    let label = format!("{label}, {way}");
+                    let ring = session.ring(8);
+                    let (forever, buffer) = (session.timespec(100, 0), session.memory(8));
+                    let (read, write) = session.pipe();
+                    ring.push_all(&[
+                        prep::timeout(forever.addr(), 1, 0).with_user_data(1).with_flags(SqeFlags::IO_LINK),
+                        prep::nop().with_user_data(2).with_flags(SqeFlags::IO_LINK),
+                        prep::timeout(forever.addr(), 1, 0).with_user_data(3).with_flags(SqeFlags::IO_LINK),
+                        prep::nop().with_user_data(4),
+                        prep::read(read, buffer.addr(), 8, 0).with_user_data(5).with_flags(flags),
+                    ]);
+                    session.outcome(format!("{label}: submit"), ring.submit());
+                    session.quiet(format!("{label}: before"), &ring);
+                    if cancels {
+                        ring.push(prep::cancel(5, 0).with_user_data(6));
+                        session.outcome(format!("{label}: cancel"), ring.submit());
+                    } else {
+                        session.write_fd(write, b"x");
+                    }
+                    session.quiet(format!("{label}: then"), &ring);
+                    session.batch_of(format!("{label}: nop"), &ring, &[prep::nop().with_user_data(7)], 3);
+                    session.quiet(format!("{label}: at last"), &ring);
+                }
+            }
+        }),
         Case::new("timeout/count-that-expires", Opcode::Timeout, |session| {
             let ring = session.ring(8);
             let moment = session.timespec(0, 10_000_000);

@@ -10,7 +10,7 @@ use crate::Served;
 use crate::inflight::{RequestId, Stage};
 use crate::request::Request;
 use crate::timer;
-use crate::turn::Turn;
+use crate::turn::{Place, Turn};
 
 impl Turn<'_> {
     /// Starts a TIMEOUT.
@@ -18,6 +18,10 @@ impl Turn<'_> {
         let Operation::Timeout(timeout) = &request.operation else { return None };
         let (expiry, count) = (timeout.expiry, if timeout.multishot { 0 } else { timeout.count });
         request.served = Served::Engine;
+        if count != 0 && self.place == Place::Reactor {
+            // What came before it in its chain does not count.
+            self.publish();
+        }
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed {
             drop(inflight);

@@ -179,18 +179,29 @@ impl<'a> Turn<'a> {
     }
 
     fn hand_over(&mut self) {
-        self.run_later();
-        while !self.transfers.is_empty() {
-            self.submit_transfers();
-            self.run_ready();
-            self.publish();
+        loop {
             self.run_later();
+            self.run_ready();
+            // What is posted may be what a TIMEOUT with a count waited for, and with it what follows in a chain.
+            self.publish();
+            if self.has_more() {
+                continue;
+            }
+            if self.transfers.is_empty() {
+                break;
+            }
+            self.submit_transfers();
         }
         if let Some(queues) = &mut self.queues
             && !queues.punts.is_empty()
         {
             System::global().workers().submit(self.ring, queues.punts.drain(..));
         }
+    }
+
+    /// Whether there are requests to be run.
+    fn has_more(&self) -> bool {
+        self.queues.as_ref().is_some_and(|queues| !queues.ready.is_empty() || !queues.later.is_empty())
     }
 
     /// Runs a request once the submission is through.
