@@ -72,6 +72,11 @@ impl<C: Calls> Ring<C> {
         Ok(Self { fd, client, areas, pushed: 0, calls: PhantomData })
     }
 
+    /// Its descriptor.
+    pub fn descriptor(&self) -> RawFd {
+        self.fd
+    }
+
     /// Registers something.
     ///
     /// # Errors

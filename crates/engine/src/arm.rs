@@ -137,6 +137,7 @@ impl Turn<'_> {
         mut request: Box<Request>,
         register: impl FnOnce(&mut Self, &mut Inflight, &mut Request, RequestId) -> Result<(), Errno>,
     ) -> Result<(), Again> {
+        self.publish_what_is_not_last();
         let ring = self.ring;
         let mut inflight = ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
@@ -171,6 +172,7 @@ impl Turn<'_> {
         if let Err(errno) = self.detach(&mut request) {
             return self.refuse(request, errno);
         }
+        self.publish_what_is_not_last();
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);

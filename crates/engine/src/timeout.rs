@@ -18,6 +18,7 @@ impl Turn<'_> {
         let Operation::Timeout(timeout) = &request.operation else { return None };
         let (expiry, count) = (timeout.expiry, if timeout.multishot { 0 } else { timeout.count });
         request.served = Served::Engine;
+        self.publish_what_is_not_last();
         if count != 0 && self.place == Place::Reactor {
             // What came before it in its chain does not count.
             self.publish();
@@ -76,7 +77,7 @@ impl Turn<'_> {
             match limits {
                 Some(target) => {
                     self.fire_limit(&request, target);
-                    self.ring.inflight.lock().release(id);
+                    self.release(Some(id), false);
                     self.run_ready();
                 }
                 None => self.fire_timeout(request),

@@ -60,6 +60,8 @@ pub(crate) struct Turn<'a> {
     is_task_work: bool,
     /// CQEs that are posted together: the completion lock is taken once for all.
     unpublished: ArrayVec<Cqe, UNPUBLISHED>,
+    /// Some of them are not the last of their requests: see [`publish_what_is_not_last`](Self::publish_what_is_not_last).
+    has_more_to_come: bool,
     /// How many of them timeouts with a count look at.
     counted: u32,
     posted: bool,
@@ -104,6 +106,7 @@ impl<'a> Turn<'a> {
             transfers: ArrayVec::new(),
             is_task_work: false,
             unpublished: ArrayVec::new(),
+            has_more_to_come: false,
             counted: 0,
             posted: false,
             waiters: 0,
@@ -376,9 +379,19 @@ impl<'a> Turn<'a> {
     pub(crate) fn post_more(&mut self, request: &Request, completion: &Completion) {
         let more = completion.with_flags(CqeFlags::MORE.bits());
         let cqe = cqe_of(request.user_data, &more, request.held.extra);
+        self.has_more_to_come = true;
         match request.operation {
             Operation::Timeout(_) => self.post_expiry(cqe),
             _ => self.post(cqe),
+        }
+    }
+
+    /// To be called before others can find a request again: another thread may cancel it and post its end, which comes behind what it
+    /// has had so far.
+    #[inline]
+    pub(crate) fn publish_what_is_not_last(&mut self) {
+        if self.has_more_to_come {
+            self.publish();
         }
     }
 
@@ -417,6 +430,7 @@ impl<'a> Turn<'a> {
     #[inline(never)]
     fn publish_some(&mut self) {
         let counted = std::mem::take(&mut self.counted);
+        self.has_more_to_come = false;
         let asynchronous = self.is_task_work || self.place != Place::Submitter;
         let posted = self.ring.post(&self.unpublished, counted, asynchronous, self.thread);
         if !self.unpublished.is_empty() {
