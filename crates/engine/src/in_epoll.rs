@@ -4,6 +4,7 @@
 //! has rings, the engine looks again: so it is noted which ones have.
 
 use std::os::fd::RawFd;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringer_sys::Errno;
@@ -11,21 +12,34 @@ use ringer_sys::thread::Lock;
 
 use crate::system::System;
 
+/// Epoll instances and rings in them, by their descriptors.
+pub(crate) type Pairs = Vec<(RawFd, RawFd)>;
+
 /// Which rings are in which epoll instances, by their descriptors.
 #[derive(Debug, Default)]
 pub(crate) struct InEpoll {
     /// The instance and the ring.
-    pairs: Lock<Vec<(RawFd, RawFd)>>,
+    pairs: Lock<Pairs>,
     /// How many there are.
     count: AtomicUsize,
 }
 
 impl InEpoll {
-    fn change(&self, change: impl FnOnce(&mut Vec<(RawFd, RawFd)>)) {
+    fn change(&self, change: impl FnOnce(&mut Pairs)) {
         let mut pairs = self.pairs.lock();
         change(&mut pairs);
         // Relaxed: whoever waits for what another thread registered has been told so by that thread.
         self.count.store(pairs.len(), Ordering::Relaxed);
+    }
+
+    /// Keeps others from looking and changing.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Pairs> {
+        self.pairs.lock()
+    }
+
+    /// The same, if nobody has the lock.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Pairs>> {
+        self.pairs.try_lock()
     }
 
     fn is_empty(&self) -> bool {

@@ -19,6 +19,7 @@ mod drain;
 mod elsewhere;
 mod enter;
 mod files;
+mod fork;
 mod futex;
 mod in_epoll;
 mod inflight;

@@ -80,6 +80,15 @@ pub(crate) struct Ring {
     pub(crate) ring_waits: RingWaits,
 }
 
+/// What a ring has registered.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    files: FileTable,
+    buffers: BufferTable,
+    provided: ProvidedBuffers,
+    registrations: Registrations,
+}
+
 /// One of the things that keep a ring open: a descriptor, or a place in a thread's table. The last to go closes it.
 #[derive(Debug)]
 pub(crate) struct Hold(Arc<Ring>);
@@ -157,18 +166,36 @@ impl Ring {
         }
     }
 
-    /// The ring as a child process has it after fork. `None` when it cannot be had: a lock is held for ever.
-    pub(crate) fn inherited(&self) -> Option<Self> {
-        let files = self.files.try_lock()?.clone();
+    /// What is registered, for a child process.
+    pub(crate) fn registered(&self) -> Registered {
+        Registered {
+            files: self.files.lock().clone(),
+            buffers: self.buffers.lock().clone(),
+            provided: self.provided.lock().clone(),
+            registrations: self.registrations.lock().clone(),
+        }
+    }
+
+    /// The same in the child. `None` when a lock is held for ever.
+    pub(crate) fn try_registered(&self) -> Option<Registered> {
+        Some(Registered {
+            files: self.files.try_lock()?.clone(),
+            buffers: self.buffers.try_lock()?.clone(),
+            provided: self.provided.try_lock()?.clone(),
+            registrations: self.registrations.try_lock()?.clone(),
+        })
+    }
+
+    /// The ring as a child process has it after fork.
+    pub(crate) fn inherited(&self, registered: Registered) -> Self {
+        let Registered { files, buffers, provided, registrations } = registered;
         files.iter().for_each(|file| file.forget_watches());
-        let buffers = self.buffers.try_lock()?.clone();
-        let provided = self.provided.try_lock()?.clone();
         let mut ring = Self::new(Arc::clone(&self.shared), self.setup);
         ring.is_inherited = true;
         ring.reactor = self.reactor.inherited();
         ring.readiness.share();
         ring.ring_waits = self.ring_waits.inherited();
-        *ring.registrations.get_mut() = self.registrations.try_lock()?.clone();
+        *ring.registrations.get_mut() = registrations;
         ring.restrictions = Arc::clone(&self.restrictions);
         ring.region = Arc::clone(&self.region);
         *ring.files.get_mut() = files;
@@ -180,7 +207,7 @@ impl Ring {
             // The thread is the parent's; it serves the shared SQ all the same.
             let _ = ring.poll_thread.set(Arc::clone(thread));
         }
-        Some(ring)
+        ring
     }
 
     /// In a child: gives up the files of requests that are the parent's, which would be open here for as long as the child lives.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ringer_abi::{
@@ -23,7 +23,7 @@ use crate::register::region::OFF_REGION;
 use crate::ring::{Hold, Ring};
 use crate::sqpoll::PollThread;
 use crate::worker::WorkerPool;
-use crate::{Counters, cancel, elsewhere, register, setup};
+use crate::{Counters, register, setup};
 
 /// What the engine must know of the thread that calls `enter`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,24 +78,29 @@ impl Mapping {
 
 /// A descriptor of a ring.
 #[derive(Debug)]
-struct Handle {
-    ring: Hold,
+pub(crate) struct Handle {
+    pub(crate) ring: Hold,
     /// The program's descriptor itself, and what kept it open.
     _descriptor: OwnedFd,
 }
 
+/// The rings of this process, by the program's descriptors.
+pub(crate) type Rings = HashMap<RawFd, Handle>;
+
 /// The engine of this process.
 #[derive(Debug)]
 pub struct System {
-    rings: RwLock<HashMap<RawFd, Handle>>,
-    threads: RwLock<Threads>,
+    pub(crate) rings: RwLock<Rings>,
+    pub(crate) threads: RwLock<Threads>,
     parking: Parking,
     pub(crate) in_epoll: InEpoll,
+    /// A child whose parent's locks were held at the fork, for ever.
+    pub(crate) is_orphan: AtomicBool,
 }
 
 /// The threads of the engine. A child after fork has none, and starts its own.
 #[derive(Debug, Default)]
-struct Threads {
+pub(crate) struct Threads {
     workers: Arc<WorkerPool>,
     background: Arc<Background>,
     futexes: Arc<FutexThreads>,
@@ -126,6 +131,7 @@ impl System {
             threads: RwLock::default(),
             parking: Parking::default(),
             in_epoll: InEpoll::default(),
+            is_orphan: AtomicBool::new(false),
         })
     }
 
@@ -173,11 +179,11 @@ impl System {
         Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner).futexes)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<RawFd, Handle>> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Rings> {
         self.rings.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<RawFd, Handle>> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Rings> {
         self.rings.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -488,73 +494,6 @@ impl System {
             None => Ok(false),
         }
     }
-
-    /// To be called before `fork`, by the thread that forks: makes what the child must share with its parent.
-    pub fn before_fork(&self) {
-        for handle in self.read().values() {
-            handle.ring.reactor.before_fork();
-            handle.ring.readiness.share();
-        }
-    }
-
-    /// To be called when the process ends: its requests on rings that other processes share end with it, but for timeouts that stand
-    /// alone, which the others go on with.
-    pub fn at_exit(&self) {
-        for ring in self.shared_rings() {
-            elsewhere::bequeath_timeouts(&ring);
-            cancel::cancel_pending(&ring);
-        }
-    }
-
-    /// To be called when the process executes another program: its requests on rings that other processes share end with it.
-    pub fn at_exec(&self) {
-        self.shared_rings().iter().for_each(cancel::cancel_pending);
-    }
-
-    fn shared_rings(&self) -> Vec<Arc<Ring>> {
-        let rings = self.read();
-        let shared = rings.values().filter(|handle| handle.ring.readiness.is_shared());
-        shared.map(|handle| Arc::clone(&handle.ring)).collect()
-    }
-
-    /// To be called in the child after `fork`: the engine's threads do not exist there.
-    ///
-    /// Requests live in the process that submitted them. The child keeps the rings' shared memory and
-    /// registered resources, and begins with nothing pending. A ring whose tables another thread was
-    /// changing just then stays as it was, and waits for requests that the child does not have.
-    pub fn after_fork_in_child(&self) {
-        ringer_sys::thread::forget_all();
-        descriptor::after_fork_in_child();
-        // A lock that another thread held stays held: what it guards is left behind.
-        let Ok(mut threads) = self.threads.try_write() else { return };
-        std::mem::forget(std::mem::take(&mut *threads));
-        drop(threads);
-        recent::forget_all();
-        self.parking.after_fork_in_child();
-        let Ok(mut rings) = self.rings.try_write() else { return };
-        rings.values().for_each(|handle| handle.ring.ring_waits.keep_in_child());
-        let mut known: Vec<(Arc<Ring>, Arc<Ring>)> = Vec::new();
-        for handle in rings.values_mut() {
-            let same = known.iter().find(|(old, _)| Arc::ptr_eq(old, &handle.ring));
-            let inherited = match same {
-                Some((_, new)) => Hold::new(Arc::clone(new)),
-                None => {
-                    let Some(inherited) = handle.ring.inherited() else { continue };
-                    let inherited = Arc::new(inherited);
-                    handle.ring.drop_files_of_parent();
-                    known.push((handle.ring.ring(), Arc::clone(&inherited)));
-                    Hold::new(inherited)
-                }
-            };
-            // Its requests are the parent's: nothing of them may be cancelled or posted here.
-            std::mem::forget(std::mem::replace(&mut handle.ring, inherited));
-        }
-        known.into_iter().for_each(|(old, _)| std::mem::forget(old));
-        // A child registers its own.
-        REGISTERED_RINGS
-            .with_borrow_mut(|table| table.iter_mut().for_each(|slot| std::mem::forget(slot.take())));
-        USES_RINGS.set(false);
-    }
 }
 
 /// Maps a ring of provided buffers that the engine allocated. The middle bits of the offset are the group.
@@ -566,6 +505,12 @@ fn map_buffer_ring(ring: &Ring, mapping: &Mapping) -> Result<usize, Errno> {
     let group = u16::try_from(group).map_err(|_| Errno::NOMEM)?;
     let pages = ring.provided.lock().pages(group).ok_or(Errno::NOMEM)?;
     pages.map(mapping.address.get(), mapping.length, mapping.protection, mapping.flags)
+}
+
+/// In a child after fork: this thread's table is its parent's, and begins anew.
+pub(crate) fn forget_table() {
+    REGISTERED_RINGS.with_borrow_mut(|table| table.iter_mut().for_each(|slot| std::mem::forget(slot.take())));
+    USES_RINGS.set(false);
 }
 
 /// Puts a ring into this thread's table, at this place or the first that is free.

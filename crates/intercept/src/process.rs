@@ -3,13 +3,16 @@
 //! A page with `MADV_WIPEONFORK` holds the process number. The kernel zeroes it in a child with memory of its own,
 //! however it was made; a child that borrows its parent's memory (`vfork`) sees its parent's number.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use ringer_engine::System;
+use ringer_sys::signal::{How, SignalSet, change_mask};
 use ringer_sys::{UserAddress, call};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 use crate::dispatch::has_rings;
+use crate::guest::ENGINE_MASK;
 use crate::{disposition, guest, handlers};
 
 static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
@@ -32,7 +35,7 @@ pub fn begin() {
     unsafe {
         libc::atexit(about_to_exit);
         dlmalloc::enable_alloc_after_fork();
-        libc::pthread_atfork(Some(about_to_fork), None, Some(forked));
+        libc::pthread_atfork(Some(about_to_fork), Some(has_forked), Some(was_forked));
     }
 }
 
@@ -67,11 +70,28 @@ pub fn about_to_execute(path: Option<UserAddress>) {
     }
 }
 
+thread_local! {
+    /// The mask of a thread that forks.
+    static MASK: Cell<SignalSet> = const { Cell::new(0) };
+}
+
+/// The engine has locks from here on, until one of the next two: no handler of the program may run.
 extern "C" fn about_to_fork() {
+    MASK.set(change_mask(How::Set, ENGINE_MASK));
     guest::enter(|_| System::global().before_fork());
 }
 
-extern "C" fn forked() {
+extern "C" fn has_forked() {
+    guest::enter(|_| System::global().after_fork_in_parent());
+    change_mask(How::Set, MASK.get());
+}
+
+extern "C" fn was_forked() {
+    forked();
+    change_mask(How::Set, MASK.get());
+}
+
+fn forked() {
     mark();
     disposition::forget_changes();
     handlers::forget_changes();

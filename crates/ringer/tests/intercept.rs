@@ -57,6 +57,7 @@ cases! {
     shares_ring_over_fork
     cancels_over_fork
     leaves_timeouts
+    forks_among_threads
     restricts_over_fork
     keeps_record_locks
     changes_user
@@ -98,6 +99,7 @@ fn cases_on_an_old_kernel() {
         "shares_ring_over_fork",
         "cancels_over_fork",
         "leaves_timeouts",
+        "forks_among_threads",
         "restricts_over_fork",
         "keeps_record_locks",
         "sleeps_while_idle",

@@ -1046,6 +1046,53 @@ static int cancels_over_fork(void)
 	return 0;
 }
 
+static volatile int stop_registering;
+
+static void *registers(void *argument)
+{
+	struct queue *queue = argument;
+	int files[64];
+	memset(files, -1, sizeof files);
+	while (!stop_registering) {
+		// There is another thread at it.
+		inline_call(REGISTER, queue->fd, 2, (long)files, 64, 0, 0);
+		inline_call(REGISTER, queue->fd, 3, 0, 0, 0, 0);
+	}
+	return NULL;
+}
+
+// Children that execute something, or end, while other threads use the rings: what these have locked just then must not hold the children up.
+static int forks_among_threads(void)
+{
+	enum { FUTEX_WAIT = 51, FORKS = 300 };
+	static uint32_t word;
+	struct queue rings = queue();
+	pthread_t threads[2];
+	add(&rings, FUTEX_WAIT, 2, &word, 0);
+	*(uint64_t *)(rings.sqes + 48) = 0xffffffff;
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	for (int index = 0; index < 2; index++)
+		CHECK(pthread_create(&threads[index], NULL, registers, &rings) == 0);
+	for (int count = 0; count < FORKS; count++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			if (count % 2)
+				execl("/bin/true", "true", NULL);
+			exit(0);
+		}
+		int status = -1, rounds = 0;
+		while (waitpid(pid, &status, WNOHANG) == 0 && ++rounds < 50000)
+			usleep(100);
+		if (rounds == 50000)
+			kill(pid, SIGKILL);
+		CHECK(rounds < 50000 && status == 0);
+	}
+	stop_registering = 1;
+	for (int index = 0; index < 2; index++)
+		CHECK(pthread_join(threads[index], NULL) == 0);
+	return 0;
+}
+
 // A TIMEOUT that stands alone outlives the child that submitted it; what else is pending ends with it.
 static int leaves_timeouts(void)
 {
@@ -1665,7 +1712,7 @@ int main(int count, char **arguments)
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "waits_for_an_inherited_ring", waits_for_an_inherited_ring }, { "files_among_rings", files_among_rings },
 		{ "keeps_numbers", keeps_numbers },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
-		{ "leaves_timeouts", leaves_timeouts },
+		{ "leaves_timeouts", leaves_timeouts }, { "forks_among_threads", forks_among_threads },
 		{ "restricts_over_fork", restricts_over_fork }, { "keeps_record_locks", keeps_record_locks },
 		{ "changes_user", changes_user }, { "sleeps_while_idle", sleeps_while_idle },
 		{ "transfers_together", transfers_together },
