@@ -7,10 +7,11 @@ use ringer_sys::Errno;
 use ringer_sys::ready::Trigger;
 
 use crate::Served;
+use crate::chain::take_limit;
 use crate::inflight::{Inflight, RequestId, Stage};
 use crate::release::Duplicate;
 use crate::request::{FileRef, Request, Watching};
-use crate::turn::{Place, Turn, take_limit};
+use crate::turn::{Place, Turn};
 use crate::worker;
 
 impl Turn<'_> {

@@ -238,7 +238,7 @@ impl Turn<'_> {
         }
         let fd = request.held.file.raw();
         request.served = Served::Aio;
-        let limit = crate::turn::take_limit(&mut request);
+        let limit = crate::chain::take_limit(&mut request);
         let id = inflight.put(request, Stage::Device);
         if let Some(limit) = limit {
             self.arm_limit(&mut inflight, id, limit);

@@ -21,7 +21,7 @@ thread_local! {
 
 /// What the thread that forks has taken.
 struct Forking {
-    _in_epoll: MutexGuard<'static, Pairs>,
+    in_epoll: MutexGuard<'static, Pairs>,
     rings: RwLockWriteGuard<'static, Rings>,
     threads: RwLockWriteGuard<'static, Threads>,
     registered: Vec<(Arc<Ring>, Registered)>,
@@ -57,7 +57,7 @@ impl System {
         let registered = rings.into_iter().map(copy).collect();
         // In this order: who looks at the epoll instances looks for rings.
         let forking = Forking {
-            _in_epoll: self.in_epoll.lock(),
+            in_epoll: self.in_epoll.lock(),
             rings: self.write(),
             threads: self.threads.write().unwrap_or_else(PoisonError::into_inner),
             registered,
@@ -68,8 +68,9 @@ impl System {
 
     /// To be called in the parent after `fork`, whether or not there is a child.
     pub fn after_fork_in_parent(&self) {
-        if let Some(Forking { registered, .. }) = taken() {
-            // The locks are free: what was unregistered meanwhile ends here.
+        if let Some(Forking { in_epoll, rings, threads, registered }) = taken() {
+            drop((in_epoll, rings, threads));
+            // Afterwards: what was unregistered meanwhile ends here, which takes other locks.
             drop(registered);
         }
     }
@@ -124,7 +125,7 @@ impl System {
     fn unprepared(&'static self) -> Option<Forking> {
         let in_epoll = self.in_epoll.try_lock()?;
         let (rings, threads) = (self.rings.try_write().ok()?, self.threads.try_write().ok()?);
-        Some(Forking { _in_epoll: in_epoll, rings, threads, registered: Vec::new() })
+        Some(Forking { in_epoll, rings, threads, registered: Vec::new() })
     }
 
     /// To be called when the process ends: its requests on rings that other processes share end with it, but for timeouts that stand

@@ -15,12 +15,13 @@ use ringer_sys::Errno;
 use ringer_sys::futex::{self, ANY, FutexWord, MOST_WORDS};
 
 use crate::Served;
+use crate::chain::take_limit;
 use crate::inflight::{RequestId, Stage};
 use crate::request::Request;
 use crate::ring::Ring;
 use crate::system::System;
 use crate::timer;
-use crate::turn::{Place, Turn, take_limit};
+use crate::turn::{Place, Turn};
 
 /// An idle thread leaves after this time.
 const IDLE: Duration = Duration::from_secs(2);

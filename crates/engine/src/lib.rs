@@ -11,6 +11,7 @@ mod background;
 mod beliefs;
 mod buffers;
 mod cancel;
+mod chain;
 mod coalesce;
 mod complete;
 mod counters;

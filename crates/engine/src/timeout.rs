@@ -31,7 +31,7 @@ impl Turn<'_> {
         let id = request.slot.unwrap_or_else(|| inflight.reserve(&request));
         request.slot = Some(id);
         request.captured = true;
-        let limit = crate::turn::take_limit(&mut request);
+        let limit = crate::chain::take_limit(&mut request);
         let key = inflight.timers.insert(expiry.clock, timer::deadline(&expiry), id);
         if count != 0 {
             // Relaxed: the lock orders it before any completion that could be counted.
