@@ -29,6 +29,7 @@ const BUFFER_BYTES: u64 = 64;
 /// The memory of a slot: a buffer, and what points to it or limits it.
 const SLOT_BYTES: u64 = 128;
 const FILE_POSITION: u64 = u64::MAX;
+const MSG_NOSIGNAL: u32 = 0x4000;
 /// Of completions that nobody counts.
 const UNCOUNTED: u64 = u64::MAX;
 /// Of requests whose result is a new descriptor.
@@ -95,7 +96,7 @@ const SINGLE: &[MakeRequest] = &[
         read.with_flags(SqeFlags::BUFFER_SELECT).with_buf_index(1)
     },
     |draw| prep::write(draw.writable(), draw.scene.one.get(), 8, FILE_POSITION),
-    |draw| prep::send(draw.writable(), draw.scene.one.get(), 8, 0x4000),
+    |draw| prep::send(draw.writable(), draw.scene.one.get(), 8, MSG_NOSIGNAL),
     |draw| prep::poll(draw.readable(), 1),
     |_| prep::nop(),
     |draw| prep::timeout(draw.time(), draw.rng.u64(..3), 0),

@@ -327,7 +327,7 @@ pub enum Outcome {
     /// A multishot request has one result and goes on: post it with `F_MORE`, then issue again. It ends with this result
     /// when the CQ is full.
     More(Completion),
-    /// The same, and its file was read empty: issue again once there is something to read (`POLLIN`).
+    /// The same, but issue again once its file reports that there is something to read (`POLLIN`): it was read empty, or Linux looks no earlier.
     Drained(Completion),
     /// The result of a request that has a notification besides: post it with `F_MORE`, then issue again for that.
     Notifies(Completion),
