@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use ringer_abi::{EnterFlags, Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags, uapi};
+use ringer_abi::{EnterFlags, Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 
 use super::buffer_ring_use::{Buffers, MULTISHOT};
 use super::not_ready::without_signals;
+use super::register_misc::{SYNC_CANCEL, sync_cancel_argument};
 use crate::differential::memory::PAGE;
 use crate::differential::{Case, Ring, Session, prep};
 
@@ -13,7 +14,6 @@ const ALL: u32 = uapi::IORING_ASYNC_CANCEL_ALL;
 const FD: u32 = uapi::IORING_ASYNC_CANCEL_FD;
 const ANY: u32 = uapi::IORING_ASYNC_CANCEL_ANY;
 const OP: u32 = uapi::IORING_ASYNC_CANCEL_OP;
-const SYNC_CANCEL: u32 = RegisterOpcode::SyncCancel.number();
 const FILE_POSITION: u64 = u64::MAX;
 /// `user_data` of what ends the others.
 const ENDING: u64 = 1000;
@@ -97,7 +97,7 @@ fn timeout(session: &Session, count: u64, flags: u32) -> Sqe {
     prep::timeout(session.timespec(100, 0).addr(), count, flags)
 }
 
-/// Ways to end the request `target`, which has this SQE.
+/// A way to end the request that has this SQE.
 type End = fn(&Session, &Ring, Sqe) -> Result<i32, ringer_sys::Errno>;
 
 const ENDS: &[(&str, End)] = &[
@@ -110,12 +110,12 @@ const ENDS: &[(&str, End)] = &[
     ("any", |_, ring, _| cancel(ring, prep::cancel(0, ANY))),
     ("all", |_, ring, _| cancel(ring, prep::cancel(0, ANY | ALL))),
     ("the second by user_data", |_, ring, _| cancel(ring, prep::cancel(2, 0))),
-    ("at once by user_data", |session, ring, _| at_once(session, ring, [1, 0, 0, 0])),
-    ("at once all by user_data", |session, ring, _| at_once(session, ring, [1, 0, ALL, 0])),
-    ("at once by fd", |session, ring, of| at_once(session, ring, [0, of.fd() as u32, FD, 0])),
-    ("at once by opcode", |session, ring, of| at_once(session, ring, [0, 0, OP | ALL, of.opcode().into()])),
-    ("at once all", |session, ring, _| at_once(session, ring, [0, 0, ANY | ALL, 0])),
-    ("at once the second", |session, ring, _| at_once(session, ring, [2, 0, 0, 0])),
+    ("at once by user_data", |session, ring, _| at_once(session, ring, (1, 0, 0), 0)),
+    ("at once all by user_data", |session, ring, _| at_once(session, ring, (1, 0, ALL), 0)),
+    ("at once by fd", |session, ring, of| at_once(session, ring, (0, of.fd(), FD), 0)),
+    ("at once by opcode", |session, ring, of| at_once(session, ring, (0, 0, OP | ALL), of.opcode())),
+    ("at once all", |session, ring, _| at_once(session, ring, (0, 0, ANY | ALL), 0)),
+    ("at once the second", |session, ring, _| at_once(session, ring, (2, 0, 0), 0)),
     ("poll-remove", |_, ring, _| cancel(ring, prep::poll_remove(1))),
     ("poll-update", |_, ring, _| {
         let update = uapi::IORING_POLL_UPDATE_EVENTS | uapi::IORING_POLL_UPDATE_USER_DATA;
@@ -139,14 +139,15 @@ fn cancel(ring: &Ring, sqe: Sqe) -> Result<i32, ringer_sys::Errno> {
     ring.submit()
 }
 
-/// `IORING_REGISTER_SYNC_CANCEL` with `addr`, `fd`, `flags` and `opcode`.
+/// `IORING_REGISTER_SYNC_CANCEL`.
 fn at_once(
     session: &Session,
     ring: &Ring,
-    [addr, fd, flags, opcode]: [u32; 4],
+    (addr, fd, flags): (u64, i32, u32),
+    opcode: u8,
 ) -> Result<i32, ringer_sys::Errno> {
-    let second = u64::from(fd) | u64::from(flags) << 32;
-    let argument = session.words(&[addr.into(), second, u64::MAX, u64::MAX, opcode.into(), 0, 0, 0]);
+    let argument = sync_cancel_argument(session, addr, fd, flags);
+    argument.put(32, opcode);
     ring.register(SYNC_CANCEL, argument.addr(), 1)
 }
 

@@ -13,7 +13,7 @@ const UNREGISTER_RING_FDS: u32 = RegisterOpcode::UnregisterRingFds.number();
 const AFFINITY: u32 = RegisterOpcode::IowqAff.number();
 const UNREGISTER_AFFINITY: u32 = RegisterOpcode::UnregisterIowqAff.number();
 const MAX_WORKERS: u32 = RegisterOpcode::IowqMaxWorkers.number();
-const SYNC_CANCEL: u32 = RegisterOpcode::SyncCancel.number();
+pub(super) const SYNC_CANCEL: u32 = RegisterOpcode::SyncCancel.number();
 /// `IORING_REGISTER_USE_REGISTERED_RING`: the descriptor is an index of a registered ring.
 const USE_REGISTERED_RING: u32 = 1 << 31;
 
@@ -238,7 +238,7 @@ fn workers() -> Vec<Case> {
 }
 
 /// A `struct io_uring_sync_cancel_reg` without limit on its time.
-fn sync_cancel_argument(session: &Session, addr: u64, fd: i32, flags: u32) -> Memory {
+pub(super) fn sync_cancel_argument(session: &Session, addr: u64, fd: i32, flags: u32) -> Memory {
     let second = u64::from(fd as u32) | u64::from(flags) << 32;
     session.words(&[addr, second, u64::MAX, u64::MAX, 0, 0, 0, 0])
 }

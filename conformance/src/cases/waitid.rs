@@ -61,10 +61,7 @@ pub fn cases() -> Vec<Case> {
                 session.quiet(format!("{label}: while it lives"), &ring);
                 drop(child.stdin.take());
                 session.cqes(format!("{label}: completion"), &ring.collect(1));
-                let [signal, errno, code] = [0, 4, 8].map(|at| info.get::<i32>(at));
-                let own = info.get::<i32>(16) == id;
-                session.record(format!("{label}: info"), format!("{signal} {errno} {code} {own}"));
-                session.record(format!("{label}: status"), info.get::<i32>(24));
+                record_info(session, label, info, child.id());
                 // Its end was collected: there is no such child any more.
                 session.one_recorded(
                     format!("{label}: again"),

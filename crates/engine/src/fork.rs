@@ -32,15 +32,6 @@ fn taken() -> Option<Forking> {
     FORKING.try_with(RefCell::take).ok().flatten()
 }
 
-impl Forking {
-    fn take(&mut self, ring: &Arc<Ring>) -> Option<Registered> {
-        let place = self.registered.iter().position(|(of, _)| Arc::ptr_eq(of, ring))?;
-        let (of, registered) = self.registered.swap_remove(place);
-        std::mem::forget(of);
-        Some(registered)
-    }
-}
-
 impl System {
     /// To be called before `fork`, by the thread that forks, with its signals blocked: makes what the child must share with its parent,
     /// and keeps other threads from changing the rings until [`after_fork_in_parent`](Self::after_fork_in_parent).
@@ -83,41 +74,38 @@ impl System {
     pub fn after_fork_in_child(&'static self) {
         ringer_sys::thread::forget_all();
         descriptor::after_fork_in_child();
-        let Some(mut forking) = taken().or_else(|| self.unprepared()) else {
+        let Some(forking) = taken().or_else(|| self.unprepared()) else {
             // Relaxed: there is no other thread.
             return self.is_orphan.store(true, Ordering::Relaxed);
         };
-        std::mem::forget(std::mem::take(&mut *forking.threads));
+        let Forking { in_epoll: _in_epoll, mut rings, mut threads, mut registered } = forking;
+        std::mem::forget(std::mem::take(&mut *threads));
         recent::forget_all();
         self.parking().after_fork_in_child();
-        forking.rings.values().for_each(|handle| handle.ring.ring_waits.keep_in_child());
+        rings.values().for_each(|handle| handle.ring.ring_waits.keep_in_child());
         let mut known: Vec<(Arc<Ring>, Arc<Ring>)> = Vec::new();
-        let descriptors: Vec<_> = forking.rings.keys().copied().collect();
-        for fd in descriptors {
-            let Some(old) = forking.rings.get(&fd).map(|handle| handle.ring.ring()) else { continue };
-            let same = known.iter().find(|(known, _)| Arc::ptr_eq(known, &old));
+        for handle in rings.values_mut() {
+            let same = known.iter().find(|(old, _)| Arc::ptr_eq(old, &handle.ring));
             let inherited = match same {
                 Some((_, new)) => Hold::new(Arc::clone(new)),
                 None => {
-                    let Some(registered) = forking.take(&old).or_else(|| old.try_registered()) else {
+                    let place = registered.iter().position(|(ring, _)| Arc::ptr_eq(ring, &handle.ring));
+                    let copied = place.map(|place| registered.swap_remove(place).1);
+                    let Some(copied) = copied.or_else(|| handle.ring.try_registered()) else {
                         self.is_orphan.store(true, Ordering::Relaxed);
-                        std::mem::forget(old);
                         continue;
                     };
-                    let inherited = Arc::new(old.inherited(registered));
-                    old.drop_files_of_parent();
-                    known.push((Arc::clone(&old), Arc::clone(&inherited)));
+                    let inherited = Arc::new(handle.ring.inherited(copied));
+                    handle.ring.drop_files_of_parent();
+                    known.push((handle.ring.ring(), Arc::clone(&inherited)));
                     Hold::new(inherited)
                 }
             };
-            if let Some(handle) = forking.rings.get_mut(&fd) {
-                // Its requests are the parent's: nothing of them may be cancelled or posted here.
-                std::mem::forget(std::mem::replace(&mut handle.ring, inherited));
-            }
-            std::mem::forget(old);
+            // Its requests are the parent's: nothing of them may be cancelled or posted here.
+            std::mem::forget(std::mem::replace(&mut handle.ring, inherited));
         }
-        known.into_iter().for_each(|(old, _)| std::mem::forget(old));
-        forking.registered.drain(..).for_each(std::mem::forget);
+        // Those that were closed between the copy and the fork likewise.
+        registered.into_iter().for_each(std::mem::forget);
         forget_table();
     }
 
