@@ -5,11 +5,11 @@
 //! the vector registers plain moves are used: measured, all 32 of AVX-512 take 17 ns there and back, the 16 of AVX 4 ns,
 //! `xsavec` and `xrstor` 120 ns whatever is in use. MXCSR and the x87 state stay: the engine does not change them.
 //!
-//! Upper halves that are not in use stay so. A load of a whole register makes Intel's processors count its upper half as in use,
+//! Upper halves that are not in use stay so. A load of a whole register makes a processor count its upper half as in use,
 //! zero or not, and from then on each SSE instruction of the program waits for what the register held before: measured, code of
-//! SSE took 2.3 times as long after such a load. The processor tells what is in use (`xgetbv`, 5 ns).
+//! SSE took 2.3 times as long after such a load on an Intel processor, up to 8 times on one of AMD (Zen 5). So where all upper halves are zero,
+//! only the lower ones are loaded. To find out by `or` takes 1 ns; the processor tells what is in use (`xgetbv`), but takes 5 to 11 ns for it.
 
-use std::arch::x86_64::__cpuid_count;
 use std::arch::{is_x86_feature_detected, naked_asm};
 
 use linux_raw_sys::general::__NR_io_uring_enter;
@@ -34,21 +34,13 @@ pub enum Live {
 pub fn address(live: Live) -> Option<usize> {
     // Detection asks the processor for its features and, by XCR0, what the kernel keeps of them.
     let gate = match (is_x86_feature_detected!("avx512f"), is_x86_feature_detected!("avx512bw")) {
-        (true, true) if !tells_use() => return None,
         (true, true) if live == Live::All => with_avx512 as *const (),
         (true, true) => with_avx as *const (),
         (true, false) => return None,
-        (false, _) if is_x86_feature_detected!("avx") && tells_use() => with_avx as *const (),
-        (false, _) if is_x86_feature_detected!("avx") => with_silent_avx as *const (),
+        (false, _) if is_x86_feature_detected!("avx") => with_avx as *const (),
         (false, _) => with_sse as *const (),
     };
     Some(gate as usize)
-}
-
-/// Whether the processor tells which of its state is in use: `xgetbv` with 1 in ecx. All that have AVX-512 do.
-fn tells_use() -> bool {
-    const XGETBV_1: u32 = 1 << 2;
-    is_x86_feature_detected!("xsave") && __cpuid_count(0xd, 1).eax & XGETBV_1 != 0
 }
 
 /// What the gates call: `io_uring_enter` with the arguments of the program, and the kernel's kind of result.
@@ -64,7 +56,7 @@ unsafe extern "C" fn enter(a: usize, b: usize, c: usize, d: usize, e: usize, f: 
 /// A gate. It is called by a trampoline, below the red zone, with the registers as they were at the `syscall`; rax is the
 /// number of `io_uring_enter`. The stack is the program's, as it is for a signal handler.
 macro_rules! gate {
-    ($(#[$meta:meta])* $name:ident, $bytes:literal, look: [$($look:expr),*], save: [$($save:expr),*], restore: [$($restore:expr),*]) => {
+    ($(#[$meta:meta])* $name:ident, $bytes:literal, save: [$($save:expr),*], restore: [$($restore:expr),*]) => {
         $(#[$meta])*
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
@@ -83,9 +75,8 @@ macro_rules! gate {
                 "push r10",
                 "push r8",
                 "push r9",
-                // What is in use, for `save` and `restore`.
-                $($look,)*
-                "push rax",
+                // Becomes 1 where upper halves hold something.
+                "push 0",
                 concat!("sub rsp, ", $bytes),
                 "and rsp, -64",
                 $($save,)*
@@ -170,47 +161,31 @@ macro_rules! load {
     };
 }
 
-/// Asks what is in use. It takes two registers: rcx is the program's no more, rdx is saved.
-macro_rules! ask {
-    () => {
-        "mov ecx, 1\nxgetbv\nmov rdx, [rbp - 24]\n"
+/// One of the registers, into the first.
+macro_rules! or {
+    (($instruction:literal, $register:literal) $number:literal) => {
+        concat!($instruction, " ", $register, "0, ", $register, "0, ", $register, $number, "\n")
     };
 }
 
-/// The state that upper halves of the registers 0 to 15 belong to: bit 2 is that of AVX, bit 6 that of AVX-512.
-macro_rules! upper_halves {
-    () => {
-        "0x44"
-    };
-}
-
-/// Saves the registers 0 to 15: `whole`, or where their upper halves are not in use only the lower ones.
+/// Saves the registers 0 to 15, and says at `[rbp - 56]` whether an upper half of them holds something. `any` leaves what they hold there, as
+/// a condition. The engine's SSE code finds them clean, which it is faster with.
 macro_rules! save {
-    ($whole:expr) => {
-        concat!(
-            "test eax, ",
-            upper_halves!(),
-            "\njz 3f\n",
-            $whole,
-            "vzeroupper\njmp 4f\n3:\n",
-            lines!(first: store("movaps", "xmm", 16, 0)),
-            "4:\n"
-        )
+    ($whole:expr, $any:expr) => {
+        concat!($whole, $any, "vzeroupper\nsetnz byte ptr [rbp - 56]\n")
     };
 }
 
-/// Restores what [`save`] has saved.
+/// Restores what [`save`] has saved: all, or where the upper halves are zero only the lower ones.
 macro_rules! restore {
-    ($whole:expr) => {
+    ($whole:expr, $lower:expr) => {
         concat!(
-            "test dword ptr [rbp - 56], ",
-            upper_halves!(),
-            "\njz 3f\n",
+            "cmp byte ptr [rbp - 56], 0\nje 3f\n",
             $whole,
             "jmp 4f\n3:\n",
             // The C library may have used them, and left zeroes that count as use.
             "vzeroupper\n",
-            lines!(first: load("movaps", "xmm", 16, 0)),
+            $lower,
             "4:\n"
         )
     };
@@ -219,38 +194,46 @@ macro_rules! restore {
 gate! {
     /// For processors without AVX.
     with_sse, 256,
-    look: [],
     save: [lines!(first: store("movaps", "xmm", 16, 0))],
     restore: [lines!(first: load("movaps", "xmm", 16, 0))]
 }
 
 gate! {
-    /// For AVX. The engine's SSE code finds the upper halves clean, which it is faster with.
+    /// For AVX.
     with_avx, 512,
-    look: [ask!()],
-    save: [save!(lines!(first: store("vmovaps", "ymm", 32, 0)))],
-    restore: [restore!(lines!(first: load("vmovaps", "ymm", 32, 0)))]
-}
-
-gate! {
-    /// For AVX of processors that do not tell what is in use.
-    with_silent_avx, 512,
-    look: [],
-    save: [lines!(first: store("vmovaps", "ymm", 32, 0)), "vzeroupper"],
-    restore: [lines!(first: load("vmovaps", "ymm", 32, 0))]
+    save: [save!(
+        lines!(first: store("vmovaps", "ymm", 32, 0)),
+        concat!(
+            lines!(first: or("vorps", "ymm")),
+            "vextractf128 xmm0, ymm0, 1\nvptest xmm0, xmm0\n"
+        )
+    )],
+    restore: [restore!(
+        lines!(first: load("vmovaps", "ymm", 32, 0)),
+        lines!(first: load("movaps", "xmm", 32, 0))
+    )]
 }
 
 gate! {
     /// For AVX-512.
     with_avx512, 2112,
-    look: [ask!()],
     save: [
-        save!(lines!(first: store("vmovaps", "zmm", 64, 0))),
+        save!(
+            lines!(first: store("vmovaps", "zmm", 64, 0)),
+            concat!(
+                lines!(first: or("vporq", "zmm")),
+                "vextracti64x4 ymm1, zmm0, 1\nvextracti128 xmm0, ymm0, 1\n",
+                "vpor ymm0, ymm0, ymm1\nvptest ymm0, ymm0\n"
+            )
+        ),
         lines!(last: store("vmovaps", "zmm", 64, 0)),
         lines!(masks: store("kmovq", "k", 8, 2048))
     ],
     restore: [
-        restore!(lines!(first: load("vmovaps", "zmm", 64, 0))),
+        restore!(
+            lines!(first: load("vmovaps", "zmm", 64, 0)),
+            lines!(first: load("movaps", "xmm", 64, 0))
+        ),
         lines!(last: load("vmovaps", "zmm", 64, 0)),
         lines!(masks: load("kmovq", "k", 8, 2048))
     ]

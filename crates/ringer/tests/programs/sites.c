@@ -274,10 +274,15 @@ static int all_registers(void)
 	int width = __builtin_cpu_supports("avx512bw") ? 2 : __builtin_cpu_supports("avx") ? 1 : 0;
 #endif
 	// Carry, parity, adjust, zero, sign, overflow in all combinations, on top of what is always set; then the direction.
-	for (int round = 0; round < 260; round++) {
-		int wide = round & 1 ? width : 0;
+	// From round 260 on one word of one register is not zero, each in its turn.
+	for (int round = 0; round < 260 + 16 * 8; round++) {
+		int wide = round & 1 || round >= 260 ? width : 0;
 		for (int index = 0; index < 2048; index++)
 			state[index] = (uint64_t)(index + 1) * 0x9e3779b97f4a7c15ull * (uint64_t)(round + 1);
+		if (round >= 260) {
+			memset(state + 256, 0, 16 * 64);
+			state[256 + round - 260] = 1ull << round % 64;
+		}
 		uint64_t flags = 0x202;
 		for (int bit = 0; bit < 7; bit++)
 			flags |= (uint64_t)(round >> (bit + 1) & 1) << ((const int[]) { 0, 2, 4, 6, 7, 11, 10 })[bit];
