@@ -182,6 +182,7 @@ What a system call of the process cannot do is out of reach:
   raise SIGXFSZ.
 - A file that is opened, accepted or made as a registered file only has the lowest free number for a moment, until it is moved away. Where a
   worker opens it, one must be free.
+- A receive with one result does not say that there is more (`IORING_CQE_F_SOCK_NONEMPTY`) where less is left than the socket's `SO_RCVLOWAT`.
 - Zero-copy sends copy. Their notifications come as documented.
 - Cached reads that are copied from a mapping of their file are not told to those who watch for accesses (`IN_ACCESS` of inotify). Direct transfers
   (`O_DIRECT`) by Linux AIO are not told to those who watch for accesses or changes: AIO does not tell of them.

@@ -27,6 +27,7 @@ mod link_timeout;
 mod links;
 mod mem_region;
 mod messages;
+mod more_to_read;
 mod msg_ring;
 mod names;
 mod nop;
@@ -161,6 +162,7 @@ pub fn all() -> Vec<Case> {
         futex::cases,
         socket::cases,
         socket_flags::cases,
+        more_to_read::cases,
         send_recv::cases,
         messages::cases,
         msg_ring::cases,

@@ -33,6 +33,9 @@ impl Turn<'_> {
             .attempt(&facts, row, operation, &mut held)
         {
             Outcome::Done(completion) => {
+                if is_heard_of(sqe, &completion) {
+                    self.ask_for_more(&mut held);
+                }
                 self.complete_at_once(sqe, &completion, held.extra);
                 None
             }
@@ -49,6 +52,7 @@ impl Turn<'_> {
     /// The same for an operation that needs no file and no buffer: there is nothing to look up, and nothing to hold.
     fn start_without_resources(&mut self, sqe: &Sqe, context: &Prepare, row: &Row) -> Result<(), Errno> {
         let goes_on = (row.start)(sqe, context, &mut |operation| {
+            self.settle_before(sqe.opcode(), &FileRef::None);
             let mut issue = Issue::new(-1, self.patience(), &**self.ring);
             let started = (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.begin_brief());
             let outcome = operation.issue(&mut issue);
@@ -82,7 +86,7 @@ impl Turn<'_> {
     #[inline]
     pub(crate) fn complete_at_once(&mut self, sqe: &Sqe, completion: &Completion, extra: [u64; 2]) {
         self.count(sqe.opcode(), Served::Inline);
-        if !sqe.flags().contains(SqeFlags::CQE_SKIP_SUCCESS) || completion.fails_link {
+        if is_heard_of(sqe, completion) {
             self.post(cqe_of(sqe.user_data(), completion, extra));
         }
     }
@@ -138,6 +142,7 @@ impl Turn<'_> {
         if let Err(errno) = self.resolve(facts, row, held) {
             return operation.refuse(errno);
         }
+        self.settle_before(facts.opcode, &held.file);
         let mut selection = facts
             .flags
             .contains(SqeFlags::BUFFER_SELECT)
@@ -157,7 +162,7 @@ impl Turn<'_> {
             Some(work) if issue.may_block() => issue_as_work(work, operation, &mut issue),
             _ => operation.issue(&mut issue),
         };
-        held.extra = issue.extra;
+        (held.extra, held.asks_for_more) = (issue.extra, issue.asks_for_more);
         if let (FileRef::Program(fd), None, Some(is_direct)) = (&held.file, believed, issue.is_direct) {
             self.ring.direct_files.note(*fd, is_direct);
         }
@@ -207,6 +212,12 @@ impl Turn<'_> {
         let range = buffer.range(facts.range.0, facts.range.1)?;
         Ok((buffer, range))
     }
+}
+
+/// Whether the request has a CQE.
+#[inline]
+fn is_heard_of(sqe: &Sqe, completion: &Completion) -> bool {
+    !sqe.flags().contains(SqeFlags::CQE_SKIP_SUCCESS) || completion.fails_link
 }
 
 /// Makes an attempt that may wait, and that others may interrupt.

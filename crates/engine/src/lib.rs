@@ -28,6 +28,7 @@ mod latency;
 mod limit;
 mod mapped_reads;
 mod message;
+mod more_to_read;
 mod operations;
 mod parking;
 mod provided;

@@ -100,6 +100,8 @@ pub(crate) struct Held {
     pub(crate) taken: TakenBuffer,
     /// The second half of a 32-byte CQE, as the last attempt left it.
     pub(crate) extra: [u64; 2],
+    /// The last attempt received something, and its CQE is to tell whether there is more.
+    pub(crate) asks_for_more: bool,
 }
 
 impl Held {

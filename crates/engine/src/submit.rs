@@ -195,6 +195,7 @@ impl Batch<'_> {
 
     /// Serves a plain transfer, and those after it that can be served with it. Returns how many more than the first were taken.
     fn take_transfers(&mut self, first: &Sqe, row: &Row) -> u32 {
+        self.turn.settle_before(first.opcode(), &FileRef::None);
         let mapped = self.turn.mapped_file(first, self.sqes.left() > 0);
         let belongs = if mapped.is_some() { mapped_reads::belongs } else { coalesce::follows };
         if mapped.is_none() && !self.sqes.peek().is_some_and(|next| belongs(first, &next)) {

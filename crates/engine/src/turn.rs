@@ -21,6 +21,7 @@ use crate::Served;
 use crate::arm::Again;
 use crate::chain::BrokenChain;
 use crate::inflight::RequestId;
+use crate::more_to_read::Questions;
 use crate::request::Request;
 use crate::ring::Ring;
 use crate::system::System;
@@ -42,7 +43,7 @@ const MOST_IN_A_ROW: u32 = 32;
 const POLLIN: u32 = 0x1;
 
 /// CQEs that a turn keeps to publish them together.
-const UNPUBLISHED: usize = 32;
+pub(crate) const UNPUBLISHED: usize = 32;
 
 pub(crate) struct Turn<'a> {
     pub(crate) ring: &'a Arc<Ring>,
@@ -60,7 +61,9 @@ pub(crate) struct Turn<'a> {
     /// The submission is through, and what was put off runs.
     is_task_work: bool,
     /// CQEs that are posted together: the completion lock is taken once for all.
-    unpublished: ArrayVec<Cqe, UNPUBLISHED>,
+    pub(crate) unpublished: ArrayVec<Cqe, UNPUBLISHED>,
+    /// What some of them have still to tell.
+    pub(crate) questions: Questions,
     /// Some of them are not the last of their requests: see [`publish_what_is_not_last`](Self::publish_what_is_not_last).
     has_more_to_come: bool,
     /// How many of them timeouts with a count look at.
@@ -107,6 +110,7 @@ impl<'a> Turn<'a> {
             transfers: ArrayVec::new(),
             is_task_work: false,
             unpublished: ArrayVec::new(),
+            questions: Questions::default(),
             has_more_to_come: false,
             counted: 0,
             posted: false,
@@ -430,6 +434,9 @@ impl<'a> Turn<'a> {
     // Not inlined where there is nothing to publish.
     #[inline(never)]
     fn publish_some(&mut self) {
+        if !self.questions.is_empty() {
+            self.settle();
+        }
         let counted = std::mem::take(&mut self.counted);
         self.has_more_to_come = false;
         let asynchronous = self.is_task_work || self.place != Place::Submitter;
@@ -463,13 +470,16 @@ impl<'a> Turn<'a> {
     ) -> Option<Box<Request>> {
         // A request that was cancelled may have taken a buffer.
         let completion = completion.with_flags(request.held.taken.take_flags());
+        let skip = request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
+        if !skip || completion.fails_link {
+            self.ask_for_more(&mut request.held);
+        }
         self.let_go(&mut request);
         self.count(request.opcode, request.served);
         if request.is_lent && self.place == Place::Worker {
             // What follows waits for its file, and not in this thread, where nobody could cancel it.
             self.place = Place::Reactor;
         }
-        let skip = request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
         // A timeout that is cancelled counts as any request does.
         let expires = matches!(request.operation, Operation::Timeout(_)) && completion.result != CANCELED;
         if !skip || completion.fails_link {

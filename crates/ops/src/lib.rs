@@ -59,6 +59,7 @@ pub mod waitid;
 pub mod xattr;
 pub mod zero_copy;
 
+pub use net::{MORE_TO_READ, has_more_to_read};
 pub use operation::{
     Buffer, Completion, DeviceTransfer, FileSlot, Issue, Op, Outcome, Patience, Prepare, Resources, Traits,
     Until, Way,

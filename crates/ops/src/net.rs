@@ -8,6 +8,7 @@ pub(crate) const POLLIN: u32 = 0x1;
 pub(crate) const POLLOUT: u32 = 0x4;
 pub(crate) const POLLERR: u32 = 0x8;
 pub(crate) const POLLPRI: u32 = 0x2;
+const POLLRDHUP: u32 = 0x2000;
 pub(crate) const POLLRDNORM: u32 = 0x40;
 pub(crate) const POLLHUP: u32 = 0x10;
 pub(crate) const O_NONBLOCK: u32 = 0o4000;
@@ -195,9 +196,8 @@ pub(crate) fn waiting_bytes(fd: RawFd) -> u32 {
 pub(crate) fn is_shut_down(fd: RawFd) -> bool {
     const SOCK_DGRAM: u32 = 2;
     const SOCK_RAW: u32 = 3;
-    const POLLRDHUP: u16 = 0x2000;
     matches!(option(fd, SOL_SOCKET, SO_TYPE), Ok(SOCK_DGRAM | SOCK_RAW))
-        && call::poll_now(fd, POLLRDHUP).is_ok_and(|ready| ready & POLLRDHUP != 0)
+        && call::poll_now(fd, POLLRDHUP as u16).is_ok_and(|ready| ready & POLLRDHUP as u16 != 0)
 }
 
 /// What a receiving request must know of its socket.
@@ -224,10 +224,37 @@ impl ReadKind {
 pub(crate) fn is_at_end_of_tcp(fd: RawFd) -> bool {
     const ESTABLISHED: u8 = 1;
     const FIN_WAIT_2: u8 = 5;
+    tcp_state(fd).is_some_and(|state| !(ESTABLISHED..=FIN_WAIT_2).contains(&state))
+}
+
+/// The state of a TCP connection; of no other socket. `TCP_INFO` of `tcp.7`.
+fn tcp_state(fd: RawFd) -> Option<u8> {
     let mut state = 0_u8;
     let mut size = 1_u32;
+    // The first byte of `struct tcp_info` is the state.
     let address = UserAddress::of(&raw mut state);
-    // The first byte of `struct tcp_info` is the state; other sockets refuse the question.
-    call::getsockopt(fd, SOL_TCP, TCP_INFO, address, UserAddress::of(&raw mut size)).is_ok()
-        && !(ESTABLISHED..=FIN_WAIT_2).contains(&state)
+    call::getsockopt(fd, SOL_TCP, TCP_INFO, address, UserAddress::of(&raw mut size)).ok().map(|_| state)
+}
+
+/// What has to be known of a socket for [`has_more_to_read`], as `poll.2` bits.
+pub const MORE_TO_READ: u16 = (POLLIN | POLLPRI | POLLRDHUP) as u16;
+
+/// Whether a socket that said so when it was asked for [`MORE_TO_READ`] has more to read, as `IORING_CQE_F_SOCK_NONEMPTY` tells it: TCP and Unix
+/// streams do, other sockets do not. Of TCP, Linux counts urgent data, and the end that the peer has sent.
+pub fn has_more_to_read(fd: RawFd, ready: u16) -> bool {
+    const CLOSE: u8 = 7;
+    const CLOSE_WAIT: u8 = 8;
+    const LAST_ACK: u8 = 9;
+    const CLOSING: u8 = 11;
+    if ready & MORE_TO_READ == 0 || !ReadKind::of(fd).tells {
+        return false;
+    }
+    waiting_bytes(fd) > 0
+        || match tcp_state(fd) {
+            None => false,
+            Some(CLOSE_WAIT | LAST_ACK | CLOSING) => true,
+            // Both sides ended it; or it was reset.
+            Some(CLOSE) => u32::from(ready) & POLLERR == 0,
+            Some(_) => u32::from(ready) & POLLPRI != 0,
+        }
 }

@@ -175,6 +175,9 @@ pub struct Issue<'a> {
     pub provided: Option<&'a mut dyn BufferGroup>,
     /// The second half of the result's CQE, on a ring with 32-byte CQEs. Zero unless the operation sets it.
     pub extra: [u64; 2],
+    /// Set by an operation that is done: its CQE has `IORING_CQE_F_SOCK_NONEMPTY` if the socket has more to read, which the engine finds out by
+    /// [`has_more_to_read`](crate::has_more_to_read).
+    pub asks_for_more: bool,
     /// The file, if it is a ring.
     pub ring: Option<&'a dyn RingFile>,
     /// The ring's registered files.
@@ -193,6 +196,7 @@ impl<'a> Issue<'a> {
             buffer: None,
             provided: None,
             extra: [0; 2],
+            asks_for_more: false,
             ring: None,
             resources,
         }

@@ -178,7 +178,13 @@ impl Receiving {
         {
             group.take(used);
         }
-        let has_more = self.more_to_read(context.fd, bytes, asked) > 0;
+        // Whether a multishot receive waits depends on the answer.
+        let has_more = if !self.multishot && self.asks_for_more(bytes, asked) {
+            context.asks_for_more = true;
+            false
+        } else {
+            self.more_to_read(context.fd, bytes, asked) > 0
+        };
         self.deliver(context.fd, completion, bytes, has_more, false)
     }
 
@@ -215,12 +221,15 @@ impl Receiving {
         *self.kind.get_or_insert_with(|| ReadKind::of(fd))
     }
 
-    /// How many bytes are left to read after a receive, for `IORING_CQE_F_SOCK_NONEMPTY`. A stream that gave less than asked
-    /// for has no more, so that the question costs nothing in the usual case.
+    /// Whether there may be more to read after a receive. A stream that gave less than asked for has no more.
+    const fn asks_for_more(&self, bytes: u64, asked: u64) -> bool {
+        bytes >= asked || self.progress.flags() & MSG_PEEK != 0
+    }
+
+    /// How many bytes are left to read after a receive, for `IORING_CQE_F_SOCK_NONEMPTY`.
     fn more_to_read(&mut self, fd: RawFd, bytes: u64, asked: u64) -> u32 {
         // Which kind it is matters only if there is something.
-        let asks = bytes >= asked || self.progress.flags() & MSG_PEEK != 0;
-        let waiting = if asks { waiting_bytes(fd) } else { 0 };
+        let waiting = if self.asks_for_more(bytes, asked) { waiting_bytes(fd) } else { 0 };
         if waiting > 0 && self.kind(fd).tells {
             waiting
         } else {
@@ -330,7 +339,7 @@ impl Op for Recv {
                 if self.bundle && self.receiving.has_buffer && !self.is_final =>
             {
                 let waiting = waiting_bytes(context.fd);
-                self.receiving.has_buffer = false;
+                (self.receiving.has_buffer, context.asks_for_more) = (false, false);
                 self.receive_bundle(context, done.unsigned_abs().into(), waiting)
             }
             outcome => outcome,

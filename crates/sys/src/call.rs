@@ -349,23 +349,45 @@ pub(crate) fn copy_all_by_kernel(ours: &[[u64; 2]], theirs: &[[u64; 2]], to_user
     if copied as u64 == wanted { Ok(()) } else { Err(Errno::FAULT) }
 }
 
+/// A descriptor whose readiness is asked for: `struct pollfd` of `poll.2`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PollFd {
+    /// The descriptor.
+    pub fd: RawFd,
+    /// What is asked for, as `poll.2` bits.
+    pub events: u16,
+    /// What there is of it, and `POLLERR`, `POLLHUP`, `POLLNVAL`.
+    pub revents: u16,
+}
+
+impl PollFd {
+    /// The question.
+    pub const fn new(fd: RawFd, events: u16) -> Self {
+        Self { fd, events, revents: 0 }
+    }
+}
+
+/// The readiness of descriptors now.
+///
+/// # Errors
+/// Those of `ppoll.2`; `EINTR` if a signal is pending and none is ready.
+pub fn poll_all_now(descriptors: &mut [PollFd]) -> Result<(), Errno> {
+    let no_time = [0_u64; 2];
+    let (address, count) = (descriptors.as_mut_ptr() as usize, descriptors.len());
+    let arguments = [address, count, (&raw const no_time) as usize, 0, 0, 0];
+    // SAFETY: the descriptors are borrowed for the call, the time is a local that outlives it; no signal mask is given.
+    unsafe { raw(nr::__NR_ppoll, arguments) }.map(drop)
+}
+
 /// The readiness of a descriptor now, as `poll.2` bits. `POLLNVAL` becomes `EBADF`.
 ///
 /// # Errors
 /// `EBADF`, and those of `ppoll.2`.
 pub fn poll_now(fd: RawFd, events: u16) -> Result<u16, Errno> {
     const POLLNVAL: u16 = 0x20;
-    #[repr(C)]
-    struct PollFd {
-        fd: i32,
-        events: u16,
-        revents: u16,
-    }
-    let mut entry = PollFd { fd, events, revents: 0 };
-    let no_time = [0_u64; 2];
-    let arguments = [(&raw mut entry) as usize, 1, (&raw const no_time) as usize, 0, 0, 0];
-    // SAFETY: the structures are locals that outlive the call; no signal mask is given.
-    unsafe { raw(nr::__NR_ppoll, arguments) }?;
+    let mut entry = PollFd::new(fd, events);
+    poll_all_now(std::slice::from_mut(&mut entry))?;
     if entry.revents & POLLNVAL != 0 { Err(Errno::BADF) } else { Ok(entry.revents) }
 }
 

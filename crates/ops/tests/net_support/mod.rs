@@ -8,7 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use ringer_abi::{Opcode, Sqe};
-use ringer_ops::{Attempt, Buffer, Completion, Issue, Operation, Outcome, Patience};
+use ringer_ops::{
+    Attempt, Buffer, Completion, Issue, MORE_TO_READ, Operation, Outcome, Patience, has_more_to_read,
+};
 use ringer_sys::{Errno, call};
 
 use crate::file_support::{LIMIT, OneBuffer, Registered, address, prepare, result_of, serve, sqe};
@@ -85,6 +87,10 @@ pub fn finish_operation(operation: &mut Operation, fd: RawFd, resources: &Regist
     loop {
         let mut context = Issue::new(fd, patience, resources);
         match operation.issue(&mut context) {
+            Outcome::Done(completion) if context.asks_for_more => {
+                let ready = call::poll_now(fd, MORE_TO_READ).expect("an open descriptor");
+                return completion.with_flags(if has_more_to_read(fd, ready) { NONEMPTY } else { 0 });
+            }
             Outcome::Done(completion) => return completion,
             Outcome::WaitFor { events, .. } => wait_until_ready(fd, events),
             Outcome::Punt | Outcome::Lend => patience = Patience::Unlimited,
