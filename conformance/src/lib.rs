@@ -3,6 +3,7 @@
 
 pub mod applications;
 pub mod cases;
+pub mod conservation;
 pub mod differential;
 pub mod process;
 pub mod random;

@@ -1,6 +1,6 @@
 //! The three calls, as different programs make them.
 
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use ringer_engine::{Caller, Mapping, System};
 use ringer_sys::alternatives::{enter_by_libc, register_by_libc, setup_by_libc};
@@ -36,6 +36,13 @@ pub unsafe trait Calls {
     /// # Errors
     /// Those of the man page.
     fn close(fd: RawFd) -> Result<(), Errno>;
+    /// `close.2` of a file that a request has made.
+    ///
+    /// # Errors
+    /// Those of the man page.
+    fn close_file(fd: RawFd) -> Result<(), Errno> {
+        ringer_sys::call::close(fd).map(drop)
+    }
 }
 
 const NO_ARGUMENT: UserAddress = UserAddress::new(0);
@@ -63,7 +70,14 @@ unsafe impl Calls for Inline {
     }
 
     fn close(fd: RawFd) -> Result<(), Errno> {
-        ringer_sys::call::close(fd).map(drop)
+        Self::close_file(fd)
+    }
+
+    fn close_file(fd: RawFd) -> Result<(), Errno> {
+        // By libc, as programs do.
+        // SAFETY: it is the caller's, who gives it up.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        Ok(())
     }
 }
 

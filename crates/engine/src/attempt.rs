@@ -143,10 +143,13 @@ impl Turn<'_> {
             return operation.refuse(errno);
         }
         self.settle_before(facts.opcode, &held.file);
-        let mut selection = facts
-            .flags
-            .contains(SqeFlags::BUFFER_SELECT)
-            .then(|| Selection::new(&self.ring.provided, facts.buffer_index, &mut held.taken));
+        let selects = facts.flags.contains(SqeFlags::BUFFER_SELECT);
+        // A worker may wait with what it has taken: it waits for the others when it posts.
+        if selects && self.place != Place::Worker && self.holds_bits.is_none() {
+            self.holds_bits = self.ring.bits_in_order.hold();
+        }
+        let mut selection =
+            selects.then(|| Selection::new(&self.ring.provided, facts.buffer_index, &mut held.taken));
         let mut issue = Issue::new(held.file.raw(), self.patience_of(facts.opcode), &**self.ring);
         issue.buffer = held.buffer.as_ref().map(|(_, buffer)| *buffer);
         issue.ring = held.ring.as_deref().map(|ring| ring as _);
@@ -176,6 +179,8 @@ impl Turn<'_> {
         | Outcome::Notifies(completion) = &mut outcome
         {
             completion.flags |= held.taken.take_flags();
+        } else {
+            self.holds_bits = None;
         }
         outcome
     }

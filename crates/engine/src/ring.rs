@@ -21,7 +21,7 @@ use crate::device::Device;
 use crate::files::{FileTable, RegisteredFile, Release};
 use crate::inflight::Inflight;
 use crate::latency::LatencyGuard;
-use crate::provided::ProvidedBuffers;
+use crate::provided::{BitsInOrder, ProvidedBuffers};
 use crate::reactor::Reactor;
 use crate::readiness::Readiness;
 use crate::register::Registrations;
@@ -59,6 +59,7 @@ pub(crate) struct Ring {
     pub(crate) files: Lock<FileTable>,
     pub(crate) buffers: Lock<BufferTable>,
     pub(crate) provided: Lock<ProvidedBuffers>,
+    pub(crate) bits_in_order: BitsInOrder,
     pub(crate) registrations: Lock<Registrations>,
     pub(crate) restrictions: Arc<RestrictionState>,
     /// Memory for the arguments of waits.
@@ -150,6 +151,7 @@ impl Ring {
             files: Lock::default(),
             buffers: Lock::default(),
             provided: Lock::default(),
+            bits_in_order: BitsInOrder::default(),
             registrations: Lock::default(),
             restrictions: Arc::default(),
             region: Arc::default(),
@@ -200,6 +202,7 @@ impl Ring {
         ring.region = Arc::clone(&self.region);
         *ring.files.get_mut() = files;
         *ring.buffers.get_mut() = buffers;
+        ring.bits_in_order = BitsInOrder::of(&provided);
         *ring.provided.get_mut() = provided;
         ring.disabled = AtomicBool::new(self.disabled.load(Ordering::Relaxed));
         ring.submitter = AtomicU32::new(self.submitter.load(Ordering::Relaxed));

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
@@ -64,6 +64,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) unpublished: ArrayVec<Cqe, UNPUBLISHED>,
     /// What some of them have still to tell.
     pub(crate) questions: Questions,
+    /// Bits of a buffer were taken whose CQE is not posted yet: see [`BitsInOrder`](crate::provided::BitsInOrder).
+    pub(crate) holds_bits: Option<MutexGuard<'a, ()>>,
     /// Some of them are not the last of their requests: see [`publish_what_is_not_last`](Self::publish_what_is_not_last).
     has_more_to_come: bool,
     /// How many of them timeouts with a count look at.
@@ -111,6 +113,7 @@ impl<'a> Turn<'a> {
             is_task_work: false,
             unpublished: ArrayVec::new(),
             questions: Questions::default(),
+            holds_bits: None,
             has_more_to_come: false,
             counted: 0,
             posted: false,
@@ -180,6 +183,8 @@ impl<'a> Turn<'a> {
         if self.queues.is_some() || !self.transfers.is_empty() {
             self.hand_over();
         }
+        // Where nobody was to hear of it.
+        self.holds_bits = None;
         if std::mem::take(&mut self.posted) {
             self.ring.completions.eventfd.signal(self.ring, self.place == Place::Worker);
             self.ring.announce_completions(std::mem::take(&mut self.waiters));
@@ -416,10 +421,15 @@ impl<'a> Turn<'a> {
     /// Posts a CQE that timeouts with a count do not count: that of another timeout.
     #[inline]
     pub(crate) fn post_uncounted(&mut self, cqe: Cqe) {
+        if self.place == Place::Worker && cqe.flags & CqeFlags::BUFFER.bits() != 0 {
+            // It took the rest of a buffer whose other bits may not be posted yet.
+            self.holds_bits = self.ring.bits_in_order.hold();
+        }
         self.unpublished.push(cqe);
         // What a worker does next may take its time.
-        if self.unpublished.is_full() || self.place == Place::Worker {
+        if self.unpublished.is_full() || self.place == Place::Worker || self.holds_bits.is_some() {
             self.publish();
+            self.holds_bits = None;
         }
     }
 

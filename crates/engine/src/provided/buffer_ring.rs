@@ -61,6 +61,10 @@ impl BufferRing {
         Self { memory, mask: entries - 1, head: 0, incremental }
     }
 
+    pub(super) fn is_incremental(&self) -> bool {
+        self.incremental
+    }
+
     fn place(&self, index: u16) -> UserAddress {
         self.memory.address().add(u64::from(index & self.mask) * ENTRY)
     }

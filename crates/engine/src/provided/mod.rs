@@ -2,6 +2,7 @@
 
 mod buffer_ring;
 mod selection;
+mod used_up;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use ringer_sys::Errno;
 
 pub(crate) use buffer_ring::{BufferRing, ENTRY, RingMemory};
 pub(crate) use selection::{Selection, TakenBuffer};
+pub(crate) use used_up::BitsInOrder;
 
 #[derive(Clone, Debug)]
 enum Group {
@@ -50,6 +52,11 @@ impl ProvidedBuffers {
             Some(Group::Classic(_)) => Err(Errno::INVAL),
             Some(Group::Ring(ring)) => Ok(ring),
         }
+    }
+
+    /// Whether buffers of a group are used up bit by bit.
+    fn has_incremental(&self) -> bool {
+        self.groups.iter().flatten().any(|group| matches!(group, Group::Ring(ring) if ring.is_incremental()))
     }
 
     /// Carries out PROVIDE_BUFFERS.

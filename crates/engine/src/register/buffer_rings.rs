@@ -35,6 +35,9 @@ pub(crate) fn register(ring: &Ring, argument: UserAddress, count: u32) -> Result
         check(address, bytes)?;
         RingMemory::Program(address)
     };
+    if flags & INCREMENTAL != 0 {
+        ring.bits_in_order.need();
+    }
     provided.register_ring(group, BufferRing::new(memory, entries as u16, flags & INCREMENTAL != 0));
     Ok(0)
 }

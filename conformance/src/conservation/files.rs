@@ -1,0 +1,135 @@
+//! Files that come and go while requests use them.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+use fastrand::Rng;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::ReadWriteFlags;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
+    socketpair,
+};
+
+use super::scene::lock;
+
+/// Of each of four kinds.
+const FILES: usize = 5;
+
+/// Two descriptors: what is written to one is read from the other.
+#[derive(Debug)]
+struct Pair {
+    kind: usize,
+    /// The numbers, which may be looked at while they change.
+    numbers: [AtomicI32; 2],
+    ends: Mutex<(OwnedFd, OwnedFd)>,
+}
+
+/// All files of a scene.
+#[derive(Debug)]
+pub(super) struct Files {
+    pairs: Vec<Pair>,
+    listener: OwnedFd,
+    address: SocketAddrUnix,
+    directory: OwnedFd,
+}
+
+fn new_pair(kind: usize) -> (OwnedFd, OwnedFd) {
+    let sockets =
+        |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).expect("a pair of sockets");
+    let (read, write) = match kind {
+        0 => rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe"),
+        1 => sockets(SocketType::STREAM),
+        2 => sockets(SocketType::DGRAM),
+        _ => {
+            let eventfd = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+            return (eventfd.try_clone().expect("a descriptor"), eventfd);
+        }
+    };
+    rustix::io::ioctl_fionbio(&write, true).expect("any file");
+    (read, write)
+}
+
+fn stream() -> OwnedFd {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).expect("a socket")
+}
+
+impl Files {
+    pub(super) fn new() -> Self {
+        let pair = |number: usize| {
+            let kind = number / FILES;
+            let ends = new_pair(kind);
+            let numbers = [ends.0.as_raw_fd(), ends.1.as_raw_fd()].map(AtomicI32::new);
+            Pair { kind, numbers, ends: Mutex::new(ends) }
+        };
+        let listener = stream();
+        // The kernel chooses an address.
+        bind(&listener, &SocketAddrUnix::new_unnamed()).expect("an address");
+        listen(&listener, 64).expect("a socket");
+        let address = getsockname(&listener).expect("a socket").try_into().expect("an address of its family");
+        Self {
+            pairs: (0..4 * FILES).map(pair).collect(),
+            listener,
+            address,
+            directory: std::fs::File::open("/").expect("there is a root").into(),
+        }
+    }
+
+    fn any(&self, rng: &mut Rng) -> &Pair {
+        rng.choice(&self.pairs).expect("there are files")
+    }
+
+    pub(super) fn readable(&self, rng: &mut Rng) -> RawFd {
+        self.any(rng).numbers[0].load(Relaxed)
+    }
+
+    pub(super) fn writable(&self, rng: &mut Rng) -> RawFd {
+        self.any(rng).numbers[1].load(Relaxed)
+    }
+
+    pub(super) fn listener(&self) -> RawFd {
+        self.listener.as_raw_fd()
+    }
+
+    pub(super) fn directory(&self) -> RawFd {
+        self.directory.as_raw_fd()
+    }
+
+    /// Writes to each, and connects once.
+    pub(super) fn feed(&self) {
+        for pair in &self.pairs {
+            // One that is full is fed well enough.
+            let _ = rustix::io::write(&lock(&pair.ends).1, &1_u64.to_ne_bytes());
+        }
+        // Where nobody accepts, no more fit into the line.
+        let _ = connect(stream(), &self.address);
+    }
+
+    /// Takes what is there, for who waits for room. Who drains waits for that, and holds up whoever would take it.
+    pub(super) fn empty(&self) {
+        for pair in &self.pairs {
+            let mut bytes = [0; 4096];
+            let buffer = std::io::IoSliceMut::new(&mut bytes);
+            // The engine may be faster.
+            let position = u64::MAX;
+            let _ = rustix::io::preadv2(&lock(&pair.ends).0, &mut [buffer], position, ReadWriteFlags::NOWAIT);
+        }
+    }
+
+    /// Puts new files in the place of a pair: under the same numbers, or by closing it, which gives the numbers to whoever comes next.
+    pub(super) fn replace(&self, rng: &mut Rng) {
+        let pair = self.any(rng);
+        let (read, write) = new_pair(pair.kind);
+        let mut ends = lock(&pair.ends);
+        if rng.bool() {
+            rustix::io::dup2(read.as_fd(), &mut ends.0).expect("an open descriptor");
+            rustix::io::dup2(write.as_fd(), &mut ends.1).expect("an open descriptor");
+        } else {
+            pair.numbers[0].store(read.as_raw_fd(), Relaxed);
+            pair.numbers[1].store(write.as_raw_fd(), Relaxed);
+            *ends = (read, write);
+        }
+    }
+}

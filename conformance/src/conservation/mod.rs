@@ -1,0 +1,130 @@
+//! Nothing is lost and nothing comes twice, whatever threads do at the same time.
+//!
+//! Some threads draw requests and submit them to two rings, which they share with threads that wait, threads that reap, one that closes,
+//! replaces and registers files meanwhile, and the engine's own threads. What a request does is not looked at; but it has one final completion, and
+//! none behind that. A provided buffer is named once each time it is provided, and in the end all that were not named are still there.
+
+mod buffers;
+mod files;
+mod requests;
+mod scene;
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use ringer_abi::SetupFlags;
+use ringer_client::calls::Calls;
+
+pub use requests::{Kinds, MakeRequest};
+use scene::{RINGS, Scene, THREADS};
+
+/// What is played.
+#[derive(Clone, Copy, Debug)]
+pub struct Play {
+    /// Flags of the rings.
+    pub setup: SetupFlags,
+    /// What is drawn.
+    pub kinds: Kinds,
+    /// How long requests are submitted.
+    pub time: Duration,
+}
+
+/// The kinds of rings that are played.
+pub const SETUPS: [SetupFlags; 5] = [
+    SetupFlags::empty(),
+    SetupFlags::SQPOLL,
+    SetupFlags::COOP_TASKRUN,
+    SetupFlags::SINGLE_ISSUER,
+    SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN),
+];
+
+/// How long all that was submitted may take to come back.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Has threads submit for a while, and waits until all is back.
+///
+/// # Errors
+/// What was lost, or came twice.
+pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
+    let scene = &Scene::<C>::new(play.setup)?;
+    std::thread::scope(|scope| {
+        if play.setup.contains(SetupFlags::SINGLE_ISSUER) {
+            for thread in 0..RINGS {
+                scope.spawn(move || have_own(scene, play, thread));
+            }
+        } else {
+            share(scope, scene, play);
+        }
+        let mut rng = Rng::new();
+        let end = Instant::now() + play.time;
+        for round in 0.. {
+            scene.feed();
+            scene.disturb(&mut rng, play.kinds);
+            if round % 8 == 0 && !play.setup.contains(SetupFlags::SINGLE_ISSUER) {
+                (0..RINGS).for_each(|target| scene.cancel_all(target));
+            }
+            if scene.is_over() || Instant::now() > end {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        scene.is_submitted.store(true, Relaxed);
+        if !play.setup.contains(SetupFlags::SINGLE_ISSUER) {
+            scene.end(Instant::now() + LIMIT);
+            scene.is_through.store(true, Relaxed);
+        }
+    });
+    scene.fault().map_or(Ok(()), Err)
+}
+
+/// Threads that submit to all rings, and for each ring one that reaps and one that waits.
+fn share<'scope, C: Calls + Send>(
+    scope: &'scope Scope<'scope, '_>,
+    scene: &'scope Scene<C>,
+    play: &'scope Play,
+) {
+    for thread in 0..THREADS {
+        scope.spawn(move || {
+            let mut rng = Rng::new();
+            while !scene.is_over() {
+                let target = rng.usize(..RINGS);
+                scene.submit(&mut rng, thread, target, play.kinds);
+                if rng.u8(..4) == 0 {
+                    std::thread::sleep(Duration::from_micros(rng.u64(..200)));
+                }
+            }
+            // Linux cancels what a thread has submitted when it ends, and may lose its completion.
+            while !scene.is_through.load(Relaxed) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+    }
+    for target in 0..RINGS {
+        scope.spawn(move || {
+            while !scene.is_over() {
+                scene.reap(target);
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        });
+        scope.spawn(move || scene.wait(target));
+    }
+}
+
+/// A thread that does all to a ring of its own.
+fn have_own<C: Calls>(scene: &Scene<C>, play: &Play, thread: usize) {
+    let mut rng = Rng::new();
+    scene.own(thread);
+    while !scene.is_over() {
+        scene.submit(&mut rng, thread, thread, play.kinds);
+        if rng.u8(..16) == 0 {
+            scene.cancel_all(thread);
+        }
+        scene.reap(thread);
+        if rng.u8(..4) == 0 {
+            std::thread::sleep(Duration::from_micros(rng.u64(..200)));
+        }
+    }
+    scene.end_own(thread, Instant::now() + LIMIT);
+}
