@@ -427,10 +427,22 @@ impl<'a> Turn<'a> {
         }
         self.unpublished.push(cqe);
         // What a worker does next may take its time.
-        if self.unpublished.is_full() || self.place == Place::Worker || self.holds_bits.is_some() {
+        if self.holds_bits.is_some() {
+            self.publish_bits();
+        } else if self.unpublished.is_full() || self.place == Place::Worker {
             self.publish();
-            self.holds_bits = None;
         }
+    }
+
+    /// Bits of a buffer were taken: others go on with it once that is posted.
+    #[cold]
+    fn publish_bits(&mut self) {
+        if self.place == Place::Submitter && self.ring.defers_completions() {
+            // Among what waits for the submitter may be bits that another thread took before. Linux takes them only when asked for.
+            self.ring.run_deferred();
+        }
+        self.publish();
+        self.holds_bits = None;
     }
 
     /// Puts the CQEs of this turn so far into the CQ.
