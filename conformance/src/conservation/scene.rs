@@ -56,6 +56,8 @@ pub(super) struct Scene<C: Calls> {
     files: Files,
     shared: Shared,
     memory: UserAddress,
+    /// That of requests on rings that come and go.
+    memory_of_others: UserAddress,
     is_polled: bool,
     /// Nothing more is submitted.
     pub(super) is_submitted: AtomicBool,
@@ -108,6 +110,7 @@ impl<C: Calls> Scene<C> {
             },
             rings: rings.into_iter().map(Mutex::new).collect(),
             memory: lasting(&vec![0; count * MEMORY_BYTES as usize]),
+            memory_of_others: lasting(&[0; MEMORY_BYTES as usize]),
             is_polled: setup.contains(SetupFlags::SQPOLL),
             is_submitted: AtomicBool::new(false),
             is_through: AtomicBool::new(false),
@@ -232,8 +235,35 @@ impl<C: Calls> Scene<C> {
         let update: Update = [(TO_READ - 1).into(), UserAddress::of(descriptors.as_ptr()).get()];
         let opcode = RegisterOpcode::FilesUpdate as u32;
         let descriptor = self.shared.descriptors[rng.usize(..RINGS)];
+        if let Err(why) = self.have_another_ring(rng, kinds) {
+            self.fail(why);
+        }
         // A descriptor that is closed at this moment is refused.
         let _ = C::register(descriptor, opcode, UserAddress::of(&raw const update), 3);
+    }
+
+    /// A ring that comes and goes, with whatever waits there.
+    ///
+    /// # Errors
+    /// A message when it cannot be made or does not take requests.
+    fn have_another_ring(&self, rng: &mut Rng, kinds: Kinds) -> Result<(), String> {
+        let setup = [SetupFlags::empty(), SetupFlags::SINGLE_ISSUER | SetupFlags::DEFER_TASKRUN];
+        let setup = setup[rng.usize(..setup.len())];
+        let mut ring = Ring::<C>::new(ENTRIES, setup, 0).map_err(|error| error.to_string())?;
+        for _ in 0..rng.u32(..8) {
+            let make = kinds.draw(rng);
+            let sqe = make(&mut Draw {
+                rng,
+                shared: &self.shared,
+                files: &self.files,
+                memory: self.memory_of_others,
+            });
+            // What it opens would stay open, and registered files and groups it has none.
+            if !opens(&sqe) {
+                ring.push(&sqe.with_user_data(UNCOUNTED)).map_err(|error| error.to_string())?;
+            }
+        }
+        ring.submit().map_err(|error| error.to_string())
     }
 
     pub(super) fn reap(&self, target: usize) {

@@ -153,12 +153,20 @@ impl Open {
         self.how.flags & (O_CREAT | O_TRUNC | TMPFILE) != 0
     }
 
+    /// Whether what it opens is a file that it makes.
+    fn makes_its_file(&self) -> bool {
+        self.how.flags & TMPFILE != 0 || self.how.flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL
+    }
+
     /// Whether `O_NONBLOCK` cannot make an open succeed that has to wait: a FIFO opened for reading only.
     /// Where the flags do not change files, Linux lets it succeed.
     fn may_try_briefly(&self) -> bool {
-        let makes_a_file =
-            self.how.flags & TMPFILE != 0 || self.how.flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
-        !self.may_change_files() || makes_a_file || self.how.flags & O_ACCMODE != 0
+        !self.may_change_files() || self.makes_its_file() || self.how.flags & O_ACCMODE != 0
+    }
+
+    /// Whether `O_NONBLOCK` makes a difference: to neither a directory nor a new file.
+    fn may_wait(&self) -> bool {
+        self.how.flags & (O_NONBLOCK | O_PATH | O_DIRECTORY) == 0 && !self.makes_its_file()
     }
 
     /// Whether the result may be due to the attempt's reluctance.
@@ -174,11 +182,11 @@ impl Open {
         }
     }
 
-    /// Opens with `O_NONBLOCK`, and clears it unless it was asked for.
+    /// Opens with `O_NONBLOCK`, if that makes a difference, and clears it unless it was asked for.
     fn open_without_waiting(&self, resolve: u64) -> Result<OwnedFd, Errno> {
         let mut how = self.how;
         how.resolve |= resolve;
-        if how.flags & (O_NONBLOCK | O_PATH) != 0 {
+        if !self.may_wait() {
             return self.open(how);
         }
         how.flags |= O_NONBLOCK;
@@ -190,7 +198,7 @@ impl Open {
     fn open(&self, how: OpenHow) -> Result<OwnedFd, Errno> {
         let path = self.path.address();
         // What may wait takes a number of the program.
-        let slot = self.slot.filter(|_| how.flags & (O_NONBLOCK | O_PATH) != 0);
+        let slot = self.slot.filter(|_| how.flags & O_NONBLOCK != 0 || !self.may_wait());
         if self.strict || how.resolve != 0 {
             let how_address = UserAddress::of(&raw const how);
             match FileSlot::make(slot, || call::openat2(self.directory, path, how_address, OpenHow::SIZE)) {
