@@ -182,6 +182,8 @@ What a system call of the process cannot do is out of reach:
   raise SIGXFSZ.
 - A file that is opened, accepted or made as a registered file only has the lowest free number for a moment, until it is moved away. Where a
   worker opens it, one must be free.
+- What a program closes by a system call of its own, not by the C library, stays open for up to 40 ms if a request has waited for it: the other end hears of it that
+  much later.
 - A receive with one result does not say that there is more (`IORING_CQE_F_SOCK_NONEMPTY`) where less is left than the socket's `SO_RCVLOWAT`.
 - Zero-copy sends copy. Their notifications come as documented.
 - Cached reads that are copied from a mapping of their file are not told to those who watch for accesses (`IN_ACCESS` of inotify). Direct transfers

@@ -1,10 +1,11 @@
 //! Files that come and go while requests use them.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use fastrand::Rng;
+use ringer_sys::alternatives::replace_by_libc;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::ReadWriteFlags;
 use rustix::net::{
@@ -118,18 +119,25 @@ impl Files {
         }
     }
 
-    /// Puts new files in the place of a pair: under the same numbers, or by closing it, which gives the numbers to whoever comes next.
+    /// Puts new files in the place of a pair: under the same numbers, by calls that the preload library hears of or not, or by closing it, which gives the numbers to whoever comes next.
     pub(super) fn replace(&self, rng: &mut Rng) {
         let pair = self.any(rng);
         let (read, write) = new_pair(pair.kind);
         let mut ends = lock(&pair.ends);
-        if rng.bool() {
-            rustix::io::dup2(read.as_fd(), &mut ends.0).expect("an open descriptor");
-            rustix::io::dup2(write.as_fd(), &mut ends.1).expect("an open descriptor");
-        } else {
-            pair.numbers[0].store(read.as_raw_fd(), Relaxed);
-            pair.numbers[1].store(write.as_raw_fd(), Relaxed);
-            *ends = (read, write);
+        match rng.u8(..3) {
+            0 => {
+                replace_by_libc(&read, &mut ends.0).expect("an open descriptor");
+                replace_by_libc(&write, &mut ends.1).expect("an open descriptor");
+            }
+            1 => {
+                rustix::io::dup2(&read, &mut ends.0).expect("an open descriptor");
+                rustix::io::dup2(&write, &mut ends.1).expect("an open descriptor");
+            }
+            _ => {
+                pair.numbers[0].store(read.as_raw_fd(), Relaxed);
+                pair.numbers[1].store(write.as_raw_fd(), Relaxed);
+                *ends = (read, write);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use ringer_abi::{Cqe, Params, SetupFlags, Sqe};
+use ringer_sys::alternatives::replace_by_libc;
 use ringer_sys::{Errno, UserAddress};
 
 use super::backend::Backend;
@@ -262,7 +263,8 @@ impl Session {
         let mut kept = self.kept.borrow_mut();
         let there =
             kept.iter_mut().find(|fd| fd.as_raw_fd() == number).expect("a descriptor kept by this case");
-        rustix::io::dup2(with, there).expect("both are open");
+        // As most programs do it: what inline system calls close, Ringer hears of later.
+        replace_by_libc(with, there).expect("both are open");
     }
 
     /// Looks at a kept descriptor through rustix.

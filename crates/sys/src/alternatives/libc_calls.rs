@@ -1,7 +1,7 @@
-//! The three calls by way of libc's `syscall()`, as the `io-uring` crate makes them.
+//! Calls by way of libc: the three by its `syscall()`, as the `io-uring` crate makes them, and what the preload library must hear of.
 
 use std::ffi::c_long;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
 
@@ -57,6 +57,15 @@ pub fn register_by_libc(fd: RawFd, opcode: u32, argument: UserAddress, count: u3
             count as usize,
         )
     })
+}
+
+/// `dup2.2`: puts a file in the place of another one, which is closed. rustix makes this call without libc.
+///
+/// # Errors
+/// Those of the man page.
+pub fn replace_by_libc(from: impl AsFd, to: &mut OwnedFd) -> Result<(), Errno> {
+    // SAFETY: both are open, and `to` is the caller's to replace.
+    decode(unsafe { libc::dup2(from.as_fd().as_raw_fd(), to.as_raw_fd()) }.into()).map(drop)
 }
 
 fn decode(result: c_long) -> Result<i32, Errno> {

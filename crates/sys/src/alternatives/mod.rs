@@ -1,12 +1,12 @@
 //! What programs use where they do not use io_uring, and how they reach it: for comparisons with Ringer.
 //!
-//! The engine never calls these; `ringer bench` does.
+//! The engine never calls these; `ringer bench` and the conformance cases do.
 
 mod libc_calls;
 mod linux_aio;
 mod posix_aio;
 
-pub use libc_calls::{enter_by_libc, register_by_libc, setup_by_libc};
+pub use libc_calls::{enter_by_libc, register_by_libc, replace_by_libc, setup_by_libc};
 pub use linux_aio::LinuxAio;
 pub use posix_aio::PosixAio;
 
