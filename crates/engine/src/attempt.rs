@@ -145,8 +145,8 @@ impl Turn<'_> {
         self.settle_before(facts.opcode, &held.file);
         let selects = facts.flags.contains(SqeFlags::BUFFER_SELECT);
         // A worker may wait with what it has taken: it waits for the others when it posts.
-        if selects && self.place != Place::Worker && self.holds_bits.is_none() {
-            self.holds_bits = self.ring.bits_in_order.hold();
+        if selects && self.place != Place::Worker {
+            self.hold_bits();
         }
         let mut selection =
             selects.then(|| Selection::new(&self.ring.provided, facts.buffer_index, &mut held.taken));
@@ -179,8 +179,8 @@ impl Turn<'_> {
         | Outcome::Notifies(completion) = &mut outcome
         {
             completion.flags |= held.taken.take_flags();
-        } else {
-            self.holds_bits = None;
+        } else if selects {
+            self.let_go_of_bits();
         }
         outcome
     }

@@ -65,7 +65,9 @@ pub(crate) struct Turn<'a> {
     /// What some of them have still to tell.
     pub(crate) questions: Questions,
     /// Bits of a buffer were taken whose CQE is not posted yet: see [`BitsInOrder`](crate::provided::BitsInOrder).
-    pub(crate) holds_bits: Option<MutexGuard<'a, ()>>,
+    holds_bits: Option<MutexGuard<'a, ()>>,
+    /// Each CQE goes to the CQ as it is posted.
+    publishes_at_once: bool,
     /// Some of them are not the last of their requests: see [`publish_what_is_not_last`](Self::publish_what_is_not_last).
     has_more_to_come: bool,
     /// How many of them timeouts with a count look at.
@@ -114,6 +116,7 @@ impl<'a> Turn<'a> {
             unpublished: ArrayVec::new(),
             questions: Questions::default(),
             holds_bits: None,
+            publishes_at_once: place == Place::Worker,
             has_more_to_come: false,
             counted: 0,
             posted: false,
@@ -183,8 +186,10 @@ impl<'a> Turn<'a> {
         if self.queues.is_some() || !self.transfers.is_empty() {
             self.hand_over();
         }
-        // Where nobody was to hear of it.
-        self.holds_bits = None;
+        if self.holds_bits.is_some() {
+            // Nobody was to hear of it.
+            self.let_go_of_bits();
+        }
         if std::mem::take(&mut self.posted) {
             self.ring.completions.eventfd.signal(self.ring, self.place == Place::Worker);
             self.ring.announce_completions(std::mem::take(&mut self.waiters));
@@ -421,28 +426,39 @@ impl<'a> Turn<'a> {
     /// Posts a CQE that timeouts with a count do not count: that of another timeout.
     #[inline]
     pub(crate) fn post_uncounted(&mut self, cqe: Cqe) {
-        if self.place == Place::Worker && cqe.flags & CqeFlags::BUFFER.bits() != 0 {
-            // It took the rest of a buffer whose other bits may not be posted yet.
-            self.holds_bits = self.ring.bits_in_order.hold();
-        }
         self.unpublished.push(cqe);
-        // What a worker does next may take its time.
-        if self.holds_bits.is_some() {
-            self.publish_bits();
-        } else if self.unpublished.is_full() || self.place == Place::Worker {
-            self.publish();
+        if self.unpublished.is_full() || self.publishes_at_once {
+            self.publish_at_once();
         }
     }
 
-    /// Bits of a buffer were taken: others go on with it once that is posted.
     #[cold]
-    fn publish_bits(&mut self) {
-        if self.place == Place::Submitter && self.ring.defers_completions() {
+    fn publish_at_once(&mut self) {
+        if self.place == Place::Worker && self.unpublished.last().is_some_and(names_buffer) {
+            // It took the rest of a buffer whose other bits may not be posted yet.
+            self.hold_bits();
+        }
+        if self.holds_bits.is_some() && self.place == Place::Submitter && self.ring.defers_completions() {
             // Among what waits for the submitter may be bits that another thread took before. Linux takes them only when asked for.
             self.ring.run_deferred();
         }
         self.publish();
+        self.let_go_of_bits();
+    }
+
+    /// Bits of a buffer are about to be taken. Others go on with it once that is posted.
+    pub(crate) fn hold_bits(&mut self) {
+        if self.holds_bits.is_none() {
+            self.holds_bits = self.ring.bits_in_order.hold();
+            self.publishes_at_once |= self.holds_bits.is_some();
+        }
+    }
+
+    /// None were taken, or it is posted.
+    pub(crate) fn let_go_of_bits(&mut self) {
         self.holds_bits = None;
+        // What a worker does next may take its time.
+        self.publishes_at_once = self.place == Place::Worker;
     }
 
     /// Puts the CQEs of this turn so far into the CQ.
@@ -560,6 +576,11 @@ impl<'a> Turn<'a> {
 }
 
 pub(crate) const CANCELED: i32 = -Errno::CANCELED.raw_os_error();
+
+/// Whether it tells of a provided buffer.
+fn names_buffer(cqe: &Cqe) -> bool {
+    cqe.flags & CqeFlags::BUFFER.bits() != 0
+}
 
 pub(crate) fn cqe_of(user_data: u64, completion: &Completion, extra: [u64; 2]) -> Cqe {
     Cqe { user_data, res: completion.result, flags: completion.flags, extra }
