@@ -2,11 +2,13 @@
 //!
 //! Some threads draw requests and submit them to two rings, which they share with threads that wait, threads that reap, one that closes,
 //! replaces and registers files meanwhile, and the engine's own threads. What a request does is not looked at; but it has one final completion, and
-//! none behind that. A provided buffer is named once each time it is provided, and in the end all that were not named are still there.
+//! none behind that. A provided buffer is named once each time it is provided, and in the end all that were not named are still there. Each tag of a
+//! registered file or buffer is told of once.
 
 mod buffers;
 mod files;
 mod requests;
+mod resources;
 mod scene;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -62,6 +64,10 @@ pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
         for round in 0.. {
             scene.feed();
             scene.disturb(&mut rng, play.kinds);
+            if !play.setup.contains(SetupFlags::SINGLE_ISSUER) {
+                let target = rng.usize(..RINGS);
+                scene.register(&mut rng, target);
+            }
             if round % 8 == 0 && !play.setup.contains(SetupFlags::SINGLE_ISSUER) {
                 (0..RINGS).for_each(|target| scene.cancel_all(target));
             }
@@ -120,6 +126,7 @@ fn have_own<C: Calls>(scene: &Scene<C>, play: &Play, thread: usize) {
         scene.submit(&mut rng, thread, thread, play.kinds);
         if rng.u8(..16) == 0 {
             scene.cancel_all(thread);
+            scene.register(&mut rng, thread);
         }
         scene.reap(thread);
         if rng.u8(..4) == 0 {

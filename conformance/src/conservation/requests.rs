@@ -8,7 +8,8 @@ use ringer_sys::UserAddress;
 
 use super::buffers::GROUPS;
 use super::files::Files;
-use super::scene::{REGISTERED, RINGS, Shared, TO_READ, UNCOUNTED};
+use super::resources::{BUFFER_BYTES, BUFFERS, FILES, FILES_TO_READ};
+use super::scene::{RINGS, Shared, UNCOUNTED};
 use crate::differential::prep;
 
 /// Bytes of the memory that a request has for itself.
@@ -83,7 +84,7 @@ impl Draw<'_> {
         }
         let update = prep::op(Opcode::FilesUpdate, -1).with_addr(place.get());
         // The one behind the last is of the other kind.
-        update.with_len(if slot % TO_READ == TO_READ - 1 { 1 } else { 2 }).with_off(slot.into())
+        update.with_len(if slot % FILES_TO_READ == FILES_TO_READ - 1 { 1 } else { 2 }).with_off(slot.into())
     }
 
     fn readable(&mut self) -> RawFd {
@@ -95,11 +96,11 @@ impl Draw<'_> {
     }
 
     fn slot_to_read(&mut self) -> u32 {
-        self.rng.u32(..TO_READ)
+        self.rng.u32(..FILES_TO_READ)
     }
 
     fn slot_to_write(&mut self) -> u32 {
-        self.rng.u32(TO_READ..REGISTERED)
+        self.rng.u32(FILES_TO_READ..FILES)
     }
 
     /// A request for a registered file that is read from.
@@ -112,6 +113,15 @@ impl Draw<'_> {
     fn buffered(&mut self, sqe: Sqe) -> Sqe {
         let group = *self.rng.choice(&GROUPS).expect("there are groups");
         sqe.with_flags(sqe.flags() | SqeFlags::BUFFER_SELECT).with_buf_index(group)
+    }
+
+    /// A request with a registered buffer of some ring, maybe not of the one that it is for.
+    fn with_fixed(&mut self, opcode: Opcode, fd: RawFd) -> Sqe {
+        let buffer = self.rng.u16(..BUFFERS);
+        let memory = self.shared.buffers[self.rng.usize(..RINGS)];
+        let address = memory.add(u64::from(buffer) * u64::from(BUFFER_BYTES));
+        let sqe = prep::op(opcode, fd).with_addr(address.get()).with_off(FILE_POSITION);
+        sqe.with_len(8).with_buf_index(buffer)
     }
 
     /// The `user_data` of any request.
@@ -170,6 +180,18 @@ const SINGLE: &[MakeRequest] = &[
     |_| prep::op(Opcode::Socket, 1).with_off(1),
     |draw| prep::accept(draw.files.listener(), 0),
     |draw| prep::op(Opcode::MsgRing, draw.ring()).with_off(UNCOUNTED),
+    |draw| {
+        let file = draw.readable();
+        draw.with_fixed(Opcode::ReadFixed, file)
+    },
+    |draw| {
+        let file = draw.writable();
+        draw.with_fixed(Opcode::WriteFixed, file)
+    },
+    |draw| {
+        let read = draw.with_fixed(Opcode::ReadFixed, 0);
+        draw.of_registered(read)
+    },
     // Registered files: used, set, closed, installed, sent to the other ring.
     |draw| {
         let read = prep::read(0, draw.buffer(), 24, FILE_POSITION);
@@ -189,7 +211,7 @@ const SINGLE: &[MakeRequest] = &[
         draw.of_registered(poll)
     },
     |draw| draw.update_files(),
-    |draw| prep::op(Opcode::Close, 0).with_file_index(draw.rng.u32(..REGISTERED) + 1),
+    |draw| prep::op(Opcode::Close, 0).with_file_index(draw.rng.u32(..FILES) + 1),
     |draw| {
         let install = prep::op(Opcode::FixedFdInstall, 0);
         draw.of_registered(install)

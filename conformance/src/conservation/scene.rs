@@ -15,16 +15,13 @@ use ringer_sys::UserAddress;
 use super::buffers::{BUFFER_BYTES, Groups};
 use super::files::Files;
 use super::requests::{Draw, Kinds, MEMORY_BYTES, MakeRequest};
+use super::resources::Resources;
 use crate::differential::prep;
 
 pub(super) const THREADS: usize = 3;
 pub(super) const RINGS: usize = 2;
 const SLOTS: usize = 40;
 const ENTRIES: usize = 64;
-/// Registered files of each ring.
-pub(super) const REGISTERED: u32 = 16;
-/// The first ones, which are read from. The others are written to.
-pub(super) const TO_READ: u32 = 8;
 /// Of completions that nobody counts.
 pub(super) const UNCOUNTED: u64 = u64::MAX;
 /// Of the reads that count buffers.
@@ -42,6 +39,8 @@ pub(super) struct Slot {
 /// What requests are drawn from, besides files.
 pub(super) struct Shared {
     pub(super) descriptors: Vec<RawFd>,
+    /// The memory of each ring's registered buffers.
+    pub(super) buffers: Vec<UserAddress>,
     pub(super) slots: Vec<Slot>,
     pub(super) words: UserAddress,
     pub(super) one: UserAddress,
@@ -53,6 +52,7 @@ pub(super) struct Scene<C: Calls> {
     /// Sends messages to the others when nothing else ends a wait.
     messenger: Mutex<Ring<C>>,
     groups: Vec<Groups>,
+    resources: Vec<Resources>,
     files: Files,
     shared: Shared,
     memory: UserAddress,
@@ -90,11 +90,7 @@ impl<C: Calls> Scene<C> {
         let ring = || Ring::<C>::new(ENTRIES, setup, 5).map_err(|error| error.to_string());
         let rings: Vec<_> = (0..RINGS).map(|_| ring()).collect::<Result<_, _>>()?;
         let groups = rings.iter().map(Groups::new).collect::<Result<_, _>>()?;
-        for ring in &rings {
-            let none = [-1_i32; REGISTERED as usize];
-            ring.register(RegisterOpcode::Files, UserAddress::of(none.as_ptr()), none.len())
-                .map_err(|error| error.to_string())?;
-        }
+        let resources = rings.iter().map(Resources::new).collect::<Result<Vec<_>, _>>()?;
         let messenger = Mutex::new(Ring::new(4, SetupFlags::empty(), 0).map_err(|error| error.to_string())?);
         let count = THREADS * SLOTS;
         Ok(Self {
@@ -103,11 +99,13 @@ impl<C: Calls> Scene<C> {
             files: Files::new(),
             shared: Shared {
                 descriptors: rings.iter().map(Ring::descriptor).collect(),
+                buffers: resources.iter().map(|resources| resources.buffers).collect(),
                 slots: (0..count).map(|_| Slot::default()).collect(),
                 words: lasting(&[0; 64]),
                 one: lasting(&1_u64.to_ne_bytes()),
                 dot: lasting(b".\0"),
             },
+            resources,
             rings: rings.into_iter().map(Mutex::new).collect(),
             memory: lasting(&vec![0; count * MEMORY_BYTES as usize]),
             memory_of_others: lasting(&[0; MEMORY_BYTES as usize]),
@@ -224,22 +222,19 @@ impl<C: Calls> Scene<C> {
         self.files.feed();
     }
 
-    /// Replaces files, and registers others. What waits for a file that is replaced must be cancelled, which drains hold up.
+    /// Replaces files, and has a ring for a moment. What waits for a file that is replaced must be cancelled, which drains hold up.
     pub(super) fn disturb(&self, rng: &mut Rng, kinds: Kinds) {
-        /// `struct io_uring_files_update`: where, and the address of the descriptors.
-        type Update = [u64; 2];
         if !kinds.drains() {
             self.files.replace(rng);
         }
-        let descriptors = [self.files.readable(rng), self.files.writable(rng), -1];
-        let update: Update = [(TO_READ - 1).into(), UserAddress::of(descriptors.as_ptr()).get()];
-        let opcode = RegisterOpcode::FilesUpdate as u32;
-        let descriptor = self.shared.descriptors[rng.usize(..RINGS)];
         if let Err(why) = self.have_another_ring(rng, kinds) {
             self.fail(why);
         }
-        // A descriptor that is closed at this moment is refused.
-        let _ = C::register(descriptor, opcode, UserAddress::of(&raw const update), 3);
+    }
+
+    /// Registers other files and buffers.
+    pub(super) fn register(&self, rng: &mut Rng, target: usize) {
+        self.resources[target].update::<C>(rng, &self.files);
     }
 
     /// A ring that comes and goes, with whatever waits there.
@@ -269,15 +264,19 @@ impl<C: Calls> Scene<C> {
     pub(super) fn reap(&self, target: usize) {
         let mut ring = lock(&self.rings[target]);
         while let Some(cqe) = ring.pop() {
-            if let Err(why) = self.groups[target].account(&cqe).and_then(|()| self.account(&cqe)) {
+            if let Err(why) = self.account(target, &cqe) {
                 self.fail(why);
             }
         }
     }
 
     /// # Errors
-    /// It comes behind the last one of its request.
-    fn account(&self, cqe: &Cqe) -> Result<(), String> {
+    /// It comes behind the last one of its request; what it names was not to be named.
+    fn account(&self, target: usize, cqe: &Cqe) -> Result<(), String> {
+        self.groups[target].account(cqe)?;
+        if self.resources[target].account(cqe)? {
+            return Ok(());
+        }
         let flags = CqeFlags::from_bits_retain(cqe.flags);
         // In Linux the notification of a zero-copy send that failed may come behind a completion that does not announce it.
         if cqe.user_data == UNCOUNTED || flags.contains(CqeFlags::NOTIF) {
@@ -313,16 +312,38 @@ impl<C: Calls> Scene<C> {
             self.send_messages();
             std::thread::sleep(Duration::from_millis(2));
         }
-        if self.fault().is_none() {
-            (0..RINGS).for_each(|target| self.count_buffers(target));
-        }
+        (0..RINGS).for_each(|target| self.count(target));
     }
 
     /// Waits until all is back that a thread has submitted to its own ring, and counts the buffers.
     pub(super) fn end_own(&self, thread: usize, limit: Instant) {
         self.end_requests(thread * SLOTS..(thread + 1) * SLOTS, thread..thread + 1, limit);
+        self.count(thread);
+    }
+
+    /// Counts what is left, if nothing went wrong.
+    fn count(&self, target: usize) {
         if self.fault().is_none() {
-            self.count_buffers(thread);
+            self.count_buffers(target);
+        }
+        if self.fault().is_none() {
+            self.count_tags(target);
+        }
+    }
+
+    /// All tags come when the tables are given up.
+    fn count_tags(&self, target: usize) {
+        self.resources[target].unregister::<C>();
+        let end = Instant::now() + Duration::from_secs(5);
+        while self.resources[target].outstanding() > 0 {
+            if Instant::now() > end {
+                return self.fail(format!("{} tags never came", self.resources[target].outstanding()));
+            }
+            if let Err(error) = lock(&self.rings[target]).submit_and_wait(0) {
+                return self.fail(format!("a call: {error}"));
+            }
+            self.reap(target);
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -373,10 +394,15 @@ impl<C: Calls> Scene<C> {
                     }
                     match ring.pop() {
                         Some(cqe) if cqe.user_data == COUNTS => break cqe,
+                        Some(cqe) => {
+                            if let Err(why) = self.account(target, &cqe) {
+                                return self.fail(why);
+                            }
+                        }
                         None if Instant::now() > end => {
                             return self.fail("a read of a pipe that is full".into());
                         }
-                        _ => {}
+                        None => {}
                     }
                 };
                 if cqe.res < 0 {
