@@ -127,6 +127,9 @@ fn have_own<C: Calls>(scene: &Scene<C>, play: &Play, thread: usize) {
         if rng.u8(..16) == 0 {
             scene.cancel_all(thread);
             scene.register(&mut rng, thread);
+            if play.setup.contains(SetupFlags::DEFER_TASKRUN) {
+                scene.resize(&mut rng, thread);
+            }
         }
         scene.reap(thread);
         if rng.u8(..4) == 0 {

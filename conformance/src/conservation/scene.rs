@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use ringer_abi::{Cqe, CqeFlags, EnterFlags, Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_client::calls::Calls;
-use ringer_client::ring::Ring;
-use ringer_sys::UserAddress;
+use ringer_client::ring::{Ring, RingError};
+use ringer_sys::{Errno, UserAddress};
 
 use super::buffers::{BUFFER_BYTES, Groups};
 use super::files::Files;
@@ -220,6 +220,16 @@ impl<C: Calls> Scene<C> {
 
     pub(super) fn feed(&self) {
         self.files.feed();
+    }
+
+    /// Gives the thread's own ring another size.
+    pub(super) fn resize(&self, rng: &mut Rng, target: usize) {
+        let mut ring = lock(&self.rings[target]);
+        match ring.resize((ENTRIES as u32) << rng.u32(..3)) {
+            // Where what is there does not fit, it stays as it is.
+            Ok(()) | Err(RingError::System { error: Errno::OVERFLOW, .. }) => {}
+            Err(error) => self.fail(format!("another size: {error}")),
+        }
     }
 
     /// Replaces files, and has a ring for a moment. What waits for a file that is replaced must be cancelled, which drains hold up.

@@ -31,13 +31,15 @@ fn of(what: &'static str) -> impl FnOnce(Errno) -> RingError {
     move |error| RingError::System { what, error }
 }
 
+/// Start and bytes of the queues, and of the SQEs.
+type Areas = [(UserAddress, usize); 2];
+
 /// A mapped ring. Closed and unmapped when dropped.
 #[derive(Debug)]
 pub struct Ring<C: Calls> {
     fd: RawFd,
     client: MappedClientRing,
-    /// Start and bytes of the two areas.
-    areas: [(UserAddress, usize); 2],
+    areas: Areas,
     /// SQEs that were pushed and not submitted.
     pushed: u32,
     calls: PhantomData<C>,
@@ -53,7 +55,13 @@ impl<C: Calls> Ring<C> {
             Params { flags: flags.bits(), sq_thread_idle: idle_milliseconds, ..Params::default() };
         let entries = u32::try_from(entries).map_err(|_| RingError::Wrong("too many entries"))?;
         let fd = C::setup(entries, UserAddress::of(&raw mut params)).map_err(of("io_uring_setup"))?;
-        let shape = RingShape::from_params(&params);
+        let (client, areas) = Self::map(fd, &params)?;
+        Ok(Self { fd, client, areas, pushed: 0, calls: PhantomData })
+    }
+
+    /// Maps the queues.
+    fn map(fd: RawFd, params: &Params) -> Result<(MappedClientRing, Areas), RingError> {
+        let shape = RingShape::from_params(params);
         let map = |bytes, offset| {
             let address = C::map(fd, bytes, offset).map_err(of("mmap of the ring"))?;
             let pointer = NonNull::new(address.get() as *mut u8);
@@ -65,11 +73,31 @@ impl<C: Calls> Ring<C> {
         let rings = map(sq_end.max(cq_end), OFF_SQ_RING)?;
         let sqes = map(shape.sq_entries as usize * size_of::<Sqe>(), OFF_SQES)?;
         let bases = Bases { sq_ring: rings.2, cq_ring: rings.2, sqes: sqes.2 };
-        // SAFETY: the parameters are those of a successful setup; both areas are mapped, as `Calls` promises, until drop, and nothing
-        // else in this process looks at them.
-        let client = unsafe { MappedClientRing::from_mapped(bases, &params) };
-        let areas = [(rings.0, rings.1), (sqes.0, sqes.1)];
-        Ok(Self { fd, client, areas, pushed: 0, calls: PhantomData })
+        // SAFETY: the parameters are those of a successful setup, or resizing; both areas are mapped, as `Calls` promises, until the
+        // ring is dropped or mapped anew, and nothing else in this process looks at them.
+        let client = unsafe { MappedClientRing::from_mapped(bases, params) };
+        Ok((client, [(rings.0, rings.1), (sqes.0, sqes.1)]))
+    }
+
+    /// Gives the ring so many entries, and room for twice as many completions.
+    ///
+    /// # Errors
+    /// Those of `IORING_REGISTER_RESIZE_RINGS` (`io_uring_resize_rings.3`), after which the ring is as it was; a ring that cannot be mapped here.
+    pub fn resize(&mut self, entries: u32) -> Result<(), RingError> {
+        let mut params = Params { sq_entries: entries, ..Params::default() };
+        let opcode = RegisterOpcode::ResizeRings as u32;
+        C::register(self.fd, opcode, UserAddress::of(&raw mut params), 1).map_err(of("io_uring_register"))?;
+        let (client, areas) = Self::map(self.fd, &params)?;
+        self.client = client;
+        Self::unmap(std::mem::replace(&mut self.areas, areas));
+        Ok(())
+    }
+
+    fn unmap(areas: Areas) {
+        for (address, bytes) in areas {
+            // They are this ring's: a failure would be of no consequence.
+            let _ = native::unmap(address, bytes);
+        }
     }
 
     /// Its descriptor.
@@ -168,8 +196,6 @@ impl<C: Calls> Drop for Ring<C> {
     fn drop(&mut self) {
         // The process ends soon: a failure has no effect that outlives it.
         let _ = C::close(self.fd);
-        for (address, bytes) in self.areas {
-            let _ = native::unmap(address, bytes);
-        }
+        Self::unmap(self.areas);
     }
 }

@@ -438,7 +438,8 @@ impl<'a> Turn<'a> {
             // It took the rest of a buffer whose other bits may not be posted yet.
             self.hold_bits();
         }
-        if self.holds_bits.is_some() && self.place == Place::Submitter && self.ring.defers_completions() {
+        let is_heard_at_once = self.place == Place::Submitter && !self.is_task_work;
+        if self.holds_bits.is_some() && is_heard_at_once && self.ring.defers_completions() {
             // Among what waits for the submitter may be bits that another thread took before. Linux takes them only when asked for.
             self.ring.run_deferred();
         }
