@@ -2,12 +2,13 @@
 
 use std::sync::Mutex;
 
-use ringer_abi::{Cqe, CqeFlags, Opcode, RegisterOpcode, Sqe, uapi};
+use ringer_abi::{Cqe, CqeFlags, Opcode, RegisterOpcode, Sqe};
 use ringer_client::calls::Calls;
 use ringer_client::ring::Ring;
 use ringer_sys::UserAddress;
 
 use super::scene::{UNCOUNTED, lasting, lock};
+use crate::differential::buffer_ring::INCREMENTAL;
 use crate::differential::prep;
 
 /// Buffers of a group.
@@ -18,8 +19,6 @@ pub(super) const BUFFER_BYTES: u64 = 64;
 const PAGE: u64 = 4096;
 /// Where the tail lies in a buffer ring.
 const TAIL: u64 = 14;
-
-const INCREMENTAL: u16 = uapi::io_uring_register_pbuf_ring_flags::IOU_PBUF_RING_INC as u16;
 
 /// How a group is provided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,9 +133,8 @@ impl Group {
             } else {
                 let entry = self.entries.add(u64::from(state.tail % BUFFERS) * 16);
                 // The last two bytes of an entry are not its own: in the first one they are the tail.
-                let numbers = BUFFER_BYTES as u32;
                 entry.write(address).expect("memory of this test");
-                entry.add(8).write(numbers).expect("memory of this test");
+                entry.add(8).write(BUFFER_BYTES as u32).expect("memory of this test");
                 entry.add(12).write(number).expect("memory of this test");
                 state.tail = state.tail.wrapping_add(1);
                 self.entries.add(TAIL).write(state.tail).expect("memory of this test");

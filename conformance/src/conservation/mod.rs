@@ -19,7 +19,7 @@ use fastrand::Rng;
 use ringer_abi::SetupFlags;
 use ringer_client::calls::Calls;
 
-pub use requests::{Kinds, MakeRequest};
+pub use requests::Kinds;
 use scene::{RINGS, Scene, THREADS};
 
 /// What is played.
@@ -51,8 +51,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// What was lost, or came twice.
 pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
     let scene = &Scene::<C>::new(play.setup)?;
+    let is_owned = play.setup.contains(SetupFlags::SINGLE_ISSUER);
     std::thread::scope(|scope| {
-        if play.setup.contains(SetupFlags::SINGLE_ISSUER) {
+        if is_owned {
             for thread in 0..RINGS {
                 scope.spawn(move || have_own(scene, play, thread));
             }
@@ -64,11 +65,11 @@ pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
         for round in 0.. {
             scene.feed();
             scene.disturb(&mut rng, play.kinds);
-            if !play.setup.contains(SetupFlags::SINGLE_ISSUER) {
+            if !is_owned {
                 let target = rng.usize(..RINGS);
                 scene.register(&mut rng, target);
             }
-            if round % 8 == 0 && !play.setup.contains(SetupFlags::SINGLE_ISSUER) {
+            if round % 8 == 0 && !is_owned {
                 (0..RINGS).for_each(|target| scene.cancel_all(target));
             }
             if scene.is_over() || Instant::now() > end {
@@ -77,7 +78,7 @@ pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
             std::thread::sleep(Duration::from_millis(5));
         }
         scene.is_submitted.store(true, Relaxed);
-        if !play.setup.contains(SetupFlags::SINGLE_ISSUER) {
+        if !is_owned {
             scene.end(Instant::now() + LIMIT);
             scene.is_through.store(true, Relaxed);
         }

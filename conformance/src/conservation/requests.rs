@@ -19,7 +19,7 @@ const MSG_NOSIGNAL: u32 = 0x4000;
 const SEND_FD: u64 = uapi::io_uring_msg_ring_flags::IORING_MSG_SEND_FD as u64;
 
 /// What a request is drawn from.
-pub struct Draw<'a> {
+pub(super) struct Draw<'a> {
     pub(super) rng: &'a mut Rng,
     pub(super) shared: &'a Shared,
     pub(super) files: &'a Files,
@@ -28,7 +28,7 @@ pub struct Draw<'a> {
 }
 
 /// Makes a request.
-pub type MakeRequest = fn(&mut Draw<'_>) -> Sqe;
+pub(super) type MakeRequest = fn(&mut Draw<'_>) -> Sqe;
 
 /// Which requests are drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,9 +1,9 @@
 //! The three calls, as different programs make them.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use ringer_engine::{Caller, Mapping, System};
-use ringer_sys::alternatives::{enter_by_libc, register_by_libc, setup_by_libc};
+use ringer_sys::alternatives::{close_by_libc, enter_by_libc, register_by_libc, setup_by_libc};
 use ringer_sys::{Errno, UserAddress, native};
 
 /// The three calls, and the mapping of a ring.
@@ -74,10 +74,8 @@ unsafe impl Calls for Inline {
     }
 
     fn close_file(fd: RawFd) -> Result<(), Errno> {
-        // By libc, as programs do.
-        // SAFETY: it is the caller's, who gives it up.
-        drop(unsafe { OwnedFd::from_raw_fd(fd) });
-        Ok(())
+        // As programs do: the preload library hears of it.
+        close_by_libc(fd)
     }
 }
 

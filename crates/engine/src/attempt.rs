@@ -14,7 +14,7 @@ use crate::buffers::RegisteredBuffer;
 use crate::provided::Selection;
 use crate::request::{Facts, FileRef, Held, Request};
 use crate::system::System;
-use crate::turn::{Place, Turn, cqe_of};
+use crate::turn::{Place, Turn, cqe_of, is_heard_of};
 
 impl Turn<'_> {
     /// Prepares and starts a request that stands alone: no chain, no drain, no credentials of its own. Most are done at the
@@ -33,7 +33,7 @@ impl Turn<'_> {
             .attempt(&facts, row, operation, &mut held)
         {
             Outcome::Done(completion) => {
-                if is_heard_of(sqe, &completion) {
+                if is_heard_of(sqe.flags(), &completion) {
                     self.ask_for_more(&mut held);
                 }
                 self.complete_at_once(sqe, &completion, held.extra);
@@ -86,7 +86,7 @@ impl Turn<'_> {
     #[inline]
     pub(crate) fn complete_at_once(&mut self, sqe: &Sqe, completion: &Completion, extra: [u64; 2]) {
         self.count(sqe.opcode(), Served::Inline);
-        if is_heard_of(sqe, completion) {
+        if is_heard_of(sqe.flags(), completion) {
             self.post(cqe_of(sqe.user_data(), completion, extra));
         }
     }
@@ -217,12 +217,6 @@ impl Turn<'_> {
         let range = buffer.range(facts.range.0, facts.range.1)?;
         Ok((buffer, range))
     }
-}
-
-/// Whether the request has a CQE.
-#[inline]
-fn is_heard_of(sqe: &Sqe, completion: &Completion) -> bool {
-    !sqe.flags().contains(SqeFlags::CQE_SKIP_SUCCESS) || completion.fails_link
 }
 
 /// Makes an attempt that may wait, and that others may interrupt.

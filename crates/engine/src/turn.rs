@@ -3,14 +3,15 @@
 //! This is the execution ladder. An attempt on the submitting thread or on the reactor never waits. What
 //! would wait for a peer is armed with the reactor; what would wait for a device goes to a worker.
 
+mod publish;
+
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
-use ringer_abi::{Cqe, CqeFlags, SqeFlags};
+use ringer_abi::{Cqe, SqeFlags};
 use ringer_ops::{Attempt, Completion, Operation, Outcome, Until, is_polled_first, row};
 use ringer_sys::Errno;
 use ringer_sys::aio::{BATCH, Transfer};
@@ -377,117 +378,12 @@ impl<'a> Turn<'a> {
         }
     }
 
-    pub(crate) fn has_room_for_completion(&self) -> bool {
-        self.ring.has_room_for_completion(self.unpublished.len(), self.thread)
-    }
-
     /// Whether this thread has the credentials that the request is to be done with.
     fn may_run_as(&self, request: &Request) -> bool {
         match (&self.personality, &request.personality) {
             (None, None) => true,
             (Some(own), Some(wanted)) if Arc::ptr_eq(own, wanted) => true,
             _ => is_engine_operation(request),
-        }
-    }
-
-    /// Posts one of several results.
-    pub(crate) fn post_more(&mut self, request: &Request, completion: &Completion) {
-        let more = completion.with_flags(CqeFlags::MORE.bits());
-        let cqe = cqe_of(request.user_data, &more, request.held.extra);
-        self.has_more_to_come = true;
-        match request.operation {
-            Operation::Timeout(_) => self.post_expiry(cqe),
-            _ => self.post(cqe),
-        }
-    }
-
-    /// To be called before others can find a request again: another thread may cancel it and post its end, which comes behind what it
-    /// has had so far.
-    #[inline]
-    pub(crate) fn publish_what_is_not_last(&mut self) {
-        if self.has_more_to_come {
-            self.publish();
-        }
-    }
-
-    /// Posts that a timeout expired, which other timeouts do not count.
-    fn post_expiry(&mut self, cqe: Cqe) {
-        self.ring.completions.count_timeout();
-        self.post_uncounted(cqe);
-    }
-
-    /// Posts a CQE in this turn.
-    #[inline]
-    pub(crate) fn post(&mut self, cqe: Cqe) {
-        self.counted = self.counted.wrapping_add(1);
-        self.post_uncounted(cqe);
-    }
-
-    /// Posts a CQE that timeouts with a count do not count: that of another timeout.
-    #[inline]
-    pub(crate) fn post_uncounted(&mut self, cqe: Cqe) {
-        self.unpublished.push(cqe);
-        if self.unpublished.is_full() || self.publishes_at_once {
-            self.publish_at_once();
-        }
-    }
-
-    #[cold]
-    fn publish_at_once(&mut self) {
-        if self.place == Place::Worker && self.unpublished.last().is_some_and(names_buffer) {
-            // It took the rest of a buffer whose other bits may not be posted yet.
-            self.hold_bits();
-        }
-        let is_heard_at_once = self.place == Place::Submitter && !self.is_task_work;
-        if self.holds_bits.is_some() && is_heard_at_once && self.ring.defers_completions() {
-            // Among what waits for the submitter may be bits that another thread took before. Linux takes them only when asked for.
-            self.ring.run_deferred();
-        }
-        self.publish();
-        self.let_go_of_bits();
-    }
-
-    /// Bits of a buffer are about to be taken. Others go on with it once that is posted.
-    pub(crate) fn hold_bits(&mut self) {
-        if self.holds_bits.is_none() {
-            self.holds_bits = self.ring.bits_in_order.hold();
-            self.publishes_at_once |= self.holds_bits.is_some();
-        }
-    }
-
-    /// None were taken, or it is posted.
-    pub(crate) fn let_go_of_bits(&mut self) {
-        self.holds_bits = None;
-        // What a worker does next may take its time.
-        self.publishes_at_once = self.place == Place::Worker;
-    }
-
-    /// Puts the CQEs of this turn so far into the CQ.
-    #[inline]
-    pub(crate) fn publish(&mut self) {
-        while !self.unpublished.is_empty() || self.counted != 0 {
-            self.publish_some();
-        }
-    }
-
-    // Not inlined where there is nothing to publish.
-    #[inline(never)]
-    fn publish_some(&mut self) {
-        if !self.questions.is_empty() {
-            self.settle();
-        }
-        let counted = std::mem::take(&mut self.counted);
-        self.has_more_to_come = false;
-        let asynchronous = self.is_task_work || self.place != Place::Submitter;
-        let posted = self.ring.post(&self.unpublished, counted, asynchronous, self.thread);
-        if !self.unpublished.is_empty() {
-            self.waiters = self.waiters.max(posted.waiters);
-            self.unpublished.clear();
-            self.posted = true;
-        }
-        // Relaxed: set under the inflight lock by the submission that came before these completions, or a race.
-        if self.ring.completions.is_counted.load(Ordering::Relaxed) {
-            self.expire_counts(posted.so_far);
         }
     }
 
@@ -510,7 +406,8 @@ impl<'a> Turn<'a> {
         // A request that was cancelled may have taken a buffer.
         let completion = completion.with_flags(request.held.taken.take_flags());
         let skip = request.flags.contains(SqeFlags::CQE_SKIP_SUCCESS);
-        if !skip || completion.fails_link {
+        let is_heard_of = is_heard_of(request.flags, &completion);
+        if is_heard_of {
             self.ask_for_more(&mut request.held);
         }
         self.let_go(&mut request);
@@ -521,7 +418,7 @@ impl<'a> Turn<'a> {
         }
         // A timeout that is cancelled counts as any request does.
         let expires = matches!(request.operation, Operation::Timeout(_)) && completion.result != CANCELED;
-        if !skip || completion.fails_link {
+        if is_heard_of {
             let cqe = cqe_of(request.user_data, &completion, request.held.extra);
             if expires { self.post_expiry(cqe) } else { self.post(cqe) }
         } else if expires {
@@ -578,9 +475,10 @@ impl<'a> Turn<'a> {
 
 pub(crate) const CANCELED: i32 = -Errno::CANCELED.raw_os_error();
 
-/// Whether it tells of a provided buffer.
-fn names_buffer(cqe: &Cqe) -> bool {
-    cqe.flags & CqeFlags::BUFFER.bits() != 0
+/// Whether a request with these flags has a CQE.
+#[inline]
+pub(crate) fn is_heard_of(flags: SqeFlags, completion: &Completion) -> bool {
+    !flags.contains(SqeFlags::CQE_SKIP_SUCCESS) || completion.fails_link
 }
 
 pub(crate) fn cqe_of(user_data: u64, completion: &Completion, extra: [u64; 2]) -> Cqe {

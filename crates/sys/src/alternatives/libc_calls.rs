@@ -59,6 +59,15 @@ pub fn register_by_libc(fd: RawFd, opcode: u32, argument: UserAddress, count: u3
     })
 }
 
+/// `close.2`.
+///
+/// # Errors
+/// Those of the man page.
+pub fn close_by_libc(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: the descriptor is the caller's, who gives it up.
+    decode(unsafe { libc::close(fd) }.into()).map(drop)
+}
+
 /// `dup2.2`: puts a file in the place of another one, which is closed. rustix makes this call without libc.
 ///
 /// # Errors
