@@ -74,6 +74,7 @@ mod waitid;
 mod waiting_order;
 mod watched;
 mod worker_waits;
+mod writes_to_one_file;
 mod xattr;
 mod zero_copy;
 
@@ -169,6 +170,7 @@ pub fn all() -> Vec<Case> {
         splice::cases,
         rw_fixed_vectored::cases,
         paths::cases,
+        writes_to_one_file::cases,
         xattr::cases,
         epoll::cases,
         ring_files::cases,

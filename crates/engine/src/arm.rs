@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use ringer_ops::rw::is_write;
 use ringer_ops::{Completion, Operation, Until};
 use ringer_sys::Errno;
+use ringer_sys::cached_file::FileIdentity;
 use ringer_sys::ready::Trigger;
 
 use crate::Served;
@@ -174,6 +176,8 @@ impl Turn<'_> {
             return self.refuse(request, errno);
         }
         self.publish_what_is_not_last();
+        let takes_turns_at = is_write(request.opcode).then(|| request.held.file.raw());
+        let file = takes_turns_at.and_then(FileIdentity::of_cached);
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);
@@ -187,7 +191,7 @@ impl Turn<'_> {
             self.arm_limit(&mut inflight, slot, limit);
         }
         match personality {
-            None => self.put_punt(slot),
+            None => self.put_punt((slot, file)),
             Some(credentials) => {
                 drop(inflight);
                 worker::run_as(self.ring, slot, credentials);

@@ -51,6 +51,7 @@ mod turn;
 mod user_data;
 mod wait;
 mod watch;
+mod work_queue;
 mod worker;
 
 pub use enter::SERVED as ENTER_FLAGS;

@@ -21,11 +21,11 @@ use ringer_sys::interrupt::Work;
 use crate::Served;
 use crate::arm::Again;
 use crate::chain::BrokenChain;
-use crate::inflight::RequestId;
 use crate::more_to_read::Questions;
 use crate::request::Request;
 use crate::ring::Ring;
 use crate::system::System;
+use crate::worker::Punt;
 
 /// Who has the turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +92,7 @@ struct Queues {
     /// What goes on after the submission is through, as task work does in the kernel.
     later: VecDeque<Later>,
     /// Requests for workers.
-    punts: Vec<RequestId>,
+    punts: Vec<Punt>,
 }
 
 impl<'a> Turn<'a> {
@@ -170,8 +170,8 @@ impl<'a> Turn<'a> {
     }
 
     /// A worker gets the request at the end of the turn.
-    pub(crate) fn put_punt(&mut self, slot: RequestId) {
-        self.queues().punts.push(slot);
+    pub(crate) fn put_punt(&mut self, punt: Punt) {
+        self.queues().punts.push(punt);
     }
 
     /// Runs what became ready without a first request.
@@ -219,7 +219,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether there are requests to be run.
-    fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         self.queues.as_ref().is_some_and(|queues| !queues.ready.is_empty() || !queues.later.is_empty())
     }
 
@@ -277,7 +277,7 @@ impl<'a> Turn<'a> {
     }
 
     /// One step of one request. Returns the request that follows in its chain, to be run next.
-    fn step(&mut self, mut request: Box<Request>) -> Option<Box<Request>> {
+    pub(crate) fn step(&mut self, mut request: Box<Request>) -> Option<Box<Request>> {
         if let Some(result) = request.early_result {
             return match request.operation.refusal() {
                 // It says so itself, and before anybody looks for its file.

@@ -3,12 +3,12 @@
 //! A worker has the credentials of the thread that started it, as Linux keeps credentials per thread. So what a thread hands over
 //! is for workers that a thread of the same [identity](Identity) has started: a crew of their own. Most programs have one.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ringer_ops::Completion;
 use ringer_sys::Errno;
+use ringer_sys::cached_file::FileIdentity;
 use ringer_sys::credentials::{Credentials, Identity};
 use ringer_sys::interrupt::Work;
 use ringer_sys::thread::Lock;
@@ -18,12 +18,16 @@ use crate::inflight::RequestId;
 use crate::ring::Ring;
 use crate::system::System;
 use crate::turn::{Place, Turn};
+use crate::work_queue::WorkQueue;
 
 /// An idle worker leaves after this time.
 const IDLE: Duration = Duration::from_secs(2);
 /// The most workers of the process. The kernel has `min(entries, 4 * processors)` for files and
 /// as many as processes are allowed for the rest.
 const MOST_WORKERS: usize = 128;
+
+/// A request for a worker, and the file at which it takes turns with others.
+pub(crate) type Punt = (RequestId, Option<FileIdentity>);
 
 #[derive(Debug)]
 struct Job {
@@ -35,7 +39,7 @@ struct Job {
 #[derive(Debug)]
 struct Crew {
     identity: Identity,
-    queue: VecDeque<Job>,
+    queue: WorkQueue<Job>,
     threads: usize,
     idle: usize,
     work: Arc<Condvar>,
@@ -43,7 +47,7 @@ struct Crew {
 
 impl Crew {
     fn new(identity: Identity) -> Self {
-        Self { identity, queue: VecDeque::new(), threads: 0, idle: 0, work: Arc::default() }
+        Self { identity, queue: WorkQueue::default(), threads: 0, idle: 0, work: Arc::default() }
     }
 }
 
@@ -68,7 +72,7 @@ impl State {
     /// A worker of this crew ends. With the last one it goes, too.
     fn dismiss(&mut self, identity: &Identity) {
         self.crew(identity).threads -= 1;
-        self.crews.retain(|crew| crew.threads > 0 || !crew.queue.is_empty());
+        self.crews.retain(|crew| crew.threads > 0 || crew.queue.ready() > 0);
     }
 }
 
@@ -86,53 +90,79 @@ impl WorkerPool {
     }
 
     /// Hands over a batch of punted requests. One lock, and at most one wake-up per request.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        ring: &Arc<Ring>,
-        requests: impl ExactSizeIterator<Item = RequestId>,
-    ) {
-        let count = requests.len();
+    pub(crate) fn submit(self: &Arc<Self>, ring: &Arc<Ring>, punts: impl Iterator<Item = Punt>) {
         let identity = Identity::of_this_thread();
-        let (wake, start, work) = {
-            let mut state = self.lock();
-            let most = most_workers(state.limits);
-            let crew = state.crew(&identity);
-            crew.queue.extend(requests.map(|request| Job { ring: Arc::clone(ring), request }));
-            let wake = count.min(crew.idle);
-            let room = most.saturating_sub(crew.threads);
-            let start = crew.queue.len().saturating_sub(crew.idle).min(room).min(count);
-            crew.threads += start;
-            (wake, start, Arc::clone(&crew.work))
-        };
+        let mut state = self.lock();
+        let queue = &mut state.crew(&identity).queue;
+        let before = queue.ready();
+        for (request, file) in punts {
+            queue.push(Job { ring: Arc::clone(ring), request }, file);
+        }
+        let count = queue.ready() - before;
+        self.summon(state, &identity, count);
+    }
+
+    /// Sees to it that workers come for so many jobs that have become ready.
+    fn summon(self: &Arc<Self>, mut state: MutexGuard<'_, State>, identity: &Identity, count: usize) {
+        let most = most_workers(state.limits);
+        let crew = state.crew(identity);
+        let wake = count.min(crew.idle);
+        let room = most.saturating_sub(crew.threads);
+        let start = crew.queue.ready().saturating_sub(crew.idle).min(room).min(count);
+        crew.threads += start;
+        let work = Arc::clone(&crew.work);
+        drop(state);
         for _ in 0..wake {
             work.notify_one();
         }
         for _ in 0..start {
             let (pool, work, of) = (Arc::clone(self), Arc::clone(&work), identity.clone());
             if ringer_sys::thread::spawn("ringer-worker", move || pool.run(&of, &work)).is_err() {
-                self.run_without_threads(&identity);
+                self.run_without_threads(identity);
             }
         }
     }
 
     /// No thread can be made, and perhaps there is none: the queue must not be left lying.
-    fn run_without_threads(&self, identity: &Identity) {
+    fn run_without_threads(self: &Arc<Self>, identity: &Identity) {
         loop {
             let mut state = self.lock();
             let crew = state.crew(identity);
             // The one that could not be made counts.
-            let job = if crew.threads == 1 { crew.queue.pop_front() } else { None };
-            let Some(job) = job else { return state.dismiss(identity) };
+            let next = if crew.threads == 1 { crew.queue.pop() } else { None };
+            let Some((job, file)) = next else { return state.dismiss(identity) };
             drop(state);
-            job.run(None, None);
+            self.run_job(identity, job, file, None);
         }
     }
 
-    fn run(&self, identity: &Identity, work: &Condvar) {
+    /// Runs a job, and passes its turn at its file on.
+    fn run_job(
+        self: &Arc<Self>,
+        identity: &Identity,
+        job: Job,
+        mut file: Option<FileIdentity>,
+        work: Option<Work>,
+    ) {
+        // This thread is back for the next one in a moment, unless it goes on with something else, which may take any time.
+        job.run(None, work, || self.end_turn(identity, file.take(), 1));
+        self.end_turn(identity, file, 0);
+    }
+
+    /// A job is done with its file. `summoned`: how many workers are to come for the next one.
+    fn end_turn(self: &Arc<Self>, identity: &Identity, file: Option<FileIdentity>, summoned: usize) {
+        let Some(file) = file else { return };
+        let mut state = self.lock();
+        if state.crew(identity).queue.end_turn(file) {
+            self.summon(state, identity, summoned);
+        }
+    }
+
+    fn run(self: &Arc<Self>, identity: &Identity, work: &Condvar) {
         let mut affinity = 0;
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.crew(identity).queue.pop_front() {
+            if let Some((job, file)) = state.crew(identity).queue.pop() {
                 let wanted = state.affinity.filter(|(_, version)| *version != affinity);
                 drop(state);
                 if let Some((set, version)) = wanted {
@@ -140,7 +170,7 @@ impl WorkerPool {
                     // The processors may have gone offline; running elsewhere still serves the request.
                     let _ = sched_setaffinity(None, &set);
                 }
-                job.run(None, Some(Work::begin()));
+                self.run_job(identity, job, file, Some(Work::begin()));
                 state = self.lock();
                 continue;
             }
@@ -149,7 +179,7 @@ impl WorkerPool {
             state = back;
             let crew = state.crew(identity);
             crew.idle -= 1;
-            if waited.timed_out() && crew.queue.is_empty() {
+            if waited.timed_out() && crew.queue.ready() == 0 {
                 return state.dismiss(identity);
             }
         }
@@ -158,7 +188,7 @@ impl WorkerPool {
     /// Takes a queued request out again; for cancellation.
     pub(crate) fn forget(&self, ring: &Arc<Ring>, request: RequestId) {
         for crew in &mut self.lock().crews {
-            crew.queue.retain(|job| job.request != request || !Arc::ptr_eq(&job.ring, ring));
+            crew.queue.remove(|job| job.request == request && Arc::ptr_eq(&job.ring, ring));
         }
     }
 
@@ -229,7 +259,7 @@ fn most_workers(limits: [u32; 2]) -> usize {
 pub(crate) fn run_as(ring: &Arc<Ring>, request: RequestId, credentials: Arc<Credentials>) {
     let job = Job { ring: Arc::clone(ring), request };
     let started = ringer_sys::thread::spawn("ringer-worker", move || match credentials.assume() {
-        Ok(()) => job.run(Some(credentials), Some(Work::begin())),
+        Ok(()) => job.run(Some(credentials), Some(Work::begin()), || ()),
         Err(errno) => job.refuse(errno),
     });
     if let Err(errno) = started {
@@ -251,14 +281,20 @@ impl Job {
     }
 
     /// Runs the request, on a thread that has these credentials. `None`: those of the process. A thread of the program has no `work`.
-    fn run(self, credentials: Option<Arc<Credentials>>, work: Option<Work>) {
+    /// `goes_on` is called when the request is done and the thread goes on with others that have become ready by it.
+    fn run(self, credentials: Option<Arc<Credentials>>, work: Option<Work>, goes_on: impl FnOnce()) {
         let request = self.ring.inflight.lock().take_as(self.request, work.as_ref());
         if let Some(mut request) = request {
             request.served = crate::Served::Worker;
             let mut turn = Turn::new(&self.ring, Place::Worker);
             turn.personality = credentials;
             turn.work = work;
-            turn.run(request);
+            let next = turn.step(request);
+            turn.publish();
+            if next.is_some() || turn.has_more() {
+                goes_on();
+            }
+            turn.run_from(next);
             turn.finish();
             crate::background::notice(&self.ring);
         }

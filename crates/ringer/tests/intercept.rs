@@ -48,6 +48,7 @@ cases! {
     has_room_for_rings
     drains_behind_workers
     interrupts_workers
+    writes_by_one_worker
     catches_up
     waits_for_either_file
     waits_for_a_ring

@@ -6,6 +6,7 @@
 
 pub mod aio;
 pub mod alternatives;
+pub mod cached_file;
 pub mod call;
 pub mod credentials;
 pub mod descriptor;

@@ -1248,6 +1248,54 @@ static int changes_user(void)
 	return 0;
 }
 
+// How many threads of this process are workers of the engine.
+static int workers(void)
+{
+	int count = 0;
+	DIR *tasks = opendir("/proc/self/task");
+	CHECK(tasks != NULL);
+	for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+		char path[300], name[32] = "";
+		snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+		FILE *file = fopen(path, "r");
+		if (file != NULL && fgets(name, sizeof name, file) != NULL)
+			count += strcmp(name, "ringer-worker\n") == 0;
+		if (file != NULL)
+			fclose(file);
+	}
+	closedir(tasks);
+	return count;
+}
+
+// Many writes to one file are for one worker, in their order; it does not wait with others at the file.
+static int writes_by_one_worker(void)
+{
+	enum { LONG = 32 << 20, SHORT = 35 };
+	static char bytes[SHORT], found[SHORT];
+	struct queue rings = queue();
+	int file = memfd_create("file", 0);
+	char *first = malloc(LONG);
+	CHECK(file >= 0 && first != NULL && fcntl(file, F_SETFL, O_APPEND) == 0);
+	memset(first, '-', LONG);
+	for (int index = 0; index <= SHORT; index++) {
+		if (index < SHORT)
+			bytes[index] = 'A' + index;
+		// IORING_OP_WRITE
+		add(&rings, 23, file, index == 0 ? first : bytes + index - 1, index == 0 ? LONG : 1);
+		set(&rings, 0, 23 | 16 << 8); // IOSQE_ASYNC
+		if (index % 4 == 3)
+			CHECK(inline_call(ENTER, rings.fd, 4, 0, 0, 0, 0) == 4);
+	}
+	for (int index = 0; index <= SHORT; index++) {
+		if (*rings.cq_head == __atomic_load_n(rings.cq_tail, __ATOMIC_ACQUIRE))
+			CHECK(inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0);
+		CHECK(reap(&rings) == (index == 0 ? LONG : 1));
+	}
+	CHECK(workers() == 1);
+	CHECK(pread(file, found, SHORT, LONG) == SHORT && memcmp(found, bytes, SHORT) == 0);
+	return 0;
+}
+
 // How often the other threads of this process gave up their CPU.
 static long switches_of_others(void)
 {
@@ -1709,6 +1757,7 @@ int main(int count, char **arguments)
 		{ "has_room_for_rings", has_room_for_rings },
 		{ "drains_behind_workers", drains_behind_workers },
 		{ "interrupts_workers", interrupts_workers }, { "catches_up", catches_up },
+		{ "writes_by_one_worker", writes_by_one_worker },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "waits_for_an_inherited_ring", waits_for_an_inherited_ring }, { "files_among_rings", files_among_rings },
 		{ "keeps_numbers", keeps_numbers },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },

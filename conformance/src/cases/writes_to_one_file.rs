@@ -1,0 +1,127 @@
+//! Writes that workers make to one file. Linux makes them one after another, and nearly always in the order of the submission.
+
+use ringer_abi::{Opcode, Sqe, SqeFlags};
+use rustix::fs::{Mode, OFlags, open};
+
+use super::rw_fixed::{register_buffers, write_fixed};
+use crate::differential::{Case, Session, prep};
+
+const WRITES: u64 = 48;
+/// The first write is so long that what follows is there before it is done.
+const FIRST: usize = VECTORS * PART;
+const VECTORS: usize = 256;
+const PART: usize = 4096;
+
+/// A write of [`FIRST`] bytes to the beginning.
+fn long_write(session: &Session, file: i32) -> Sqe {
+    let part = session.memory_of(&[b'-'; PART]);
+    let vectors = session.vectors(&[(part.addr(), PART as u64); VECTORS]);
+    prep::op(Opcode::Writev, file).with_addr(vectors.addr()).with_len(VECTORS as u32)
+}
+
+/// Two descriptors of one new file, each opened by itself.
+fn opened_twice(session: &Session, flags: OFlags) -> [i32; 2] {
+    let path = session.file_path(b"");
+    [(); 2].map(|()| {
+        let file = open(&path, OFlags::RDWR | OFlags::CLOEXEC | flags, Mode::empty());
+        // The fixture has just made it.
+        session.keep(file.expect("a file"))
+    })
+}
+
+/// Has workers append many short pieces behind a long one. `prepare` makes the write of so many bytes.
+fn appends(session: &Session, label: &str, prepare: impl Fn(&Session, i32, u64, u32) -> Sqe) {
+    let ring = session.ring(64);
+    let files = opened_twice(session, OFlags::APPEND);
+    let bytes = session.memory_of(&(0..WRITES).flat_map(|piece| [b'A' + piece as u8; 3]).collect::<Vec<_>>());
+    register_buffers(session, &ring, &[bytes]);
+    let mut sqes = vec![long_write(session, files[0])];
+    for piece in 0..WRITES {
+        let sqe = prepare(session, files[piece as usize % 2], bytes.addr() + 3 * piece, 3);
+        sqes.push(sqe.with_user_data(1 + piece));
+    }
+    let sqes: Vec<_> = sqes.iter().map(|sqe| sqe.with_flags(sqe.flags() | SqeFlags::ASYNC)).collect();
+    session.batch(label, &ring, &sqes);
+    let content = session.content(files[0]);
+    session.record(format!("{label}: bytes"), content.len());
+    let mut pieces: Vec<_> = content[FIRST.min(content.len())..].chunks(3).collect();
+    pieces.sort();
+    session.bytes(format!("{label}: pieces"), &pieces.concat());
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new("writes-to-one-file/append", Opcode::Write, |session| {
+            appends(session, "write", |_, file, address, bytes| prep::write(file, address, bytes, 0));
+            appends(session, "writev", |session, file, address, bytes| {
+                let vector = session.vectors(&[(address, bytes.into())]);
+                prep::op(Opcode::Writev, file).with_addr(vector.addr()).with_len(1)
+            });
+            appends(session, "write fixed", |_, file, address, bytes| {
+                write_fixed(file, address, bytes, 0, 0)
+            });
+        }),
+        Case::new("writes-to-one-file/what-follows-in-a-chain-may-wait", Opcode::Write, |session| {
+            let ring = session.ring(8);
+            let files = opened_twice(session, OFlags::empty());
+            let (memory, (read, write)) = (session.memory_of(b"some bytes to write"), session.pipe());
+            let on_worker = |sqe: Sqe| sqe.with_flags(sqe.flags() | SqeFlags::ASYNC);
+            let sqes = [
+                on_worker(prep::write(files[0], memory.addr(), 4, 0)).with_user_data(1),
+                // It waits for what the last one writes.
+                on_worker(prep::write(files[0], memory.addr(), 5, 4).with_flags(SqeFlags::IO_LINK))
+                    .with_user_data(2),
+                on_worker(prep::read(read, memory.addr(), 3, u64::MAX)).with_user_data(3),
+                on_worker(prep::write(files[1], memory.addr() + 5, 6, 9).with_flags(SqeFlags::IO_LINK))
+                    .with_user_data(4),
+                on_worker(prep::write(write, memory.addr() + 8, 3, u64::MAX)).with_user_data(5),
+            ];
+            session.batch("chains", &ring, &sqes);
+            session.bytes("content", &session.content(files[0]));
+        }),
+        Case::new("writes-to-one-file/what-was-held-back-may-wait", Opcode::Write, |session| {
+            let ring = session.ring(8);
+            let [file, again] = opened_twice(session, OFlags::empty());
+            let (memory, (read, write)) = (session.memory_of(b"some bytes to write"), session.pipe());
+            ring.push(prep::write(file, memory.addr(), 4, 0).with_flags(SqeFlags::ASYNC).with_user_data(1));
+            let drained = SqeFlags::IO_DRAIN | SqeFlags::ASYNC;
+            ring.push(prep::read(read, memory.addr(), 3, u64::MAX).with_flags(drained).with_user_data(2));
+            session.outcome("held back", ring.submit());
+            session.cqes("the first", &ring.collect(1));
+            let other = session.ring(8);
+            let sqe = prep::write(again, memory.addr(), 4, 4).with_flags(SqeFlags::ASYNC);
+            session.one_recorded("another write", &other, sqe);
+            session.write_fd(write, b"now");
+            session.cqes("the read", &ring.collect(1));
+            session.bytes("content", &session.content(file));
+        }),
+        Case::new("writes-to-one-file/cancelled-while-it-waits", Opcode::Write, |session| {
+            let ring = session.ring(64);
+            let [file, again] = opened_twice(session, OFlags::APPEND);
+            let pieces = session.memory_of(b"abcdefgh");
+            let mut sqes = vec![long_write(session, file)];
+            for piece in 0..8 {
+                sqes.push(prep::write(again, pieces.addr() + piece, 1, 0).with_user_data(1 + piece));
+            }
+            for sqe in &sqes {
+                ring.push(sqe.with_flags(SqeFlags::ASYNC));
+            }
+            ring.push(prep::op(Opcode::AsyncCancel, -1).with_addr(5).with_user_data(20));
+            session.outcome("all", ring.submit());
+            let cqes = ring.collect(10);
+            // Whether it has begun by then is a matter of time; that what is told of it is true is not.
+            let of = |user_data| cqes.iter().find(|cqe| cqe.user_data == user_data).map(|cqe| cqe.res);
+            let content = session.content(file);
+            let is_there = content.get(FIRST..).is_some_and(|pieces| pieces.contains(&b'e'));
+            session.record("as told", (of(5) == Some(1)) == is_there);
+            let others: Vec<_> =
+                cqes.iter().filter(|cqe| ![5, 20].contains(&cqe.user_data)).copied().collect();
+            session.cqes("others", &others);
+            let without = content.get(FIRST..).unwrap_or_default().iter().filter(|byte| **byte != b'e');
+            let mut without: Vec<_> = without.copied().collect();
+            without.sort();
+            session.bytes("content", &without);
+        }),
+    ]
+}
