@@ -6,17 +6,22 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use fastrand::Rng;
 use ringer_sys::alternatives::replace_by_libc;
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::fs::OFlags;
 use rustix::io::ReadWriteFlags;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
     socketpair,
 };
 
+use super::regular::reopen;
 use super::scene::lock;
 
-/// Of each of four kinds.
-const FILES: usize = 5;
+/// Of each kind.
+const FILES: usize = 4;
+const KINDS: usize = 5;
+/// So many of the first keep their numbers. They are pipes.
+const STAYING: usize = 2;
 
 /// Two descriptors: what is written to one is read from the other.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(super) struct Files {
     listener: OwnedFd,
     address: SocketAddrUnix,
     directory: OwnedFd,
+    /// Watches what requests add.
+    epoll: OwnedFd,
 }
 
 fn new_pair(kind: usize) -> (OwnedFd, OwnedFd) {
@@ -43,6 +50,10 @@ fn new_pair(kind: usize) -> (OwnedFd, OwnedFd) {
         0 => rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe"),
         1 => sockets(SocketType::STREAM),
         2 => sockets(SocketType::DGRAM),
+        3 => {
+            let file: OwnedFd = tempfile::tempfile().expect("a file").into();
+            (reopen(&file, OFlags::RDONLY), file)
+        }
         _ => {
             let eventfd = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
             return (eventfd.try_clone().expect("a descriptor"), eventfd);
@@ -71,10 +82,11 @@ impl Files {
         listen(&listener, 64).expect("a socket");
         let address = getsockname(&listener).expect("a socket").try_into().expect("an address of its family");
         Self {
-            pairs: (0..4 * FILES).map(pair).collect(),
+            pairs: (0..KINDS * FILES).map(pair).collect(),
             listener,
             address,
             directory: std::fs::File::open("/").expect("there is a root").into(),
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll instance"),
         }
     }
 
@@ -90,12 +102,21 @@ impl Files {
         self.any(rng).numbers[1].load(Relaxed)
     }
 
+    /// The read end of a pipe. Its number is always that of a pipe.
+    pub(super) fn pipe(&self, rng: &mut Rng) -> RawFd {
+        rng.choice(&self.pairs[..STAYING]).expect("there are pipes").numbers[0].load(Relaxed)
+    }
+
     pub(super) fn listener(&self) -> RawFd {
         self.listener.as_raw_fd()
     }
 
     pub(super) fn directory(&self) -> RawFd {
         self.directory.as_raw_fd()
+    }
+
+    pub(super) fn epoll(&self) -> RawFd {
+        self.epoll.as_raw_fd()
     }
 
     /// Writes to each, and connects once.
@@ -121,10 +142,11 @@ impl Files {
 
     /// Puts new files in the place of a pair: under the same numbers, by calls that the preload library hears of or not, or by closing it, which gives the numbers to whoever comes next.
     pub(super) fn replace(&self, rng: &mut Rng) {
-        let pair = self.any(rng);
+        let index = rng.usize(..self.pairs.len());
+        let pair = &self.pairs[index];
         let (read, write) = new_pair(pair.kind);
         let mut ends = lock(&pair.ends);
-        match rng.u8(..3) {
+        match rng.u8(..if index < STAYING { 2 } else { 3 }) {
             0 => {
                 replace_by_libc(&read, &mut ends.0).expect("an open descriptor");
                 replace_by_libc(&write, &mut ends.1).expect("an open descriptor");

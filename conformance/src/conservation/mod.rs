@@ -1,15 +1,18 @@
 //! Nothing is lost and nothing comes twice, whatever threads do at the same time.
 //!
 //! Some threads draw requests and submit them to two rings, which they share with threads that wait, threads that reap, one that closes,
-//! replaces and registers files meanwhile, and the engine's own threads. What a request does is not looked at; but it has one final completion, and
+//! replaces and registers files meanwhile, sends signals and forks, and the engine's own threads. What a request does is not looked at; but it has one final completion, and
 //! none behind that. A provided buffer is named once each time it is provided, and in the end all that were not named are still there. Each tag of a
 //! registered file or buffer is told of once.
 
 mod buffers;
 mod files;
+mod processes;
+mod regular;
 mod requests;
 mod resources;
 mod scene;
+mod streams;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::Scope;
@@ -19,6 +22,7 @@ use fastrand::Rng;
 use ringer_abi::SetupFlags;
 use ringer_client::calls::Calls;
 
+use processes::Signals;
 pub use requests::Kinds;
 use scene::{RINGS, Scene, THREADS};
 
@@ -52,6 +56,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
     let scene = &Scene::<C>::new(play.setup)?;
     let is_owned = play.setup.contains(SetupFlags::SINGLE_ISSUER);
+    let signals = Signals::expect()?;
     std::thread::scope(|scope| {
         if is_owned {
             for thread in 0..RINGS {
@@ -60,11 +65,14 @@ pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
         } else {
             share(scope, scene, play);
         }
+        // The others get them.
+        signals.block();
         let mut rng = Rng::new();
         let end = Instant::now() + play.time;
         for round in 0.. {
             scene.feed();
             scene.disturb(&mut rng, play.kinds);
+            scene.note(processes::disturb(&mut rng));
             if !is_owned {
                 let target = rng.usize(..RINGS);
                 scene.register(&mut rng, target);
@@ -83,6 +91,7 @@ pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
             scene.is_through.store(true, Relaxed);
         }
     });
+    drop(signals);
     scene.fault().map_or(Ok(()), Err)
 }
 

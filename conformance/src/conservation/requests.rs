@@ -8,12 +8,14 @@ use ringer_sys::UserAddress;
 
 use super::buffers::GROUPS;
 use super::files::Files;
+use super::regular::OF_REGULAR_FILES;
 use super::resources::{BUFFER_BYTES, BUFFERS, FILES, FILES_TO_READ};
 use super::scene::{RINGS, Shared, UNCOUNTED};
+use super::streams;
 use crate::differential::prep;
 
 /// Bytes of the memory that a request has for itself.
-pub(super) const MEMORY_BYTES: u64 = 128;
+pub(super) const MEMORY_BYTES: u64 = 256;
 const FILE_POSITION: u64 = u64::MAX;
 const MSG_NOSIGNAL: u32 = 0x4000;
 const SEND_FD: u64 = uapi::io_uring_msg_ring_flags::IORING_MSG_SEND_FD as u64;
@@ -41,9 +43,13 @@ pub enum Kinds {
 
 impl Kinds {
     pub(super) fn draw(self, rng: &mut Rng) -> MakeRequest {
-        let endless = if self == Self::All { ENDLESS.len() } else { 0 };
-        let index = rng.usize(..SINGLE.len() + endless);
-        *SINGLE.get(index).unwrap_or_else(|| &ENDLESS[index - SINGLE.len()])
+        let lists: &[&[MakeRequest]] = match self {
+            Self::All => &[SINGLE, OF_REGULAR_FILES, streams::SINGLE, ENDLESS, streams::ENDLESS],
+            Self::Draining => &[SINGLE, OF_REGULAR_FILES, streams::SINGLE],
+        };
+        let count: usize = lists.iter().map(|list| list.len()).sum();
+        let index = rng.usize(..count);
+        *lists.iter().copied().flatten().nth(index).expect("an index into them")
     }
 
     pub(super) fn drains(self) -> bool {
@@ -52,7 +58,7 @@ impl Kinds {
 }
 
 impl Draw<'_> {
-    fn buffer(&self) -> u64 {
+    pub(super) fn buffer(&self) -> u64 {
         self.memory.get()
     }
 
@@ -63,7 +69,7 @@ impl Draw<'_> {
         place.get()
     }
 
-    fn vectors(&self) -> u64 {
+    pub(super) fn vectors(&self) -> u64 {
         let place = self.memory.add(80);
         place.write([self.memory.get(), 32]).expect("memory of this test");
         place.get()
@@ -87,11 +93,11 @@ impl Draw<'_> {
         update.with_len(if slot % FILES_TO_READ == FILES_TO_READ - 1 { 1 } else { 2 }).with_off(slot.into())
     }
 
-    fn readable(&mut self) -> RawFd {
+    pub(super) fn readable(&mut self) -> RawFd {
         self.files.readable(self.rng)
     }
 
-    fn writable(&mut self) -> RawFd {
+    pub(super) fn writable(&mut self) -> RawFd {
         self.files.writable(self.rng)
     }
 
@@ -110,13 +116,13 @@ impl Draw<'_> {
     }
 
     /// A request with a provided buffer.
-    fn buffered(&mut self, sqe: Sqe) -> Sqe {
+    pub(super) fn buffered(&mut self, sqe: Sqe) -> Sqe {
         let group = *self.rng.choice(&GROUPS).expect("there are groups");
         sqe.with_flags(sqe.flags() | SqeFlags::BUFFER_SELECT).with_buf_index(group)
     }
 
     /// A request with a registered buffer of some ring, maybe not of the one that it is for.
-    fn with_fixed(&mut self, opcode: Opcode, fd: RawFd) -> Sqe {
+    pub(super) fn with_fixed(&mut self, opcode: Opcode, fd: RawFd) -> Sqe {
         let buffer = self.rng.u16(..BUFFERS);
         let memory = self.shared.buffers[self.rng.usize(..RINGS)];
         let address = memory.add(u64::from(buffer) * u64::from(BUFFER_BYTES));
@@ -125,7 +131,7 @@ impl Draw<'_> {
     }
 
     /// The `user_data` of any request.
-    fn other(&mut self) -> u64 {
+    pub(super) fn other(&mut self) -> u64 {
         self.rng.u64(..self.shared.slots.len() as u64)
     }
 
@@ -133,7 +139,7 @@ impl Draw<'_> {
         self.shared.descriptors[self.rng.usize(..RINGS)]
     }
 
-    fn word(&mut self) -> u64 {
+    pub(super) fn word(&mut self) -> u64 {
         self.shared.words.add(8 * self.rng.u64(..4)).get()
     }
 
@@ -142,7 +148,7 @@ impl Draw<'_> {
         prep::op(opcode, 2).with_addr(word).with_addr3(u64::from(u32::MAX))
     }
 
-    fn one(&self) -> u64 {
+    pub(super) fn one(&self) -> u64 {
         self.shared.one.get()
     }
 }

@@ -14,6 +14,7 @@ use ringer_sys::{Errno, UserAddress};
 
 use super::buffers::{BUFFER_BYTES, Groups};
 use super::files::Files;
+use super::regular::RegularFile;
 use super::requests::{Draw, Kinds, MEMORY_BYTES, MakeRequest};
 use super::resources::Resources;
 use crate::differential::prep;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) words: UserAddress,
     pub(super) one: UserAddress,
     pub(super) dot: UserAddress,
+    pub(super) empty: UserAddress,
+    pub(super) regular: RegularFile,
 }
 
 pub(super) struct Scene<C: Calls> {
@@ -104,6 +107,8 @@ impl<C: Calls> Scene<C> {
                 words: lasting(&[0; 64]),
                 one: lasting(&1_u64.to_ne_bytes()),
                 dot: lasting(b".\0"),
+                empty: lasting(b"\0"),
+                regular: RegularFile::new(),
             },
             resources,
             rings: rings.into_iter().map(Mutex::new).collect(),
@@ -132,6 +137,13 @@ impl<C: Calls> Scene<C> {
         self.is_submitted.store(true, Relaxed);
     }
 
+    /// Takes note of what went wrong, if anything did.
+    pub(super) fn note(&self, result: Result<(), String>) {
+        if let Err(why) = result {
+            self.fail(why);
+        }
+    }
+
     /// A request for a free slot of this thread, if there is one.
     fn draw(&self, rng: &mut Rng, thread: usize, make: MakeRequest) -> Option<Sqe> {
         let first = rng.usize(..SLOTS);
@@ -158,11 +170,15 @@ impl<C: Calls> Scene<C> {
     pub(super) fn submit(&self, rng: &mut Rng, thread: usize, target: usize, kinds: Kinds) {
         let mut ring = lock(&self.rings[target]);
         self.groups[target].give_back(&mut ring);
+        let mut make = kinds.draw(rng);
         for _ in 0..rng.u32(1..6) {
             if ring.space() == 0 {
                 break;
             }
-            let make = kinds.draw(rng);
+            // Sometimes several of a kind: adjacent parts of a file are served together.
+            if rng.u8(..3) > 0 {
+                make = kinds.draw(rng);
+            }
             let mut next = self.draw(rng, thread, make);
             while let Some(sqe) = next.take() {
                 // Room for what follows.
@@ -237,9 +253,7 @@ impl<C: Calls> Scene<C> {
         if !kinds.drains() {
             self.files.replace(rng);
         }
-        if let Err(why) = self.have_another_ring(rng, kinds) {
-            self.fail(why);
-        }
+        self.note(self.have_another_ring(rng, kinds));
     }
 
     /// Registers other files and buffers.
@@ -274,9 +288,7 @@ impl<C: Calls> Scene<C> {
     pub(super) fn reap(&self, target: usize) {
         let mut ring = lock(&self.rings[target]);
         while let Some(cqe) = ring.pop() {
-            if let Err(why) = self.account(target, &cqe) {
-                self.fail(why);
-            }
+            self.note(self.account(target, &cqe));
         }
     }
 

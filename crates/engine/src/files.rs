@@ -88,6 +88,17 @@ impl RegisteredFile {
         }
     }
 
+    /// In a child after fork, of a request that is the parent's: closes it if nobody else has it there. The parent tells of its end.
+    pub(crate) fn abandon(this: Arc<Self>) {
+        this.forget_watches();
+        if let Some(mut file) = Arc::into_inner(this) {
+            file.silence();
+            let duplicate = Arc::clone(&file.fd);
+            drop(file);
+            Duplicate::abandon(duplicate);
+        }
+    }
+
     fn open(fd: Duplicate) -> (Duplicate, u32) {
         let status_flags = call::status_flags(fd.raw()).unwrap_or(0);
         (fd, status_flags)

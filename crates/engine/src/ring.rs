@@ -224,7 +224,7 @@ impl Ring {
                 }
                 match std::mem::take(&mut request.held.file) {
                     FileRef::Owned(duplicate) => Duplicate::abandon(duplicate),
-                    FileRef::Registered(file) => file.forget_watches(),
+                    FileRef::Registered(file) => RegisteredFile::abandon(file),
                     FileRef::Program(_) | FileRef::None => {}
                 }
                 // Nothing else of it may be undone here: it goes on in the parent.

@@ -57,6 +57,7 @@ cases! {
     keeps_numbers
     shares_ring_over_fork
     cancels_over_fork
+    tells_of_a_file_once
     leaves_timeouts
     forks_among_threads
     restricts_over_fork

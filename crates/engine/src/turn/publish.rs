@@ -57,8 +57,8 @@ impl Turn<'_> {
 
     #[cold]
     fn publish_at_once(&mut self) {
-        if self.place == Place::Worker && self.unpublished.last().is_some_and(names_buffer) {
-            // It took the rest of a buffer whose other bits may not be posted yet.
+        if self.publishes_at_once && self.unpublished.last().is_some_and(names_buffer) {
+            // A worker, which holds nothing, took the rest of a buffer whose other bits may not be posted yet.
             self.hold_bits();
         }
         let is_heard_at_once = self.place == Place::Submitter && !self.is_task_work;

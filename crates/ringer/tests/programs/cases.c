@@ -1248,6 +1248,37 @@ static int changes_user(void)
 	return 0;
 }
 
+// A file that only a request of the parent has any more is not at its end when a child that has inherited the ring is.
+static int tells_of_a_file_once(void)
+{
+	struct queue rings = queue();
+	int ends[2];
+	static char buffer[8];
+	CHECK(pipe(ends) == 0);
+	// struct io_uring_rsrc_register and io_uring_rsrc_update2, with pointers to the descriptors and to the tags.
+	int32_t none = -1;
+	uint64_t tags[2] = { 7, 0 };
+	uint64_t table[4] = { 1, 0, (uintptr_t)&ends[0], (uintptr_t)&tags[0] };
+	uint64_t update[4] = { 0, (uintptr_t)&none, (uintptr_t)&tags[1], 1 };
+	CHECK(inline_call(REGISTER, rings.fd, 13, (long)table, sizeof table, 0, 0) == 0); // IORING_REGISTER_FILES2
+	add(&rings, 22, 0, buffer, sizeof buffer);
+	set(&rings, 0, 22 | 1 << 8); // IOSQE_FIXED_FILE
+	CHECK(inline_call(ENTER, rings.fd, 1, 0, 0, 0, 0) == 1);
+	CHECK(inline_call(REGISTER, rings.fd, 14, (long)update, sizeof update, 0, 0) == 1); // IORING_REGISTER_FILES_UPDATE2
+	for (int round = 0; round < 3; round++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(0);
+		CHECK(wait_for(pid) == 0);
+		CHECK(__atomic_load_n(rings.cq_tail, __ATOMIC_ACQUIRE) == 0);
+	}
+	CHECK(write(ends[1], "12345678", 8) == 8);
+	CHECK(inline_call(ENTER, rings.fd, 0, 2, 1, 0, 0) == 0);
+	CHECK(*(uint64_t *)(rings.cqes + 16) == 7);
+	CHECK(reap(&rings) == 8 && reap(&rings) == 0);
+	return 0;
+}
+
 // How many threads of this process are workers of the engine.
 static int workers(void)
 {
@@ -1757,7 +1788,7 @@ int main(int count, char **arguments)
 		{ "has_room_for_rings", has_room_for_rings },
 		{ "drains_behind_workers", drains_behind_workers },
 		{ "interrupts_workers", interrupts_workers }, { "catches_up", catches_up },
-		{ "writes_by_one_worker", writes_by_one_worker },
+		{ "writes_by_one_worker", writes_by_one_worker }, { "tells_of_a_file_once", tells_of_a_file_once },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "waits_for_an_inherited_ring", waits_for_an_inherited_ring }, { "files_among_rings", files_among_rings },
 		{ "keeps_numbers", keeps_numbers },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },

@@ -77,6 +77,22 @@ pub fn replace_by_libc(from: impl AsFd, to: &mut OwnedFd) -> Result<(), Errno> {
     decode(unsafe { libc::dup2(from.as_fd().as_raw_fd(), to.as_raw_fd()) }.into()).map(drop)
 }
 
+/// `fork.2`: has a child that ends at once.
+///
+/// # Errors
+/// `EAGAIN` when there may be no more processes.
+pub fn fork_and_end() -> Result<(), Errno> {
+    // SAFETY: in the child, what other threads held is as it was; it does nothing but end.
+    match unsafe { libc::fork() } {
+        // SAFETY: it runs nothing of the process's on its way.
+        0 => unsafe { libc::_exit(0) },
+        child => {
+            let child = rustix::process::Pid::from_raw(decode(child.into())?);
+            rustix::process::waitpid(child, rustix::process::WaitOptions::empty()).map(drop)
+        }
+    }
+}
+
 fn decode(result: c_long) -> Result<i32, Errno> {
     if result < 0 {
         let error = std::io::Error::last_os_error();

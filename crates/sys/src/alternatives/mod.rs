@@ -6,7 +6,9 @@ mod libc_calls;
 mod linux_aio;
 mod posix_aio;
 
-pub use libc_calls::{close_by_libc, enter_by_libc, register_by_libc, replace_by_libc, setup_by_libc};
+pub use libc_calls::{
+    close_by_libc, enter_by_libc, fork_and_end, register_by_libc, replace_by_libc, setup_by_libc,
+};
 pub use linux_aio::LinuxAio;
 pub use posix_aio::PosixAio;
 
