@@ -1,14 +1,11 @@
 //! POLL_ADD and POLL_REMOVE.
 
+use ringer_abi::poll::{POLLIN, POLLOUT, POLLPRI, POLLRDHUP};
 use ringer_abi::{CqeFlags, Opcode, Sqe, SqeFlags, uapi};
 
 use crate::differential::exemplar::{Exemplar, FdRole, Field, Good};
 use crate::differential::{Case, Ring, Session, prep};
 
-pub(super) const POLLIN: u32 = 1;
-const POLLPRI: u32 = 2;
-const POLLOUT: u32 = 4;
-const POLLRDHUP: u32 = 0x2000;
 const EPOLLET: u32 = 1 << 31;
 const EPOLLONESHOT: u32 = 1 << 30;
 const EPOLLEXCLUSIVE: u32 = 1 << 28;

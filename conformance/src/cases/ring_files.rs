@@ -1,12 +1,11 @@
 //! Rings as the files of requests: polled, read from, watched, by another ring and by themselves.
 
+use ringer_abi::poll::{POLLIN, POLLOUT};
 use ringer_abi::{Opcode, SetupFlags, SqeFlags, uapi};
 
 use super::buffer_ring_use::Buffers;
-use super::poll::POLLIN;
 use crate::differential::{Case, Ring, Session, prep};
 
-const POLLOUT: u32 = 4;
 const MULTI: u32 = uapi::IORING_POLL_ADD_MULTI;
 
 /// The kinds of rings that are polled: what is posted to them comes in different ways.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use ringer_abi::poll::POLLIN;
 use ringer_abi::{EnterFlags, Opcode, SetupFlags, Sqe, uapi};
 
 use super::buffer_ring_use::Buffers;
 use crate::differential::{Case, Ring, Session, prep};
 
-const POLLIN: u32 = 1;
 const ACCEPT_MULTISHOT: u16 = uapi::IORING_ACCEPT_MULTISHOT as u16;
 const RECV_MULTISHOT: u16 = uapi::IORING_RECV_MULTISHOT as u16;
 const DEFERRED: SetupFlags = SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN);

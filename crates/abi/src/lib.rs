@@ -13,6 +13,13 @@ mod numbers;
 mod params;
 mod sqe;
 
+/// Events of `poll.2`.
+pub mod poll {
+    pub use linux_raw_sys::general::{
+        POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP, POLLRDNORM, POLLWRNORM,
+    };
+}
+
 pub use cqe::Cqe;
 pub use flags::*;
 pub use numbers::*;

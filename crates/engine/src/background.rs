@@ -386,6 +386,7 @@ fn has_work(ring: &Ring) -> bool {
 mod tests {
     use std::os::fd::AsRawFd;
 
+    use ringer_abi::poll::POLLIN;
     use ringer_abi::{Opcode, Params, Sqe};
     use ringer_ops::{Prepare, row};
     use ringer_sys::UserAddress;
@@ -405,7 +406,6 @@ mod tests {
     /// A submission may take long: a write waits for the device, say. What waits for a file must not wait for that.
     #[test]
     fn a_ring_whose_submitter_does_not_come_back_is_served() {
-        const POLLIN: u32 = 0x1;
         let (read, mut write) = std::io::pipe().expect("a pipe");
         let mut params = Params::default();
         let fd = System::global().setup(4, UserAddress::of(&raw mut params)).expect("a ring");

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
+use ringer_abi::poll::POLLIN;
 use ringer_ops::{Completion, DeviceTransfer};
 use ringer_sys::Errno;
 use ringer_sys::aio::{Aio, BATCH, Completed, Transfer};
@@ -42,7 +43,6 @@ const UNPOLLED: Duration = Duration::from_millis(1);
 const SILENT: u64 = 1 << 31;
 /// The token of the poll of the reactor.
 const REACTOR: u64 = u64::MAX;
-const POLLIN: u32 = 0x1;
 
 /// Completions that a thread has waited for.
 pub(crate) type Transfers = ArrayVec<Completed, COMPLETIONS>;

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use ringer_abi::poll::{POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM};
 use ringer_ops::{RingFile, Until};
 use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, ready::Kick};
@@ -16,11 +17,6 @@ use crate::release::Duplicate;
 use crate::request::{Request, Watching};
 use crate::ring::Ring;
 use crate::turn::Turn;
-
-const POLLIN: u32 = 0x1;
-const POLLOUT: u32 = 0x4;
-const POLLRDNORM: u32 = 0x40;
-const POLLWRNORM: u32 = 0x100;
 
 /// The requests that wait for a ring, of this and of other rings.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
+use ringer_abi::poll::POLLIN;
 use ringer_abi::{Cqe, SqeFlags};
 use ringer_ops::{Attempt, Completion, Operation, Outcome, Until, is_polled_first, row};
 use ringer_sys::Errno;
@@ -40,8 +41,6 @@ pub(crate) enum Place {
 
 /// A multishot request gives way to others after this many results in a row.
 const MOST_IN_A_ROW: u32 = 32;
-
-const POLLIN: u32 = 0x1;
 
 /// CQEs that a turn keeps to publish them together.
 pub(crate) const UNPUBLISHED: usize = 32;

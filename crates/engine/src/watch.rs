@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use ringer_abi::poll::{POLLERR, POLLHUP, POLLIN, POLLRDHUP, POLLRDNORM};
 use ringer_ops::Until;
 use ringer_sys::call;
 use ringer_sys::ready::Trigger;
@@ -26,12 +27,6 @@ use ringer_sys::ready::Trigger;
 use crate::inflight::RequestId;
 use crate::parking::Closes;
 use crate::release::Duplicate;
-
-const POLLIN: u32 = 0x1;
-const POLLERR: u32 = 0x8;
-const POLLHUP: u32 = 0x10;
-const POLLRDNORM: u32 = 0x40;
-const POLLRDHUP: u32 = 0x2000;
 
 /// Reported whether asked for or not.
 const ALWAYS: u32 = POLLERR | POLLHUP;
@@ -437,6 +432,7 @@ impl Watches {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringer_abi::poll::POLLOUT;
 
     const FIRST: RequestId = RequestId { index: 3, generation: 0 };
     const SECOND: RequestId = RequestId { index: 4, generation: 7 };
@@ -506,7 +502,6 @@ mod tests {
 
     #[test]
     fn the_kernel_looks_again_when_something_may_have_been_missed() {
-        const POLLOUT: u32 = 0x4;
         let (mut watches, id, _write) = watching();
         watches.get(id).expect("it is there").set_interest(edge(POLLIN | POLLOUT));
         assert_eq!(

@@ -2,11 +2,12 @@
 
 use std::os::fd::{IntoRawFd, RawFd};
 
+use ringer_abi::poll::POLLIN;
 use ringer_abi::{CqeFlags, Sqe, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::wait_for;
-use crate::net::{POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK, is_ip, is_listening};
+use crate::net::{SOCK_CLOEXEC, SOCK_NONBLOCK, is_ip, is_listening};
 use crate::operation::{Completion, FileSlot, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::pollable::is_nonblocking;
 

@@ -3,11 +3,12 @@
 use std::os::fd::RawFd;
 
 use ringer_abi::Sqe;
+use ringer_abi::poll::{POLLERR, POLLHUP, POLLOUT};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::check::unused;
 use crate::message_transfer::wait_for;
-use crate::net::{Address, POLLERR, POLLHUP, POLLOUT, read_address, set_nonblocking, take_error};
+use crate::net::{Address, read_address, set_nonblocking, take_error};
 use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::pollable::is_nonblocking;
 

@@ -3,13 +3,13 @@
 use std::os::fd::RawFd;
 
 use ringer_abi::Sqe;
+use ringer_abi::poll::POLLIN;
 use ringer_sys::{Errno, UserAddress, call, descriptor};
 
 use crate::check::unused;
 use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Until};
 
 const EPOLL_CTL_DEL: u32 = 2;
-const POLLIN: u32 = 0x1;
 
 /// `struct epoll_event`, which is packed on x86-64.
 type Event = [u32; if cfg!(target_arch = "x86_64") { 3 } else { 4 }];

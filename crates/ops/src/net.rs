@@ -2,15 +2,9 @@
 
 use std::os::fd::RawFd;
 
+use ringer_abi::poll::{POLLERR, POLLIN, POLLPRI, POLLRDHUP};
 use ringer_sys::{Errno, UserAddress, call};
 
-pub(crate) const POLLIN: u32 = 0x1;
-pub(crate) const POLLOUT: u32 = 0x4;
-pub(crate) const POLLERR: u32 = 0x8;
-pub(crate) const POLLPRI: u32 = 0x2;
-const POLLRDHUP: u32 = 0x2000;
-pub(crate) const POLLRDNORM: u32 = 0x40;
-pub(crate) const POLLHUP: u32 = 0x10;
 pub(crate) const O_NONBLOCK: u32 = 0o4000;
 pub(crate) const SOCK_NONBLOCK: u32 = 0o4000;
 pub(crate) const SOCK_CLOEXEC: u32 = 0o2_000_000;

@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 
+use ringer_abi::poll::POLLIN;
 use ringer_abi::{Sqe, SqeFlags};
 use ringer_sys::{Errno, UserAddress, call};
 
@@ -16,7 +17,6 @@ use crate::selection::BufferGroup;
 const RWF_HIPRI: u32 = 0x1;
 /// "At the file position and move it."
 const FILE_POSITION: u64 = u64::MAX;
-const POLLIN: u32 = 0x1;
 
 /// `IORING_OP_READ_MULTISHOT`. Source: `io_uring_prep_read_multishot.3`.
 ///

@@ -2,13 +2,14 @@
 
 use std::os::fd::RawFd;
 
+use ringer_abi::poll::{POLLERR, POLLIN, POLLPRI, POLLRDNORM};
 use ringer_abi::{CqeFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
 use crate::net::{
-    INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, POLLERR, POLLIN, POLLPRI,
-    POLLRDNORM, ReadKind, check_range, is_at_end_of_tcp, is_shut_down, waiting_bytes, without_buffer,
+    INT_MAX, MSG_CTRUNC, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, ReadKind, check_range,
+    is_at_end_of_tcp, is_shut_down, waiting_bytes, without_buffer,
 };
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::segments::Segments;

@@ -1,5 +1,6 @@
 //! READ, WRITE, READV and WRITEV: one transfer, attempted without waiting first.
 
+use ringer_abi::poll::{POLLIN, POLLOUT};
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
@@ -31,9 +32,6 @@ const FILE_POSITION: u64 = u64::MAX;
 const O_DIRECT: u32 = 0o40000;
 /// Linux transfers at most this many bytes at once.
 const MOST_BYTES: u64 = 0x7fff_f000;
-
-const POLLIN: u32 = 0x1;
-const POLLOUT: u32 = 0x4;
 
 /// Whether requests of this opcode write to a file.
 pub fn is_write(opcode: u8) -> bool {

@@ -2,11 +2,12 @@
 
 use std::os::fd::RawFd;
 
+use ringer_abi::poll::POLLOUT;
 use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::message_transfer::{MessageHeader, Progress, Step, wait_for};
-use crate::net::{Address, INT_MAX, MSG_NOSIGNAL, POLLOUT, check_range, read_address, without_buffer};
+use crate::net::{Address, INT_MAX, MSG_NOSIGNAL, check_range, read_address, without_buffer};
 use crate::operation::{BAD_DESCRIPTOR, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::segments::Segments;
 use crate::selection::MOST_OF_A_BUNDLE;

@@ -2,12 +2,13 @@
 
 use std::os::fd::RawFd;
 
+use ringer_abi::poll::POLLERR;
 use ringer_abi::uapi::io_uring_socket_op as op;
 use ringer_abi::{SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::check::{big_cqe_flags, of_open_file};
-use crate::net::{POLLERR, SOL_SOCKET, check_is_ip};
+use crate::net::{SOL_SOCKET, check_is_ip};
 use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::send_times;
 

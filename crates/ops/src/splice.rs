@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use ringer_abi::poll::{POLLIN, POLLOUT};
 use ringer_abi::{Sqe, uapi};
 use ringer_sys::call::FileKind;
 use ringer_sys::{Errno, UserAddress, call, descriptor};
@@ -18,8 +19,6 @@ const FD_IN_FIXED: u32 = uapi::SPLICE_F_FD_IN_FIXED;
 const O_ACCMODE: u32 = 0o3;
 const O_RDONLY: u32 = 0o0;
 const O_WRONLY: u32 = 0o1;
-const POLLIN: u32 = 0x1;
-const POLLOUT: u32 = 0x4;
 /// "At the file position and move it."
 const NO_OFFSET: u64 = u64::MAX;
 

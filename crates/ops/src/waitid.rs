@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use ringer_abi::Sqe;
+use ringer_abi::poll::POLLIN;
 use ringer_sys::{Errno, UserAddress, call, descriptor};
 
 use crate::check::unused;
@@ -15,7 +16,6 @@ const WSTOPPED: u32 = 2;
 const WCONTINUED: u32 = 8;
 /// `__WNOTHREAD`: only children of the calling thread.
 const WNOTHREAD: u32 = 0x2000_0000;
-const POLLIN: u32 = 0x1;
 
 /// `siginfo_t`: 128 bytes.
 type Info = [u32; 32];

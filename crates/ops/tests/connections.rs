@@ -13,9 +13,10 @@ use file_support::{
     sqe,
 };
 use net_support::{
-    NONEMPTY, O_NONBLOCK, POLLIN, POLLOUT, SOCK_CLOEXEC, assert_waits, finish, finish_operation, more,
-    refusal, result, tcp_pair, unix_pair, wait_until_ready,
+    NONEMPTY, O_NONBLOCK, SOCK_CLOEXEC, assert_waits, finish, finish_operation, more, refusal, result,
+    tcp_pair, unix_pair, wait_until_ready,
 };
+use ringer_abi::poll::{POLLIN, POLLOUT};
 use ringer_abi::{Opcode, Sqe, uapi};
 use ringer_ops::{Outcome, Patience};
 use ringer_sys::{Errno, call};

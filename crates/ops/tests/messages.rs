@@ -8,9 +8,10 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use file_support::{Descriptor, address, attempt, done, negated, prepare, sqe};
 use net_support::{
-    Header, MSG_CTRUNC, MSG_DONTWAIT, MSG_TRUNC, MSG_WAITALL, POLLIN, assert_waits, attempt_buffered, finish,
-    more, read, refusal, result, tcp_pair, unix_pair, write,
+    Header, MSG_CTRUNC, MSG_DONTWAIT, MSG_TRUNC, MSG_WAITALL, assert_waits, attempt_buffered, finish, more,
+    read, refusal, result, tcp_pair, unix_pair, write,
 };
+use ringer_abi::poll::POLLIN;
 use ringer_abi::{Opcode, Sqe, SqeFlags, uapi};
 use ringer_ops::{Buffer, Completion, Outcome, Patience};
 use ringer_sys::{Errno, UserAddress, call};

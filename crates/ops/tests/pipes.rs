@@ -11,12 +11,11 @@ use file_support::{
     Directory, LIMIT, Registered, address, attempt, attempt_with, done, negated, on_a_worker, opened,
     prepare, result_of, serve, sqe,
 };
+use ringer_abi::poll::{POLLIN, POLLOUT};
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_ops::{Buffer, Operation, Outcome, Patience, Until};
 use ringer_sys::{Errno, UserAddress, call};
 
-const POLLIN: u32 = 0x1;
-const POLLOUT: u32 = 0x4;
 const O_NONBLOCK: u32 = 0o4000;
 const SPLICE_F_NONBLOCK: u32 = 2;
 const FD_IN_FIXED: u32 = 1 << 31;

@@ -7,7 +7,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 
 use file_support::{address, negated, sqe};
-use net_support::{POLLIN, refusal, result, tcp_pair, unix_pair, wait_until_ready, write};
+use net_support::{refusal, result, tcp_pair, unix_pair, wait_until_ready, write};
+use ringer_abi::poll::POLLIN;
 use ringer_abi::uapi::io_uring_socket_op as op;
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
 use ringer_ops::{Operation, Prepare};

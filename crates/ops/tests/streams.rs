@@ -9,9 +9,10 @@ use std::os::unix::net::UnixDatagram;
 
 use file_support::{LIMIT, address, attempt, done, negated, on_a_worker, prepare, sqe};
 use net_support::{
-    MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, NONEMPTY, POLLIN, POLLOUT, assert_waits, attempt_buffered, finish,
-    more, read, refusal, result, tcp_pair, transfer, unix_pair, wait_until_ready, write,
+    MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, NONEMPTY, assert_waits, attempt_buffered, finish, more, read,
+    refusal, result, tcp_pair, transfer, unix_pair, wait_until_ready, write,
 };
+use ringer_abi::poll::{POLLIN, POLLOUT};
 use ringer_abi::{Opcode, SqeFlags, uapi};
 use ringer_ops::{Buffer, Patience};
 use ringer_sys::{Errno, UserAddress};

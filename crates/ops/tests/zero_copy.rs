@@ -7,8 +7,9 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use file_support::{Registered, address, attempt, attempt_with, done, negated, prepare, sqe};
 use net_support::{
-    Header, MSG_DONTWAIT, POLLOUT, assert_waits, more, read, refusal, tcp_pair, unix_pair, wait_until_ready,
+    Header, MSG_DONTWAIT, assert_waits, more, read, refusal, tcp_pair, unix_pair, wait_until_ready,
 };
+use ringer_abi::poll::POLLOUT;
 use ringer_abi::{Opcode, Sqe, SqeFlags, uapi};
 use ringer_ops::{Attempt, Completion, Outcome, Patience};
 use ringer_sys::Errno;

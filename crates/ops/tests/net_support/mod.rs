@@ -15,8 +15,6 @@ use ringer_sys::{Errno, call};
 
 use crate::file_support::{LIMIT, OneBuffer, Registered, address, prepare, result_of, serve, sqe};
 
-pub const POLLIN: u32 = 0x1;
-pub const POLLOUT: u32 = 0x4;
 pub const MSG_PEEK: u32 = 0x2;
 pub const MSG_CTRUNC: u32 = 0x8;
 pub const MSG_TRUNC: u32 = 0x20;
