@@ -1,4 +1,5 @@
-//! Writes that workers make to one file. Linux makes them one after another, and nearly always in the order of the submission.
+//! Writes to one file that are on their way together: in the order of the submission. Those that are for workers (`IOSQE_ASYNC`) are made
+//! side by side, and mostly in that order, too.
 
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 use rustix::fs::{Mode, OFlags, open};
@@ -8,11 +9,10 @@ use crate::differential::{Case, Session, prep};
 
 const WRITES: u64 = 48;
 /// The first write is so long that what follows is there before it is done.
-const FIRST: usize = VECTORS * PART;
 const VECTORS: usize = 256;
 const PART: usize = 4096;
 
-/// A write of [`FIRST`] bytes to the beginning.
+/// The first write, to the beginning.
 fn long_write(session: &Session, file: i32) -> Sqe {
     let part = session.memory_of(&[b'-'; PART]);
     let vectors = session.vectors(&[(part.addr(), PART as u64); VECTORS]);
@@ -29,8 +29,13 @@ fn opened_twice(session: &Session, flags: OFlags) -> [i32; 2] {
     })
 }
 
-/// Has workers append many short pieces behind a long one. `prepare` makes the write of so many bytes.
-fn appends(session: &Session, label: &str, prepare: impl Fn(&Session, i32, u64, u32) -> Sqe) {
+/// Appends many short pieces behind a long one. `prepare` makes the write of so many bytes.
+fn appends(
+    session: &Session,
+    label: &str,
+    flags: SqeFlags,
+    prepare: impl Fn(&Session, i32, u64, u32) -> Sqe,
+) {
     let ring = session.ring(64);
     let files = opened_twice(session, OFlags::APPEND);
     let bytes = session.memory_of(&(0..WRITES).flat_map(|piece| [b'A' + piece as u8; 3]).collect::<Vec<_>>());
@@ -40,12 +45,15 @@ fn appends(session: &Session, label: &str, prepare: impl Fn(&Session, i32, u64, 
         let sqe = prepare(session, files[piece as usize % 2], bytes.addr() + 3 * piece, 3);
         sqes.push(sqe.with_user_data(1 + piece));
     }
-    let sqes: Vec<_> = sqes.iter().map(|sqe| sqe.with_flags(sqe.flags() | SqeFlags::ASYNC)).collect();
+    let sqes: Vec<_> = sqes.iter().map(|sqe| sqe.with_flags(sqe.flags() | flags)).collect();
     session.batch(label, &ring, &sqes);
     let content = session.content(files[0]);
     session.record(format!("{label}: bytes"), content.len());
-    let mut pieces: Vec<_> = content[FIRST.min(content.len())..].chunks(3).collect();
-    pieces.sort();
+    let pieces: Vec<_> = content.iter().copied().filter(|byte| *byte != b'-').collect();
+    let mut pieces: Vec<_> = pieces.chunks(3).collect();
+    if flags.contains(SqeFlags::ASYNC) {
+        pieces.sort();
+    }
     session.bytes(format!("{label}: pieces"), &pieces.concat());
 }
 
@@ -53,14 +61,19 @@ fn appends(session: &Session, label: &str, prepare: impl Fn(&Session, i32, u64, 
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("writes-to-one-file/append", Opcode::Write, |session| {
-            appends(session, "write", |_, file, address, bytes| prep::write(file, address, bytes, 0));
-            appends(session, "writev", |session, file, address, bytes| {
-                let vector = session.vectors(&[(address, bytes.into())]);
-                prep::op(Opcode::Writev, file).with_addr(vector.addr()).with_len(1)
-            });
-            appends(session, "write fixed", |_, file, address, bytes| {
-                write_fixed(file, address, bytes, 0, 0)
-            });
+            for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {
+                let label = |opcode| format!("{opcode:?}, {flags:?}");
+                appends(session, &label(Opcode::Write), flags, |_, file, address, bytes| {
+                    prep::write(file, address, bytes, 0)
+                });
+                appends(session, &label(Opcode::Writev), flags, |session, file, address, bytes| {
+                    let vector = session.vectors(&[(address, bytes.into())]);
+                    prep::op(Opcode::Writev, file).with_addr(vector.addr()).with_len(1)
+                });
+                appends(session, &label(Opcode::WriteFixed), flags, |_, file, address, bytes| {
+                    write_fixed(file, address, bytes, 0, 0)
+                });
+            }
         }),
         Case::new("writes-to-one-file/what-follows-in-a-chain-may-wait", Opcode::Write, |session| {
             let ring = session.ring(8);
@@ -113,13 +126,11 @@ pub fn cases() -> Vec<Case> {
             // Whether it has begun by then is a matter of time; that what is told of it is true is not.
             let of = |user_data| cqes.iter().find(|cqe| cqe.user_data == user_data).map(|cqe| cqe.res);
             let content = session.content(file);
-            let is_there = content.get(FIRST..).is_some_and(|pieces| pieces.contains(&b'e'));
-            session.record("as told", (of(5) == Some(1)) == is_there);
+            session.record("as told", (of(5) == Some(1)) == content.contains(&b'e'));
             let others: Vec<_> =
                 cqes.iter().filter(|cqe| ![5, 20].contains(&cqe.user_data)).copied().collect();
             session.cqes("others", &others);
-            let without = content.get(FIRST..).unwrap_or_default().iter().filter(|byte| **byte != b'e');
-            let mut without: Vec<_> = without.copied().collect();
+            let mut without: Vec<_> = content.into_iter().filter(|byte| !b"-e".contains(byte)).collect();
             without.sort();
             session.bytes("content", &without);
         }),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ringer_abi::SqeFlags;
 use ringer_ops::rw::is_write;
 use ringer_ops::{Completion, Operation, Until};
 use ringer_sys::Errno;
@@ -176,8 +177,8 @@ impl Turn<'_> {
             return self.refuse(request, errno);
         }
         self.publish_what_is_not_last();
-        let takes_turns_at = is_write(request.opcode).then(|| request.held.file.raw());
-        let file = takes_turns_at.and_then(FileIdentity::of_cached);
+        let takes_turns = is_write(request.opcode) && !request.flags.contains(SqeFlags::ASYNC);
+        let file = if takes_turns { FileIdentity::of_cached(request.held.file.raw()) } else { None };
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);
