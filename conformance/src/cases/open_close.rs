@@ -99,7 +99,7 @@ fn inspect(session: &Session, label: &str, fd: Option<i32>) {
     session.outcome(format!("{label}: close"), call::close(fd).map(|value| value as i64));
 }
 
-fn sparse_files(session: &Session, ring: &Ring, slots: usize) {
+pub(super) fn sparse_files(session: &Session, ring: &Ring, slots: usize) {
     let table = session.ints(&vec![-1; slots]);
     let outcome = ring.register(RegisterOpcode::Files.number(), table.addr(), slots as u32);
     session.outcome("register files", outcome);

@@ -1,9 +1,11 @@
-//! Writes to one file that are on their way together: in the order of the submission. Those that are for workers (`IOSQE_ASYNC`) are made
-//! side by side, and mostly in that order, too.
+//! Writes to one file that workers make: one after the other, in the order of the submission. Those that the program wants from workers
+//! (`IOSQE_ASYNC`) are made side by side, and mostly in that order, too.
 
 use ringer_abi::{Opcode, Sqe, SqeFlags};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::open_close::sparse_files;
 use super::rw_fixed::{register_buffers, write_fixed};
 use crate::differential::{Case, Session, prep};
 
@@ -17,6 +19,18 @@ fn long_write(session: &Session, file: i32) -> Sqe {
     let part = session.memory_of(&[b'-'; PART]);
     let vectors = session.vectors(&[(part.addr(), PART as u64); VECTORS]);
     prep::op(Opcode::Writev, file).with_addr(vectors.addr()).with_len(VECTORS as u32)
+}
+
+/// Plays with and without `IOSQE_ASYNC`. What is played makes rings of its own: while the size of files is limited, the engine leaves every write
+/// to a worker, as Linux does on most file systems. No write reaches the limit.
+fn on_workers(session: &Session, play: impl Fn(&str, SqeFlags)) {
+    let before = getrlimit(Resource::Fsize);
+    let limit = Rlimit { current: Some(1 << 30), maximum: before.maximum };
+    setrlimit(Resource::Fsize, limit).expect("it was larger");
+    for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {
+        play(&format!("{flags:?}"), flags);
+    }
+    session.outcome("limit", setrlimit(Resource::Fsize, before).map(|()| 0));
 }
 
 /// Two descriptors of one new file, each opened by itself.
@@ -57,12 +71,78 @@ fn appends(
     session.bytes(format!("{label}: pieces"), &pieces.concat());
 }
 
+/// What a chain does behind its write waits for what another one does behind its own: in a call, which ends when a FIFO is opened from the other
+/// side, too.
+fn chains(session: &Session, label: &str, flags: SqeFlags) {
+    let ring = session.ring(8);
+    sparse_files(session, &ring, 2);
+    let files = opened_twice(session, OFlags::empty());
+    let fifo = session.new_path();
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a new name");
+    let (memory, path) = (session.memory_of(b"some bytes to write"), session.path(&fifo));
+    let open = |access: OFlags, slot| {
+        let open = prep::op(Opcode::Openat, -1).with_addr(path.addr()).with_op_flags(access.bits());
+        open.with_file_index(slot).with_flags(SqeFlags::ASYNC)
+    };
+    let sqes = [
+        prep::write(files[0], memory.addr(), 4, 0).with_user_data(1).with_flags(flags),
+        prep::write(files[0], memory.addr(), 5, 4).with_flags(SqeFlags::IO_LINK | flags).with_user_data(2),
+        open(OFlags::RDONLY, 1).with_user_data(3),
+        prep::write(files[1], memory.addr() + 5, 6, 9)
+            .with_flags(SqeFlags::IO_LINK | flags)
+            .with_user_data(4),
+        open(OFlags::WRONLY, 2).with_user_data(5),
+    ];
+    session.batch(label, &ring, &sqes);
+    session.bytes(format!("{label}: content"), &session.content(files[0]));
+}
+
+/// What a write held back waits, and another ring writes to the file.
+fn held_back(session: &Session, label: &str, flags: SqeFlags) {
+    let (ring, other) = (session.ring(8), session.ring(8));
+    let [file, again] = opened_twice(session, OFlags::empty());
+    let (memory, (read, write)) = (session.memory_of(b"some bytes to write"), session.pipe());
+    ring.push(prep::write(file, memory.addr(), 4, 0).with_flags(flags).with_user_data(1));
+    let drained = SqeFlags::IO_DRAIN | flags;
+    ring.push(prep::read(read, memory.addr(), 3, u64::MAX).with_flags(drained).with_user_data(2));
+    session.outcome(format!("{label}: submit"), ring.submit());
+    session.cqes(format!("{label}: the first"), &ring.collect(1));
+    let sqe = prep::write(again, memory.addr(), 4, 4).with_flags(flags);
+    session.one_recorded(format!("{label}: another write"), &other, sqe);
+    session.write_fd(write, b"now");
+    session.cqes(format!("{label}: the read"), &ring.collect(1));
+    session.bytes(format!("{label}: content"), &session.content(file));
+}
+
+/// One of many is cancelled. Whether it has begun by then is a matter of time; that what is told of it is true is not.
+fn cancelled(session: &Session, label: &str, flags: SqeFlags) {
+    let ring = session.ring(64);
+    let [file, again] = opened_twice(session, OFlags::APPEND);
+    let pieces = session.memory_of(b"abcdefgh");
+    ring.push(long_write(session, file).with_flags(flags));
+    for piece in 0..8 {
+        let sqe = prep::write(again, pieces.addr() + piece, 1, 0).with_user_data(1 + piece);
+        ring.push(sqe.with_flags(flags));
+    }
+    ring.push(prep::op(Opcode::AsyncCancel, -1).with_addr(5).with_user_data(20));
+    session.outcome(format!("{label}: submit"), ring.submit());
+    let cqes = ring.collect(10);
+    let of = |user_data| cqes.iter().find(|cqe| cqe.user_data == user_data).map(|cqe| cqe.res);
+    let content = session.content(file);
+    session.record(format!("{label}: as told"), (of(5) == Some(1)) == content.contains(&b'e'));
+    let others: Vec<_> = cqes.iter().filter(|cqe| ![5, 20].contains(&cqe.user_data)).copied().collect();
+    session.cqes(format!("{label}: others"), &others);
+    let mut without: Vec<_> = content.into_iter().filter(|byte| !b"-e".contains(byte)).collect();
+    without.sort();
+    session.bytes(format!("{label}: content"), &without);
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("writes-to-one-file/append", Opcode::Write, |session| {
-            for flags in [SqeFlags::empty(), SqeFlags::ASYNC] {
-                let label = |opcode| format!("{opcode:?}, {flags:?}");
+            on_workers(session, |label, flags| {
+                let label = |opcode| format!("{opcode:?}, {label}");
                 appends(session, &label(Opcode::Write), flags, |_, file, address, bytes| {
                     prep::write(file, address, bytes, 0)
                 });
@@ -73,66 +153,16 @@ pub fn cases() -> Vec<Case> {
                 appends(session, &label(Opcode::WriteFixed), flags, |_, file, address, bytes| {
                     write_fixed(file, address, bytes, 0, 0)
                 });
-            }
+            });
         }),
         Case::new("writes-to-one-file/what-follows-in-a-chain-may-wait", Opcode::Write, |session| {
-            let ring = session.ring(8);
-            let files = opened_twice(session, OFlags::empty());
-            let (memory, (read, write)) = (session.memory_of(b"some bytes to write"), session.pipe());
-            let on_worker = |sqe: Sqe| sqe.with_flags(sqe.flags() | SqeFlags::ASYNC);
-            let sqes = [
-                on_worker(prep::write(files[0], memory.addr(), 4, 0)).with_user_data(1),
-                // It waits for what the last one writes.
-                on_worker(prep::write(files[0], memory.addr(), 5, 4).with_flags(SqeFlags::IO_LINK))
-                    .with_user_data(2),
-                on_worker(prep::read(read, memory.addr(), 3, u64::MAX)).with_user_data(3),
-                on_worker(prep::write(files[1], memory.addr() + 5, 6, 9).with_flags(SqeFlags::IO_LINK))
-                    .with_user_data(4),
-                on_worker(prep::write(write, memory.addr() + 8, 3, u64::MAX)).with_user_data(5),
-            ];
-            session.batch("chains", &ring, &sqes);
-            session.bytes("content", &session.content(files[0]));
+            on_workers(session, |label, flags| chains(session, label, flags));
         }),
         Case::new("writes-to-one-file/what-was-held-back-may-wait", Opcode::Write, |session| {
-            let ring = session.ring(8);
-            let [file, again] = opened_twice(session, OFlags::empty());
-            let (memory, (read, write)) = (session.memory_of(b"some bytes to write"), session.pipe());
-            ring.push(prep::write(file, memory.addr(), 4, 0).with_flags(SqeFlags::ASYNC).with_user_data(1));
-            let drained = SqeFlags::IO_DRAIN | SqeFlags::ASYNC;
-            ring.push(prep::read(read, memory.addr(), 3, u64::MAX).with_flags(drained).with_user_data(2));
-            session.outcome("held back", ring.submit());
-            session.cqes("the first", &ring.collect(1));
-            let other = session.ring(8);
-            let sqe = prep::write(again, memory.addr(), 4, 4).with_flags(SqeFlags::ASYNC);
-            session.one_recorded("another write", &other, sqe);
-            session.write_fd(write, b"now");
-            session.cqes("the read", &ring.collect(1));
-            session.bytes("content", &session.content(file));
+            on_workers(session, |label, flags| held_back(session, label, flags));
         }),
         Case::new("writes-to-one-file/cancelled-while-it-waits", Opcode::Write, |session| {
-            let ring = session.ring(64);
-            let [file, again] = opened_twice(session, OFlags::APPEND);
-            let pieces = session.memory_of(b"abcdefgh");
-            let mut sqes = vec![long_write(session, file)];
-            for piece in 0..8 {
-                sqes.push(prep::write(again, pieces.addr() + piece, 1, 0).with_user_data(1 + piece));
-            }
-            for sqe in &sqes {
-                ring.push(sqe.with_flags(SqeFlags::ASYNC));
-            }
-            ring.push(prep::op(Opcode::AsyncCancel, -1).with_addr(5).with_user_data(20));
-            session.outcome("all", ring.submit());
-            let cqes = ring.collect(10);
-            // Whether it has begun by then is a matter of time; that what is told of it is true is not.
-            let of = |user_data| cqes.iter().find(|cqe| cqe.user_data == user_data).map(|cqe| cqe.res);
-            let content = session.content(file);
-            session.record("as told", (of(5) == Some(1)) == content.contains(&b'e'));
-            let others: Vec<_> =
-                cqes.iter().filter(|cqe| ![5, 20].contains(&cqe.user_data)).copied().collect();
-            session.cqes("others", &others);
-            let mut without: Vec<_> = content.into_iter().filter(|byte| !b"-e".contains(byte)).collect();
-            without.sort();
-            session.bytes("content", &without);
+            on_workers(session, |label, flags| cancelled(session, label, flags));
         }),
     ]
 }

@@ -1,9 +1,9 @@
 //! Nothing is lost and nothing comes twice, whatever threads do at the same time.
 //!
 //! Some threads draw requests and submit them to two rings, which they share with threads that wait, threads that reap, one that closes,
-//! replaces and registers files meanwhile, sends signals and forks, and the engine's own threads. What a request does is not looked at; but it has one final completion, and
-//! none behind that. A provided buffer is named once each time it is provided, and in the end all that were not named are still there. Each tag of a
-//! registered file or buffer is told of once.
+//! replaces and registers files meanwhile, sends signals and forks, and the engine's own threads. What a request does is not looked at; but it has
+//! one final completion, and none behind that. A provided buffer is named once each time it is provided, and in the end all that were not named are
+//! still there. Each tag of a registered file or buffer is told of once.
 
 mod buffers;
 mod files;
@@ -56,7 +56,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
     let scene = &Scene::<C>::new(play.setup)?;
     let is_owned = play.setup.contains(SetupFlags::SINGLE_ISSUER);
-    let signals = Signals::expect()?;
+    let signals = Signals::catch()?;
     std::thread::scope(|scope| {
         if is_owned {
             for thread in 0..RINGS {

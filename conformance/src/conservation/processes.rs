@@ -22,7 +22,7 @@ pub(super) struct Signals {
 impl Signals {
     /// # Errors
     /// A message when the signal cannot be caught.
-    pub(super) fn expect() -> Result<Self, String> {
+    pub(super) fn catch() -> Result<Self, String> {
         let caught = Arc::new(AtomicBool::new(false));
         let handler = signal_hook::flag::register(SIGUSR1, caught).map_err(|error| error.to_string())?;
         Ok(Self { handler, before: change_mask(How::Block, 0) })
