@@ -17,7 +17,7 @@ use crate::differential::prep;
 /// Bytes of the memory that a request has for itself.
 pub(super) const MEMORY_BYTES: u64 = 256;
 const FILE_POSITION: u64 = u64::MAX;
-const MSG_NOSIGNAL: u32 = 0x4000;
+pub(super) const MSG_NOSIGNAL: u32 = 0x4000;
 const SEND_FD: u64 = uapi::io_uring_msg_ring_flags::IORING_MSG_SEND_FD as u64;
 
 /// What a request is drawn from.

@@ -1,15 +1,15 @@
 //! More that is asked of pipes, sockets and what tells of them.
 
+use ringer_abi::poll::POLLIN;
 use ringer_abi::{Opcode, Sqe, uapi};
 
-use super::requests::{Draw, MakeRequest};
+use super::requests::{Draw, MSG_NOSIGNAL, MakeRequest};
 use crate::differential::prep;
 
 /// `SOCKET_URING_OP_SIOCINQ`.
 const INPUT_QUEUE: u64 = 0;
-const MSG_NOSIGNAL: u32 = 0x4000;
 /// `P_ALL`, `WEXITED` and `WNOWAIT` of `waitid.2`.
-const ALL_CHILDREN: i32 = 0;
+const ALL_CHILDREN: u32 = 0;
 const ENDED: u32 = 0x4;
 const LEAVE: u32 = 0x0100_0000;
 /// `FUTEX2_SIZE_U32`.
@@ -42,7 +42,7 @@ pub(super) const SINGLE: &[MakeRequest] = &[
     |draw| prep::op(Opcode::Recvmsg, draw.readable()).with_addr(draw.message()),
     |draw| {
         let event = draw.memory.add(192);
-        event.write([1_u32, 0, 0]).expect("memory of this test");
+        event.write([POLLIN, 0, 0]).expect("memory of this test");
         let change = *draw.rng.choice(&CHANGES).expect("there are some");
         let control = prep::op(Opcode::EpollCtl, draw.files.epoll()).with_len(change);
         control.with_off(draw.readable() as u64).with_addr(event.get())
@@ -52,13 +52,13 @@ pub(super) const SINGLE: &[MakeRequest] = &[
         let update = prep::timeout_remove(draw.other()).with_op_flags(uapi::IORING_TIMEOUT_UPDATE);
         update.with_off(draw.time())
     },
-    |draw| prep::poll_remove(draw.other()).with_len(uapi::IORING_POLL_UPDATE_EVENTS).with_op_flags(1),
+    |draw| prep::poll_remove(draw.other()).with_len(uapi::IORING_POLL_UPDATE_EVENTS).with_op_flags(POLLIN),
 ];
 
 /// Requests that only end when they are cancelled, or woken by another one.
 pub(super) const ENDLESS: &[MakeRequest] = &[
     |draw| prep::op(Opcode::EpollWait, draw.files.epoll()).with_addr(draw.memory.add(192).get()).with_len(2),
-    |_| prep::op(Opcode::Waitid, 0).with_len(ALL_CHILDREN as u32).with_file_index(ENDED | LEAVE),
+    |_| prep::op(Opcode::Waitid, 0).with_len(ALL_CHILDREN).with_file_index(ENDED | LEAVE),
     |draw| {
         let place = draw.memory.add(192);
         let flags = u64::from(WORD);

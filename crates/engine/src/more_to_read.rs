@@ -12,7 +12,7 @@ use ringer_sys::call::{self, PollFd};
 use crate::request::{FileRef, Held};
 use crate::turn::{Turn, UNPUBLISHED};
 
-const POLLIN: u16 = 0x1;
+const POLLIN: u16 = ringer_abi::poll::POLLIN as u16;
 
 /// What is still to be asked in a turn.
 #[derive(Debug, Default)]
