@@ -68,6 +68,7 @@ mod socket_flags;
 mod special_rings;
 mod splice;
 mod statx;
+mod synchronous_writes;
 mod threads;
 mod timeout;
 mod waitid;
@@ -170,6 +171,7 @@ pub fn all() -> Vec<Case> {
         splice::cases,
         rw_fixed_vectored::cases,
         paths::cases,
+        synchronous_writes::cases,
         writes_to_one_file::cases,
         xattr::cases,
         epoll::cases,

@@ -6,7 +6,7 @@ use ringer_abi::SqeFlags;
 use ringer_ops::rw::is_write;
 use ringer_ops::{Completion, Operation, Until};
 use ringer_sys::Errno;
-use ringer_sys::cached_file::FileIdentity;
+use ringer_sys::file_identity::FileIdentity;
 use ringer_sys::ready::Trigger;
 
 use crate::Served;
@@ -15,6 +15,7 @@ use crate::inflight::{Inflight, RequestId, Stage};
 use crate::release::Duplicate;
 use crate::request::{FileRef, Request, Watching};
 use crate::turn::{Place, Turn};
+use crate::work_queue::FilePart;
 use crate::worker;
 
 impl Turn<'_> {
@@ -177,8 +178,7 @@ impl Turn<'_> {
             return self.refuse(request, errno);
         }
         self.publish_what_is_not_last();
-        let takes_turns = is_write(request.opcode) && !request.flags.contains(SqeFlags::ASYNC);
-        let file = if takes_turns { FileIdentity::of_cached(request.held.file.raw()) } else { None };
+        let part = part_written(&request);
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);
@@ -192,7 +192,7 @@ impl Turn<'_> {
             self.arm_limit(&mut inflight, slot, limit);
         }
         match personality {
-            None => self.put_punt((slot, file)),
+            None => self.put_punt((slot, part)),
             Some(credentials) => {
                 drop(inflight);
                 worker::run_as(self.ring, slot, credentials);
@@ -200,6 +200,16 @@ impl Turn<'_> {
         }
         None
     }
+}
+
+/// Where a punted request takes turns with others: see [`work_queue`](crate::work_queue).
+fn part_written(request: &Request) -> Option<FilePart> {
+    // What waits for the device alone is lent.
+    if !is_write(request.opcode) || request.is_lent || request.flags.contains(SqeFlags::ASYNC) {
+        return None;
+    }
+    let file = FileIdentity::of_regular(request.held.file.raw())?;
+    Some(FilePart { file, part: request.operation.synchronous_part() })
 }
 
 /// What is to be done when arming did not put the request away.

@@ -156,18 +156,18 @@ impl Turn<'_> {
         issue.provided = selection.as_mut().map(|selection| selection as _);
         match &held.file {
             FileRef::Registered(file) => issue.status_flags = Some(file.status_flags()),
-            FileRef::Program(fd) => issue.is_direct = self.ring.direct_files.recall(*fd),
+            FileRef::Program(fd) => issue.opened_for = self.ring.opened_files.recall(*fd),
             FileRef::Owned(_) | FileRef::None => {}
         }
-        let believed = issue.is_direct;
+        let believed = issue.opened_for;
         let started = (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.begin_brief());
         let mut outcome = match &self.work {
             Some(work) if issue.may_block() => issue_as_work(work, operation, &mut issue),
             _ => operation.issue(&mut issue),
         };
         (held.extra, held.asks_for_more) = (issue.extra, issue.asks_for_more);
-        if let (FileRef::Program(fd), None, Some(is_direct)) = (&held.file, believed, issue.is_direct) {
-            self.ring.direct_files.note(*fd, is_direct);
+        if let (FileRef::Program(fd), None, Some(found)) = (&held.file, believed, issue.opened_for) {
+            self.ring.opened_files.note(*fd, found);
         }
         drop(selection);
         if let Some(started) = started {

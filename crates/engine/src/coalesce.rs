@@ -1,7 +1,7 @@
 //! Coalescing: reads or writes of adjacent parts of one file, one behind the other in a submission, are one vectored call.
 //!
 //! Only where the results stay the same. A run consists of plain READs or WRITEs at offsets, of a regular file that is open
-//! neither for direct I/O nor to append. A vectored call moves the parts in the order of the requests. If it ends early (the end of the
+//! neither for direct I/O nor to append, nor for writes that end on the device. A vectored call moves the parts in the order of the requests. If it ends early (the end of the
 //! file, a page that is not cached, a bad address), the requests that are not complete by then are served one by one from their
 //! start: to read or write the same once more changes nothing.
 
@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_ops::{Completion, Patience, row};
+use ringer_sys::call::PlainFor;
 use ringer_sys::{UserAddress, call};
 
 use crate::request::{Facts, Held};
@@ -48,13 +49,18 @@ pub(crate) fn follows(before: &Sqe, sqe: &Sqe) -> bool {
 }
 
 impl Turn<'_> {
-    /// Whether a descriptor is believed to be of a regular file that is open neither for direct I/O nor to append.
-    pub(crate) fn is_plain_file(&self, fd: RawFd) -> bool {
+    /// For which transfers a descriptor is believed to be plain.
+    pub(crate) fn plain_for(&self, fd: RawFd) -> PlainFor {
         self.ring.plain_files.recall(fd).unwrap_or_else(|| {
-            let is_plain = call::is_plain_file(fd);
-            self.ring.plain_files.note(fd, is_plain);
-            is_plain
+            let found = PlainFor::of(fd);
+            self.ring.plain_files.note(fd, found);
+            found
         })
+    }
+
+    fn is_plain_for(&self, fd: RawFd, opcode: u8) -> bool {
+        let plain = self.plain_for(fd);
+        if opcode == WRITE { plain.writes } else { plain.reads }
     }
 
     /// Makes one attempt for a plain transfer, by the shortest way, and completes it if it is whole. Returns whether it is.
@@ -64,7 +70,8 @@ impl Turn<'_> {
         let may_be_plain =
             may_be_in_run(sqe) && !sqe.flags().contains(SqeFlags::FIXED_FILE) && sqe.off() < i64::MAX as u64;
         let patience = self.patience_of(sqe.opcode());
-        if !may_be_plain || length == 0 || patience != Patience::Brief || !self.is_plain_file(fd) {
+        if !may_be_plain || length == 0 || patience != Patience::Brief || !self.is_plain_for(fd, sqe.opcode())
+        {
             return false;
         }
         let moved = if sqe.opcode() == WRITE {
@@ -95,7 +102,7 @@ impl Turn<'_> {
             return 0;
         }
         let fd = held.file.raw();
-        if !self.is_plain_file(fd) {
+        if !self.is_plain_for(fd, first.opcode()) {
             return 0;
         }
         let parts: ArrayVec<[u64; 2], MOST_OF_A_RUN> =

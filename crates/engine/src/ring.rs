@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ringer_abi::{Cqe, SetupFlags};
-use ringer_ops::{FileSlot, Resources};
+use ringer_ops::{FileSlot, OpenedFor, Resources};
 use ringer_ring::SharedRing;
+use ringer_sys::call::PlainFor;
 use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, UserAddress};
 use rustix::process::{Resource, getrlimit};
@@ -69,10 +70,10 @@ pub(crate) struct Ring {
     pub(crate) latency: LatencyGuard,
     /// The size of files was limited when the ring was made.
     pub(crate) limits_sizes: bool,
-    /// Files that are open for direct I/O.
-    pub(crate) direct_files: Beliefs,
+    /// What files are open for.
+    pub(crate) opened_files: Beliefs<OpenedFor>,
     /// Files whose adjacent transfers may be one.
-    pub(crate) plain_files: Beliefs,
+    pub(crate) plain_files: Beliefs<PlainFor>,
     /// Files that are not worth the question whether they are mapped.
     pub(crate) unmapped_files: Beliefs,
     pub(crate) poll_thread: OnceLock<Arc<PollThread>>,
@@ -159,7 +160,7 @@ impl Ring {
             device: Device::default(),
             latency: LatencyGuard::default(),
             limits_sizes: getrlimit(Resource::Fsize).current.is_some(),
-            direct_files: Beliefs::default(),
+            opened_files: Beliefs::default(),
             plain_files: Beliefs::default(),
             unmapped_files: Beliefs::default(),
             poll_thread: OnceLock::new(),

@@ -1,35 +1,76 @@
-//! What workers are to do, in the order in which it came, and one job at a time of those that write to the same file.
+//! What workers are to do, in the order in which it came; of jobs that write to the same part of a file, one at a time.
 //!
 //! A regular file has a lock that a buffered write holds to its end. Workers that write to one file at a time would wait for each other there,
-//! each with a thread, and in no order. So such jobs take turns, the oldest first, as they do in Linux. Those that the program wants to be done by
-//! workers (`IOSQE_ASYNC`) do not, there neither: what waits for the device behind that lock (`O_DSYNC`) is faster side by side.
+//! each with a thread, and in no order. So such jobs take turns, the oldest first, as they do in Linux. Not those that wait for the device behind that
+//! lock (`O_DSYNC`), which is faster side by side: they take turns only where their parts of the file overlap. And not those that the program wants to be
+//! done by workers (`IOSQE_ASYNC`), in Linux neither.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
-use ringer_sys::cached_file::FileIdentity;
+use ringer_sys::file_identity::FileIdentity;
+
+/// Where a job writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct FilePart {
+    pub(crate) file: FileIdentity,
+    /// The bytes of it. `None`: they may be any.
+    pub(crate) part: Option<Range<u64>>,
+}
+
+/// A turn that a job has at its place until [`WorkQueue::end_turn`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FileTurn {
+    file: FileIdentity,
+    number: u64,
+}
 
 #[derive(Debug)]
 pub(crate) struct WorkQueue<J> {
-    ready: VecDeque<(J, Option<FileIdentity>)>,
-    /// What waits behind the job that has the turn at its file: one that is ready, or runs.
-    behind: HashMap<FileIdentity, VecDeque<J>>,
+    ready: VecDeque<(J, Option<FileTurn>)>,
+    /// The jobs of each file that are not done, the oldest first.
+    files: HashMap<FileIdentity, VecDeque<Entry<J>>>,
+    /// The number of the next turn.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Entry<J> {
+    number: u64,
+    part: Option<Range<u64>>,
+    /// `None`: it has the turn. It is ready, or runs.
+    waiting: Option<J>,
+}
+
+impl<J> Entry<J> {
+    fn is_behind(&self, older: &Self) -> bool {
+        match (&self.part, &older.part) {
+            (Some(part), Some(older)) => part.start < older.end && older.start < part.end,
+            _ => true,
+        }
+    }
 }
 
 impl<J> Default for WorkQueue<J> {
     fn default() -> Self {
-        Self { ready: VecDeque::new(), behind: HashMap::new() }
+        Self { ready: VecDeque::new(), files: HashMap::new(), next: 0 }
     }
 }
 
 impl<J> WorkQueue<J> {
-    /// Adds a job, and the file at which it takes turns with others. It is ready at once unless another one has the turn.
-    pub(crate) fn push(&mut self, job: J, file: Option<FileIdentity>) {
-        match file.map(|file| (file, self.behind.get_mut(&file))) {
-            Some((_, Some(behind))) => return behind.push_back(job),
-            Some((file, None)) => drop(self.behind.insert(file, VecDeque::new())),
-            None => {}
+    /// Adds a job, and where it takes turns with others. It is ready at once unless an older one is to write there.
+    pub(crate) fn push(&mut self, job: J, place: Option<FilePart>) {
+        let Some(FilePart { file, part }) = place else { return self.ready.push_back((job, None)) };
+        let number = self.next;
+        self.next += 1;
+        let others = self.files.entry(file).or_default();
+        let mut entry = Entry { number, part, waiting: None };
+        if others.iter().any(|older| entry.is_behind(older)) {
+            entry.waiting = Some(job);
+        } else {
+            self.ready.push_back((job, Some(FileTurn { file, number })));
         }
-        self.ready.push_back((job, file));
+        others.push_back(entry);
     }
 
     /// How many jobs are ready.
@@ -37,36 +78,52 @@ impl<J> WorkQueue<J> {
         self.ready.len()
     }
 
-    /// Takes a job to run it. One that has the turn at a file keeps it until [`end_turn`](Self::end_turn).
-    pub(crate) fn pop(&mut self) -> Option<(J, Option<FileIdentity>)> {
+    /// Takes a job to run it. One that has a turn keeps it until [`end_turn`](Self::end_turn).
+    pub(crate) fn pop(&mut self) -> Option<(J, Option<FileTurn>)> {
         self.ready.pop_front()
     }
 
-    /// The job that had the turn at this file is done with it. Returns whether another one is ready for it.
-    pub(crate) fn end_turn(&mut self, file: FileIdentity) -> bool {
-        let next = self.behind.get_mut(&file).and_then(VecDeque::pop_front);
-        match next {
-            Some(job) => {
-                self.ready.push_back((job, Some(file)));
-                true
+    /// The job that had this turn is done with its file. Returns how many others have become ready by it.
+    pub(crate) fn end_turn(&mut self, FileTurn { file, number }: FileTurn) -> usize {
+        let Some(entries) = self.files.get_mut(&file) else { return 0 };
+        let Some(at) = entries.iter().position(|entry| entry.number == number) else { return 0 };
+        let Some(done) = entries.remove(at) else { return 0 };
+        let before = self.ready.len();
+        for index in at..entries.len() {
+            let entry = &entries[index];
+            let is_free = entry.waiting.is_some()
+                && entry.is_behind(&done)
+                && !entries.iter().take(index).any(|older| entry.is_behind(older));
+            let number = entry.number;
+            if is_free && let Some(job) = entries[index].waiting.take() {
+                self.ready.push_back((job, Some(FileTurn { file, number })));
             }
-            None => {
-                self.behind.remove(&file);
-                false
+            if entries[index].part.is_none() {
+                // Everything else is behind it.
+                break;
             }
         }
+        if entries.is_empty() {
+            self.files.remove(&file);
+        }
+        self.ready.len() - before
     }
 
     /// Takes out a job that nobody runs yet.
     pub(crate) fn remove(&mut self, is_it: impl Fn(&J) -> bool) {
         if let Some(at) = self.ready.iter().position(|(job, _)| is_it(job)) {
-            if let Some((_, Some(file))) = self.ready.remove(at) {
-                self.end_turn(file);
+            if let Some((_, Some(turn))) = self.ready.remove(at) {
+                self.end_turn(turn);
             }
             return;
         }
-        for behind in self.behind.values_mut() {
-            behind.retain(|job| !is_it(job));
+        let waits = self.files.iter().find_map(|(&file, entries)| {
+            let entry = entries.iter().find(|entry| entry.waiting.as_ref().is_some_and(&is_it))?;
+            Some(FileTurn { file, number: entry.number })
+        });
+        if let Some(turn) = waits {
+            // What is behind it alone is ready now.
+            self.end_turn(turn);
         }
     }
 }
@@ -75,8 +132,23 @@ impl<J> WorkQueue<J> {
 mod tests {
     use super::*;
 
-    fn file(number: u64) -> Option<FileIdentity> {
-        Some(FileIdentity { device: 1, inode: number })
+    fn identity(number: u64) -> FileIdentity {
+        FileIdentity { device: 1, inode: number }
+    }
+
+    fn file(number: u64) -> Option<FilePart> {
+        Some(FilePart { file: identity(number), part: None })
+    }
+
+    fn part(part: Range<u64>) -> Option<FilePart> {
+        Some(FilePart { file: identity(7), part: Some(part) })
+    }
+
+    /// Takes the next job, which must be this one.
+    fn take(queue: &mut WorkQueue<u32>, job: u32) -> FileTurn {
+        let (next, turn) = queue.pop().expect("one is ready");
+        assert_eq!(next, job);
+        turn.expect("it has a turn")
     }
 
     #[test]
@@ -88,18 +160,55 @@ mod tests {
         queue.push(4, file(8));
         queue.push(5, None);
         assert_eq!(queue.ready(), 3);
-        assert_eq!(queue.pop(), Some((0, file(7))));
-        assert_eq!(queue.pop(), Some((4, file(8))));
+        let mut turn = take(&mut queue, 0);
+        let other = take(&mut queue, 4);
         assert_eq!(queue.pop(), Some((5, None)));
         assert_eq!(queue.pop(), None);
         for job in 1..4 {
-            assert!(queue.end_turn(file(7).unwrap()));
-            assert_eq!(queue.pop(), Some((job, file(7))));
+            assert_eq!(queue.end_turn(turn), 1);
+            turn = take(&mut queue, job);
         }
-        assert!(!queue.end_turn(file(7).unwrap()));
-        assert!(!queue.end_turn(file(8).unwrap()));
+        assert_eq!((queue.end_turn(turn), queue.end_turn(other)), (0, 0));
         queue.push(6, file(7));
-        assert_eq!(queue.pop(), Some((6, file(7))), "nobody has the turn any more");
+        take(&mut queue, 6);
+        assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn parts_of_a_file_wait_for_those_that_they_overlap() {
+        let mut queue = WorkQueue::default();
+        for (job, part) in [0..4, 4..8, 2..6, 8..9, 5..9].into_iter().map(part).enumerate() {
+            queue.push(job as u32, part);
+        }
+        assert_eq!(queue.ready(), 3);
+        let first = take(&mut queue, 0);
+        let second = take(&mut queue, 1);
+        let fourth = take(&mut queue, 3);
+        assert_eq!(queue.end_turn(first), 0, "the third waits for the second, too");
+        assert_eq!(queue.end_turn(fourth), 0, "the last waits for the second and the third");
+        assert_eq!(queue.end_turn(second), 1);
+        let third = take(&mut queue, 2);
+        assert_eq!(queue.end_turn(third), 1);
+        let last = take(&mut queue, 4);
+        assert_eq!(queue.end_turn(last), 0);
+        assert!(queue.files.is_empty());
+    }
+
+    #[test]
+    fn a_job_that_may_write_anywhere_waits_for_all_and_keeps_all_waiting() {
+        let mut queue = WorkQueue::default();
+        for (job, place) in [part(0..4), part(4..8), file(7), part(8..9), part(9..10)].into_iter().enumerate()
+        {
+            queue.push(job as u32, place);
+        }
+        let turns = [0, 1].map(|job| take(&mut queue, job));
+        assert_eq!(turns.map(|turn| queue.end_turn(turn)), [0, 1]);
+        let all = take(&mut queue, 2);
+        assert_eq!(queue.pop(), None);
+        assert_eq!(queue.end_turn(all), 2);
+        let turns = [3, 4].map(|job| take(&mut queue, job));
+        assert_eq!(turns.map(|turn| queue.end_turn(turn)), [0, 0]);
+        assert!(queue.files.is_empty());
     }
 
     #[test]
@@ -110,9 +219,20 @@ mod tests {
         }
         queue.remove(|job| *job == 1);
         queue.remove(|job| *job == 0);
-        assert_eq!(queue.pop(), Some((2, file(7))));
+        take(&mut queue, 2);
         queue.remove(|job| *job == 2);
         queue.push(3, file(7));
         assert_eq!(queue.ready(), 0, "one that runs is not taken out");
+    }
+
+    #[test]
+    fn what_waited_for_a_job_that_is_taken_out_is_ready() {
+        let mut queue = WorkQueue::default();
+        for (job, part) in [0..4, 2..8, 6..9].into_iter().map(part).enumerate() {
+            queue.push(job as u32, part);
+        }
+        take(&mut queue, 0);
+        queue.remove(|job| *job == 1);
+        take(&mut queue, 2);
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ringer_ops::Completion;
 use ringer_sys::Errno;
-use ringer_sys::cached_file::FileIdentity;
 use ringer_sys::credentials::{Credentials, Identity};
 use ringer_sys::interrupt::Work;
 use ringer_sys::thread::Lock;
@@ -18,7 +17,7 @@ use crate::inflight::RequestId;
 use crate::ring::Ring;
 use crate::system::System;
 use crate::turn::{Place, Turn};
-use crate::work_queue::WorkQueue;
+use crate::work_queue::{FilePart, FileTurn, WorkQueue};
 
 /// An idle worker leaves after this time.
 const IDLE: Duration = Duration::from_secs(2);
@@ -26,8 +25,8 @@ const IDLE: Duration = Duration::from_secs(2);
 /// as many as processes are allowed for the rest.
 const MOST_WORKERS: usize = 128;
 
-/// A request for a worker, and the file at which it takes turns with others.
-pub(crate) type Punt = (RequestId, Option<FileIdentity>);
+/// A request for a worker, and where it takes turns with others.
+pub(crate) type Punt = (RequestId, Option<FilePart>);
 
 #[derive(Debug)]
 struct Job {
@@ -42,12 +41,21 @@ struct Crew {
     queue: WorkQueue<Job>,
     threads: usize,
     idle: usize,
+    /// Workers that are through with a request, and look for the next one in a moment.
+    returning: usize,
     work: Arc<Condvar>,
 }
 
 impl Crew {
     fn new(identity: Identity) -> Self {
-        Self { identity, queue: WorkQueue::default(), threads: 0, idle: 0, work: Arc::default() }
+        Self {
+            identity,
+            queue: WorkQueue::default(),
+            threads: 0,
+            idle: 0,
+            returning: 0,
+            work: Arc::default(),
+        }
     }
 }
 
@@ -95,20 +103,23 @@ impl WorkerPool {
         let mut state = self.lock();
         let queue = &mut state.crew(&identity).queue;
         let before = queue.ready();
-        for (request, file) in punts {
-            queue.push(Job { ring: Arc::clone(ring), request }, file);
+        for (request, part) in punts {
+            queue.push(Job { ring: Arc::clone(ring), request }, part);
         }
         let count = queue.ready() - before;
         self.summon(state, &identity, count);
     }
 
-    /// Sees to it that workers come for so many jobs that have become ready.
+    /// Sees to it that workers come for so many jobs that have become ready. One that returns in a moment comes by itself: mostly it is the
+    /// program's next request that it finds then, which it has woken the program for.
     fn summon(self: &Arc<Self>, mut state: MutexGuard<'_, State>, identity: &Identity, count: usize) {
         let most = most_workers(state.limits);
         let crew = state.crew(identity);
+        let left = crew.queue.ready().saturating_sub(crew.returning);
+        let count = count.min(left);
         let wake = count.min(crew.idle);
         let room = most.saturating_sub(crew.threads);
-        let start = crew.queue.ready().saturating_sub(crew.idle).min(room).min(count);
+        let start = left.saturating_sub(crew.idle).min(room).min(count);
         crew.threads += start;
         let work = Arc::clone(&crew.work);
         drop(state);
@@ -130,31 +141,11 @@ impl WorkerPool {
             let crew = state.crew(identity);
             // The one that could not be made counts.
             let next = if crew.threads == 1 { crew.queue.pop() } else { None };
-            let Some((job, file)) = next else { return state.dismiss(identity) };
+            let Some((job, turn)) = next else { return state.dismiss(identity) };
             drop(state);
-            self.run_job(identity, job, file, None);
-        }
-    }
-
-    /// Runs a job, and passes its turn at its file on.
-    fn run_job(
-        self: &Arc<Self>,
-        identity: &Identity,
-        job: Job,
-        mut file: Option<FileIdentity>,
-        work: Option<Work>,
-    ) {
-        // This thread is back for the next one in a moment, unless it goes on with something else, which may take any time.
-        job.run(None, work, || self.end_turn(identity, file.take(), 1));
-        self.end_turn(identity, file, 0);
-    }
-
-    /// A job is done with its file. `summoned`: how many workers are to come for the next one.
-    fn end_turn(self: &Arc<Self>, identity: &Identity, file: Option<FileIdentity>, summoned: usize) {
-        let Some(file) = file else { return };
-        let mut state = self.lock();
-        if state.crew(identity).queue.end_turn(file) {
-            self.summon(state, identity, summoned);
+            let mut shift = Shift { pool: self, identity, turn, returns: false };
+            job.run(None, None, Some(&mut shift));
+            shift.end(&mut self.lock());
         }
     }
 
@@ -162,7 +153,7 @@ impl WorkerPool {
         let mut affinity = 0;
         let mut state = self.lock();
         loop {
-            if let Some((job, file)) = state.crew(identity).queue.pop() {
+            if let Some((job, turn)) = state.crew(identity).queue.pop() {
                 let wanted = state.affinity.filter(|(_, version)| *version != affinity);
                 drop(state);
                 if let Some((set, version)) = wanted {
@@ -170,8 +161,10 @@ impl WorkerPool {
                     // The processors may have gone offline; running elsewhere still serves the request.
                     let _ = sched_setaffinity(None, &set);
                 }
-                self.run_job(identity, job, file, Some(Work::begin()));
+                let mut shift = Shift { pool: self, identity, turn, returns: false };
+                job.run(None, Some(Work::begin()), Some(&mut shift));
                 state = self.lock();
+                shift.end(&mut state);
                 continue;
             }
             state.crew(identity).idle += 1;
@@ -259,11 +252,57 @@ fn most_workers(limits: [u32; 2]) -> usize {
 pub(crate) fn run_as(ring: &Arc<Ring>, request: RequestId, credentials: Arc<Credentials>) {
     let job = Job { ring: Arc::clone(ring), request };
     let started = ringer_sys::thread::spawn("ringer-worker", move || match credentials.assume() {
-        Ok(()) => job.run(Some(credentials), Some(Work::begin()), || ()),
+        Ok(()) => job.run(Some(credentials), Some(Work::begin()), None),
         Err(errno) => job.refuse(errno),
     });
     if let Err(errno) = started {
         Job { ring: Arc::clone(ring), request }.refuse(errno);
+    }
+}
+
+/// One job of a worker, as its crew sees it.
+struct Shift<'a> {
+    pool: &'a Arc<WorkerPool>,
+    identity: &'a Identity,
+    /// The job's turn at its file.
+    turn: Option<FileTurn>,
+    /// The crew counts on this worker.
+    returns: bool,
+}
+
+impl Shift<'_> {
+    /// The job is done. This thread looks for the next one in a moment.
+    fn returns(&mut self) {
+        let mut state = self.pool.lock();
+        state.crew(self.identity).returning += 1;
+        self.returns = true;
+        // One of those that have become ready is for this thread.
+        let ready = self.end_turn(&mut state).saturating_sub(1);
+        self.pool.summon(state, self.identity, ready);
+    }
+
+    /// The job is done, but this thread goes on with something else.
+    fn goes_on(&mut self) {
+        let mut state = self.pool.lock();
+        let left = usize::from(self.no_longer_returns(&mut state));
+        let ready = self.end_turn(&mut state);
+        self.pool.summon(state, self.identity, left + ready);
+    }
+
+    /// The thread is back.
+    fn end(&mut self, state: &mut State) {
+        self.no_longer_returns(state);
+        self.end_turn(state);
+    }
+
+    fn no_longer_returns(&mut self, state: &mut State) -> bool {
+        let did = std::mem::take(&mut self.returns);
+        state.crew(self.identity).returning -= usize::from(did);
+        did
+    }
+
+    fn end_turn(&mut self, state: &mut State) -> usize {
+        self.turn.take().map_or(0, |turn| state.crew(self.identity).queue.end_turn(turn))
     }
 }
 
@@ -280,23 +319,35 @@ impl Job {
         }
     }
 
-    /// Runs the request, on a thread that has these credentials. `None`: those of the process. A thread of the program has no `work`.
-    /// `goes_on` is called when the request is done and the thread goes on with others that have become ready by it.
-    fn run(self, credentials: Option<Arc<Credentials>>, work: Option<Work>, goes_on: impl FnOnce()) {
+    /// Runs the request, on a thread that has these credentials. `None`: those of the process. A thread of the program has no `work`. Who takes
+    /// one job after the other has a `shift`.
+    fn run(
+        self,
+        credentials: Option<Arc<Credentials>>,
+        work: Option<Work>,
+        mut shift: Option<&mut Shift<'_>>,
+    ) {
         let request = self.ring.inflight.lock().take_as(self.request, work.as_ref());
-        if let Some(mut request) = request {
-            request.served = crate::Served::Worker;
-            let mut turn = Turn::new(&self.ring, Place::Worker);
-            turn.personality = credentials;
-            turn.work = work;
-            let next = turn.step(request);
-            turn.publish();
-            if next.is_some() || turn.has_more() {
-                goes_on();
-            }
-            turn.run_from(next);
-            turn.finish();
-            crate::background::notice(&self.ring);
+        let Some(mut request) = request else {
+            // It was cancelled.
+            return shift.map_or((), Shift::returns);
+        };
+        request.served = crate::Served::Worker;
+        let mut turn = Turn::new(&self.ring, Place::Worker);
+        turn.personality = credentials;
+        turn.work = work;
+        let next = turn.step(request);
+        if let Some(shift) = shift.as_mut().filter(|_| next.is_none() && !turn.has_more()) {
+            // Before the program hears of it, and submits the next one.
+            shift.returns();
         }
+        turn.publish();
+        if let Some(shift) = shift.filter(|_| next.is_some() || turn.has_more()) {
+            // With what has become ready by it, which may take any time.
+            shift.goes_on();
+        }
+        turn.run_from(next);
+        turn.finish();
+        crate::background::notice(&self.ring);
     }
 }

@@ -1,9 +1,11 @@
 //! What an operation is to the engine: preparation, attempts, outcomes.
 
+use std::ops::Range;
 use std::os::fd::{OwnedFd, RawFd};
 
 use ringer_abi::{SetupFlags, Sqe};
 use ringer_sys::aio::{Direction, Memory};
+use ringer_sys::call::{self, FileKind};
 use ringer_sys::{Errno, UserAddress, descriptor};
 
 use crate::ring_file::RingFile;
@@ -71,6 +73,12 @@ pub trait Op: Sized + Send {
     /// The transfer that a device can carry out without a thread waiting for it, when the last outcome was
     /// [`Outcome::Lend`] for that reason. The vectors that it names stay where they are for as long as the operation lives.
     fn device_transfer(&self) -> Option<DeviceTransfer> {
+        None
+    }
+
+    /// The part of its file that it writes, if the write ends on the device (`O_DSYNC`), when the last outcome was [`Outcome::Punt`] for that
+    /// reason. Such writes wait for the device side by side, if their parts do not overlap.
+    fn synchronous_part(&self) -> Option<Range<u64>> {
         None
     }
 
@@ -158,6 +166,31 @@ impl Buffer {
     }
 }
 
+/// What of a file and of how it is open (`open.2`) says who is to transfer from or to it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct OpenedFor {
+    /// Its data bypasses the page cache (`O_DIRECT`).
+    pub direct: bool,
+    /// It has positions, and a write ends once its data is on the device (`O_DSYNC`, and `O_SYNC`, which includes it).
+    pub synchronous: bool,
+    /// Each write goes to its end (`O_APPEND`).
+    pub append: bool,
+}
+
+impl OpenedFor {
+    /// What the status flags of a file say.
+    fn of(fd: RawFd, flags: u32) -> Self {
+        const O_DIRECT: u32 = 0o40000;
+        const O_DSYNC: u32 = 0o10000;
+        const O_APPEND: u32 = 0o2000;
+        Self {
+            direct: flags & O_DIRECT != 0,
+            synchronous: flags & O_DSYNC != 0 && call::file_kind(fd) == Ok(FileKind::Seekable),
+            append: flags & O_APPEND != 0,
+        }
+    }
+}
+
 /// One attempt's surroundings.
 pub struct Issue<'a> {
     /// The file, for operations that need one. Open for as long as the attempt lasts.
@@ -166,9 +199,9 @@ pub struct Issue<'a> {
     pub patience: Patience,
     /// The open file's status flags (`F_GETFL`) where the engine knows them without a call: registered files.
     pub status_flags: Option<u32>,
-    /// Whether the file is believed to be open for direct I/O, or found to be by this attempt. A wrong belief costs
-    /// time and does no harm: the file is transferred from or to as it is.
-    pub is_direct: Option<bool>,
+    /// What is believed of the open file, or was found by this attempt. A wrong belief costs time and does no harm: the file is
+    /// transferred from or to as it is.
+    pub opened_for: Option<OpenedFor>,
     /// The range of a registered buffer that the engine resolved.
     pub buffer: Option<Buffer>,
     /// The group of provided buffers to take from, if the SQE names one.
@@ -192,7 +225,7 @@ impl<'a> Issue<'a> {
             fd,
             patience,
             status_flags: None,
-            is_direct: None,
+            opened_for: None,
             buffer: None,
             provided: None,
             extra: [0; 2],
@@ -210,23 +243,26 @@ impl<'a> Issue<'a> {
         match self.status_flags {
             Some(flags) => Ok(flags),
             None => {
-                let flags = ringer_sys::call::status_flags(self.fd)?;
+                let flags = call::status_flags(self.fd)?;
                 self.status_flags = Some(flags);
                 Ok(flags)
             }
         }
     }
 
-    /// Whether the file is open for direct I/O, asked for if there is no belief.
+    /// What the file is open for, asked for if there is no belief.
     ///
     /// # Errors
     /// `EBADF`.
-    pub fn is_direct(&mut self) -> Result<bool, Errno> {
-        const O_DIRECT: u32 = 0o40000;
-        if self.is_direct.is_none() {
-            self.is_direct = Some(self.status_flags()? & O_DIRECT != 0);
+    pub fn opened_for(&mut self) -> Result<OpenedFor, Errno> {
+        match self.opened_for {
+            Some(known) => Ok(known),
+            None => {
+                let found = OpenedFor::of(self.fd, self.status_flags()?);
+                self.opened_for = Some(found);
+                Ok(found)
+            }
         }
-        Ok(self.is_direct == Some(true))
     }
 
     /// Whether the attempt may wait without a limit.

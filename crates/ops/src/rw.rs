@@ -1,5 +1,7 @@
 //! READ, WRITE, READV and WRITEV: one transfer, attempted without waiting first.
 
+use std::ops::Range;
+
 use ringer_abi::poll::{POLLIN, POLLOUT};
 use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::aio::{self, Direction};
@@ -10,7 +12,8 @@ use ringer_sys::{Errno, UserAddress, call};
 use crate::check::of_open_file;
 use crate::net::{O_NONBLOCK, is_shut_down};
 use crate::operation::{
-    BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, Outcome, Patience, Prepare, Traits, Until,
+    BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, OpenedFor, Outcome, Patience, Prepare, Traits,
+    Until,
 };
 use crate::pollable::{is_nonblocking, is_pollable, is_polled_first};
 use crate::ring_file::NoTransfer;
@@ -19,6 +22,10 @@ use crate::transfer_memory::{Memory, Vector, without_first};
 
 /// `RWF_NOWAIT` of `preadv2.2`.
 pub const RWF_NOWAIT: u32 = 0x8;
+/// `RWF_DSYNC` and `RWF_SYNC`: the write ends once its data is on the device.
+const RWF_SYNCHRONOUS: u32 = 0x6;
+/// `RWF_APPEND`: to the end of the file, whatever the offset is.
+const RWF_APPEND: u32 = 0x10;
 /// `RWF_HIPRI`: polled completion.
 const RWF_HIPRI: u32 = 0x1;
 /// The flags that every file knows: `RWF_HIPRI` to `RWF_APPEND`.
@@ -54,6 +61,8 @@ pub struct Transfer {
     iopoll: bool,
     /// The file is open for direct I/O: nothing but its device is waited for.
     is_direct: bool,
+    /// A write that ends on the device, to a place that the offset tells.
+    ends_on_device: bool,
     /// It has a provided buffer of its own.
     has_buffer: bool,
     /// It has waited for its file.
@@ -94,6 +103,7 @@ impl Op for Transfer {
             done: 0,
             iopoll,
             is_direct: false,
+            ends_on_device: false,
             has_buffer: false,
             has_waited: false,
             is_over: false,
@@ -113,6 +123,11 @@ impl Op for Transfer {
         let direction = if self.is_write { Direction::Write } else { Direction::Read };
         let transfer = DeviceTransfer { direction, memory, offset, flags: self.flags, wanted };
         (self.is_direct && self.done == 0).then_some(transfer)
+    }
+
+    fn synchronous_part(&self) -> Option<Range<u64>> {
+        let start = self.offset.saturating_add(self.done);
+        self.ends_on_device.then(|| start..self.offset.saturating_add(self.memory.wanted()))
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {
@@ -218,8 +233,8 @@ impl Transfer {
     fn attempt(&mut self, context: &mut Issue<'_>) -> Step {
         // A device is waited for by a worker, or by whatever the engine has for direct I/O.
         if context.patience != Patience::Unlimited && self.may_be_direct() {
-            match context.is_direct() {
-                Ok(true) => {
+            match context.opened_for() {
+                Ok(OpenedFor { direct: true, .. }) => {
                     self.is_direct = true;
                     return Step::Finish(Outcome::Lend);
                 }
@@ -245,6 +260,9 @@ impl Transfer {
             // A write at an offset can only be accepted by a seekable file: others refuse it at once (ESPIPE).
             None => self.is_write && self.offset != FILE_POSITION && context.patience == Patience::Brief,
         };
+        if wait_allowed && self.is_for_a_worker(context) {
+            return Step::Finish(Outcome::Punt);
+        }
         let extra_flags = if wait_allowed { 0 } else { RWF_NOWAIT };
         match self.call(context.fd, extra_flags) {
             Ok(bytes) => self.transferred(bytes as u64, context),
@@ -289,6 +307,11 @@ impl Transfer {
                 self.flags = 0;
                 Step::Again
             }
+            // The calls look at the offset before they look at the file, the kernel's io_uring after.
+            Err(Errno::INVAL) if self.offset > i64::MAX as u64 && self.offset != FILE_POSITION => {
+                let errno = of_file_open_for(context.fd, self.is_write, Errno::INVAL);
+                Step::Finish(self.finish(context.fd, Err(errno)))
+            }
             Err(Errno::INVAL) if self.flags & OF_REGULAR_FILES != 0 && self.is_stream(context.fd) => {
                 Step::Finish(self.finish(context.fd, Err(Errno::OPNOTSUPP)))
             }
@@ -303,6 +326,23 @@ impl Transfer {
             }
             Err(errno) => Step::Finish(self.finish(context.fd, Err(errno))),
         }
+    }
+
+    /// Whether the transfer waits for the device by its nature: a write that ends once its data is there. Of most devices that is too short for
+    /// the latency guard, and far longer than handing it over takes.
+    fn is_for_a_worker(&mut self, context: &mut Issue<'_>) -> bool {
+        if !self.is_write || self.flags & RWF_NOWAIT != 0 || context.may_block() {
+            return false;
+        }
+        // One that is not open is refused by the call.
+        let Ok(file) = context.opened_for() else { return false };
+        let is_asked_for = self.flags & RWF_SYNCHRONOUS != 0 && !self.is_stream(context.fd);
+        if !file.synchronous && !is_asked_for {
+            return false;
+        }
+        self.kind = Some(FileKind::Seekable);
+        self.ends_on_device = self.offset != FILE_POSITION && self.flags & RWF_APPEND == 0 && !file.append;
+        true
     }
 
     /// Polled completion is for direct I/O; everything else is refused on such a ring.
@@ -431,7 +471,9 @@ impl Transfer {
             }
             // Now that the kind is known, the next attempt waits where it may.
             FileKind::Seekable if context.patience == Patience::Unlimited && !known => Step::Again,
-            FileKind::Seekable if context.patience == Patience::None => Step::Finish(Outcome::Punt),
+            FileKind::Seekable if self.is_for_a_worker(context) || context.patience == Patience::None => {
+                Step::Finish(Outcome::Punt)
+            }
             FileKind::Seekable => self.plain_call(context),
             // It refuses by itself.
             FileKind::Stream if is_nonblocking(context.fd) == Ok(true) => self.plain_call(context),
@@ -552,6 +594,10 @@ impl Op for Write {
 
     fn device_transfer(&self) -> Option<DeviceTransfer> {
         self.0.device_transfer()
+    }
+
+    fn synchronous_part(&self) -> Option<Range<u64>> {
+        self.0.synchronous_part()
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {

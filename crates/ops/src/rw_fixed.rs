@@ -1,5 +1,7 @@
 //! READ_FIXED, WRITE_FIXED, READV_FIXED and WRITEV_FIXED: transfers whose memory is that of a registered buffer.
 
+use std::ops::Range;
+
 use ringer_abi::Sqe;
 use ringer_sys::{Errno, UserAddress};
 
@@ -22,6 +24,10 @@ impl Op for FixedTransfer {
 
     fn device_transfer(&self) -> Option<DeviceTransfer> {
         self.0.device_transfer()
+    }
+
+    fn synchronous_part(&self) -> Option<Range<u64>> {
+        self.0.synchronous_part()
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {
@@ -56,6 +62,10 @@ impl Op for FixedVectors {
 
     fn device_transfer(&self) -> Option<DeviceTransfer> {
         self.transfer.device_transfer()
+    }
+
+    fn synchronous_part(&self) -> Option<Range<u64>> {
+        self.transfer.synchronous_part()
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {

@@ -131,6 +131,11 @@ macro_rules! operations {
                 match self { $(Self::$opcode(operation) => operation.device_transfer(),)* }
             }
 
+            /// See [`Op::synchronous_part`].
+            pub fn synchronous_part(&self) -> Option<std::ops::Range<u64>> {
+                match self { $(Self::$opcode(operation) => operation.synchronous_part(),)* }
+            }
+
             /// See [`Op::refused`].
             pub fn refusal(&self) -> Option<Errno> {
                 match self { $(Self::$opcode(operation) => Op::refused(operation),)* }

@@ -49,6 +49,7 @@ cases! {
     drains_behind_workers
     interrupts_workers
     writes_by_one_worker
+    synchronous_writes
     catches_up
     waits_for_either_file
     waits_for_a_ring

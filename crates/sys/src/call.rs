@@ -10,6 +10,7 @@ use linux_raw_sys::general as nr;
 use rustix::io::Errno;
 
 use crate::UserAddress;
+use crate::file_status::FileStatus;
 use crate::seccomp::interception;
 
 /// A time as `struct timespec` has it; the latest one that it can have for what is later.
@@ -438,36 +439,34 @@ pub enum FileKind {
     Stream,
 }
 
-/// Whether a descriptor is a socket; one that is not open is none. `fstat.2`.
+/// Whether a descriptor is a socket; one that is not open is none. `statx.2`.
 pub fn is_socket(fd: RawFd) -> bool {
     file_type(fd) == Some(rustix::fs::FileType::Socket)
 }
 
-/// Whether a descriptor is a pipe, a FIFO or a socket; one that is not open is none. `fstat.2`.
+/// Whether a descriptor is a pipe, a FIFO or a socket; one that is not open is none. `statx.2`.
 pub fn is_pipe_or_socket(fd: RawFd) -> bool {
     matches!(file_type(fd), Some(rustix::fs::FileType::Fifo | rustix::fs::FileType::Socket))
 }
 
-/// Whether a descriptor is a character device; one that is not open is none. `fstat.2`.
+/// Whether a descriptor is a character device; one that is not open is none. `statx.2`.
 pub fn is_character_device(fd: RawFd) -> bool {
     file_type(fd) == Some(rustix::fs::FileType::CharacterDevice)
 }
 
 /// Whether a descriptor is `/dev/null`; one that is not open is not. `null.4`.
 pub fn is_null_device(fd: RawFd) -> bool {
-    let kind = |mode| rustix::fs::FileType::from_raw_mode(mode);
     status(fd).is_some_and(|found| {
-        kind(found.st_mode) == rustix::fs::FileType::CharacterDevice
-            && found.st_rdev == rustix::fs::makedev(1, 3)
+        found.file_type == rustix::fs::FileType::CharacterDevice && found.is_of == rustix::fs::makedev(1, 3)
     })
 }
 
 fn file_type(fd: RawFd) -> Option<rustix::fs::FileType> {
-    status(fd).map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode))
+    status(fd).map(|found| found.file_type)
 }
 
-pub(crate) fn status(fd: RawFd) -> Option<rustix::fs::Stat> {
-    rustix::fs::fstat(borrowed(fd)?).ok()
+pub(crate) fn status(fd: RawFd) -> Option<FileStatus> {
+    FileStatus::of(borrowed(fd)?).ok()
 }
 
 /// A descriptor that is only asked about.
@@ -500,30 +499,39 @@ pub fn move_position(fd: RawFd, bytes: i64) -> Result<u64, Errno> {
     rustix::fs::seek(file, rustix::fs::SeekFrom::Current(bytes))
 }
 
-/// Whether a descriptor is of a regular file that is open neither for direct I/O nor to append: of one whose content alone says
-/// what a transfer at an offset does.
-pub fn is_plain_file(fd: RawFd) -> bool {
-    if file_type(fd) != Some(rustix::fs::FileType::RegularFile) {
-        return false;
-    }
-    // SAFETY: the descriptor is only asked about; a closed one is none.
-    let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    let other = rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::APPEND;
-    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| !flags.intersects(other))
+/// Which transfers at an offset of a file do what its content alone says, and wait for the device only where the page cache is behind.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PlainFor {
+    /// Reads: it is a regular file, open neither for direct I/O nor to append.
+    pub reads: bool,
+    /// Writes: besides, they do not end on the device (`O_DSYNC` of `open.2`).
+    pub writes: bool,
 }
 
-/// The kind of a descriptor's file. `fstat.2`.
+impl PlainFor {
+    /// Those of a descriptor's file. None if it is closed.
+    pub fn of(fd: RawFd) -> Self {
+        use rustix::fs::OFlags;
+        if file_type(fd) != Some(rustix::fs::FileType::RegularFile) {
+            return Self::default();
+        }
+        // SAFETY: the descriptor is only asked about; a closed one is none.
+        let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+        let Ok(flags) = rustix::fs::fcntl_getfl(file) else { return Self::default() };
+        let reads = !flags.intersects(OFlags::DIRECT | OFlags::APPEND);
+        // rustix 1.1 has the value of `O_SYNC` under `DSYNC`.
+        let is_synchronous = flags.bits() & linux_raw_sys::general::O_DSYNC != 0;
+        Self { reads, writes: reads && !is_synchronous }
+    }
+}
+
+/// The kind of a descriptor's file. `statx.2`.
 ///
 /// # Errors
 /// `EBADF`.
 pub fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
-    if fd < 0 {
-        return Err(Errno::BADF);
-    }
-    // SAFETY: the descriptor is only asked about; a closed one gives EBADF.
-    let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    let mode = rustix::fs::fstat(file)?.st_mode;
-    Ok(match rustix::fs::FileType::from_raw_mode(mode) {
+    let file = borrowed(fd).ok_or(Errno::BADF)?;
+    Ok(match FileStatus::of(file)?.file_type {
         rustix::fs::FileType::RegularFile
         | rustix::fs::FileType::Directory
         | rustix::fs::FileType::BlockDevice => FileKind::Seekable,

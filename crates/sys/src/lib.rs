@@ -6,11 +6,12 @@
 
 pub mod aio;
 pub mod alternatives;
-pub mod cached_file;
 pub mod call;
 pub mod credentials;
 pub mod descriptor;
 pub mod fault;
+pub mod file_identity;
+mod file_status;
 pub mod futex;
 pub mod interrupt;
 pub mod mapped_file;

@@ -46,6 +46,7 @@ pub struct FileState {
 
 impl FileState {
     /// Looks at an open file. `None`: it cannot be looked at.
+    #[expect(clippy::disallowed_methods, reason = "it is about the times")]
     pub fn of(fd: RawFd) -> Option<Self> {
         const DAY: i64 = 24 * 60 * 60 * 1_000_000_000;
         let stat = rustix::fs::fstat(borrow(fd)?).ok()?;
@@ -96,6 +97,7 @@ impl MappedFile {
     ///
     /// # Errors
     /// `EOPNOTSUPP` where it is not; those of `mmap.2`.
+    #[expect(clippy::disallowed_methods, reason = "once, and it is about the size")]
     pub fn new(fd: RawFd) -> Result<Self, Errno> {
         let file = borrow(fd).ok_or(Errno::BADF)?;
         let stat = rustix::fs::fstat(file)?;

@@ -16,7 +16,7 @@ const MEMORY_DEVICES: u32 = 1;
 /// Whether the file knows `RWF_NOWAIT`. False for a descriptor that is not open.
 pub fn can_be_asked_not_to_wait(fd: RawFd) -> bool {
     let Some(found) = status(fd) else { return false };
-    match FileType::from_raw_mode(found.st_mode) {
+    match found.file_type {
         FileType::Socket | FileType::BlockDevice => true,
         // A pipe has no name in a file system; a FIFO has one, and waits.
         FileType::Fifo => is_named(fd, b"pipe:"),
@@ -25,8 +25,8 @@ pub fn can_be_asked_not_to_wait(fd: RawFd) -> bool {
             const ZERO: u32 = 5;
             const RANDOM: u32 = 8;
             const URANDOM: u32 = 9;
-            rustix::fs::major(found.st_rdev) == MEMORY_DEVICES
-                && matches!(rustix::fs::minor(found.st_rdev), NULL | ZERO | RANDOM | URANDOM)
+            rustix::fs::major(found.is_of) == MEMORY_DEVICES
+                && matches!(rustix::fs::minor(found.is_of), NULL | ZERO | RANDOM | URANDOM)
         }
         FileType::RegularFile => is_on_disk(fd),
         // Files without a name.

@@ -1329,6 +1329,33 @@ static int writes_by_one_worker(void)
 	return 0;
 }
 
+// Writes that end on the device are for workers: side by side, but one after the other where they overlap.
+static int synchronous_writes(void)
+{
+	enum { LONG = 32 << 20, WRITE = 23, RWF_DATA_SYNC = 2 };
+	struct queue rings = queue();
+	int file = memfd_create("file", 0);
+	char *bytes = malloc(LONG), found = 0;
+	CHECK(file >= 0 && bytes != NULL);
+	memset(bytes, '-', LONG);
+	for (int overlap = 1; overlap >= 0; overlap--) {
+		for (int index = 0; index < 2; index++) {
+			add(&rings, WRITE, file, index == 0 ? bytes : "x", index == 0 ? LONG : 1);
+			set(&rings, 8, index == 0 ? 0 : LONG - overlap);
+			set(&rings, 28, RWF_DATA_SYNC);
+		}
+		CHECK(inline_call(ENTER, rings.fd, 2, 2, 1, 0, 0) == 2);
+		int results[2] = { reap(&rings), reap(&rings) };
+		CHECK(results[0] + results[1] == LONG + 1);
+		CHECK(pread(file, &found, 1, LONG - overlap) == 1 && found == 'x');
+		// One may have done both before the other one has begun.
+		for (int tries = 0; tries < 500 && workers() < 2 - overlap; tries++)
+			usleep(2000);
+		CHECK(workers() == 2 - overlap);
+	}
+	return 0;
+}
+
 // How often the other threads of this process gave up their CPU.
 static long switches_of_others(void)
 {
@@ -1790,7 +1817,7 @@ int main(int count, char **arguments)
 		{ "has_room_for_rings", has_room_for_rings },
 		{ "drains_behind_workers", drains_behind_workers },
 		{ "interrupts_workers", interrupts_workers }, { "catches_up", catches_up },
-		{ "writes_by_one_worker", writes_by_one_worker }, { "tells_of_a_file_once", tells_of_a_file_once },
+		{ "writes_by_one_worker", writes_by_one_worker }, { "synchronous_writes", synchronous_writes }, { "tells_of_a_file_once", tells_of_a_file_once },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "waits_for_an_inherited_ring", waits_for_an_inherited_ring }, { "files_among_rings", files_among_rings },
 		{ "keeps_numbers", keeps_numbers },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
