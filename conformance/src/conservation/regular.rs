@@ -22,6 +22,8 @@ const PAGES: u64 = 16;
 /// `POSIX_FADV_DONTNEED` and `POSIX_FADV_WILLNEED` of `posix_fadvise.2`.
 const DONTNEED: u32 = 4;
 const WILLNEED: u32 = 3;
+/// `RWF_DSYNC` of `pwritev2.2`: a worker writes.
+const DATA_SYNC: u32 = 0x2;
 /// `AT_EMPTY_PATH` of `statx.2`.
 const EMPTY_PATH: u32 = 0x1000;
 
@@ -81,6 +83,12 @@ impl Draw<'_> {
 pub(super) const OF_REGULAR_FILES: &[MakeRequest] = &[
     |draw| prep::read(draw.regular(), draw.buffer(), PART as u32, draw.part()),
     |draw| prep::write(draw.regular(), draw.one(), PART as u32, draw.part()),
+    |draw| prep::write(draw.regular(), draw.one(), PART as u32, draw.part()).with_op_flags(DATA_SYNC),
+    |draw| {
+        let write = prep::write(draw.regular(), draw.page(), PAGE as u32, draw.page_of_file() + draw.part());
+        write.with_op_flags(DATA_SYNC)
+    },
+    |draw| prep::write(draw.regular(), draw.one(), PART as u32, u64::MAX).with_op_flags(DATA_SYNC),
     |draw| prep::readv(draw.regular(), draw.vectors(), 1, draw.part()),
     |draw| prep::writev(draw.regular(), draw.vectors(), 1, draw.part()),
     |draw| prep::read(draw.regular(), draw.page(), PAGE as u32, draw.page_of_file()),
