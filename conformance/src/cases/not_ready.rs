@@ -140,6 +140,10 @@ fn play_once(session: &Session, requests: &Requests, way: Way, nonblocking: bool
     stage.ring.push_all(&sqes);
     let label = format!("{event:?}, {way:?}, {nonblocking}");
     session.outcome(format!("{label}: submit"), stage.ring.submit());
+    if requests.opcode == Opcode::Splice {
+        // A worker of the kernel looks up the file. On a busy machine it may take its time to begin.
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    }
     session.quiet(format!("{label}: not ready"), &stage.ring);
     stage.files.iter().for_each(|file| event.happen(session, file));
     session.quiet(format!("{label}: then"), &stage.ring);
