@@ -163,8 +163,10 @@ impl WorkerPool {
                 }
                 let mut shift = Shift { pool: self, identity, turn, returns: false };
                 job.run(None, Some(Work::begin()), Some(&mut shift));
+                shift.end(&mut self.lock());
+                // With it, perhaps, the ring ends, which closes files: nobody counts on this worker meanwhile.
+                drop(job);
                 state = self.lock();
-                shift.end(&mut state);
                 continue;
             }
             state.crew(identity).idle += 1;
@@ -322,7 +324,7 @@ impl Job {
     /// Runs the request, on a thread that has these credentials. `None`: those of the process. A thread of the program has no `work`. Who takes
     /// one job after the other has a `shift`.
     fn run(
-        self,
+        &self,
         credentials: Option<Arc<Credentials>>,
         work: Option<Work>,
         mut shift: Option<&mut Shift<'_>>,

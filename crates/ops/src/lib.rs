@@ -53,6 +53,7 @@ pub mod splice;
 pub mod statx;
 pub mod symlink;
 pub mod timeout;
+mod transfer_checks;
 mod transfer_memory;
 pub mod unlink;
 pub mod waitid;

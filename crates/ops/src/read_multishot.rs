@@ -10,13 +10,9 @@ use crate::check::of_open_file;
 use crate::operation::{Buffer, Completion, Issue, Op, Outcome, Prepare, Traits, Until};
 use crate::pollable::{is_nonblocking, is_pollable};
 use crate::ring_file::NoTransfer;
-use crate::rw::{KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_NOWAIT, check_attributes, of_file_open_for};
+use crate::rw::{FILE_POSITION, KNOWN_RW_FLAGS, OF_REGULAR_FILES, RWF_HIPRI, RWF_NOWAIT};
 use crate::selection::BufferGroup;
-
-/// `RWF_HIPRI`: polled completion, which a stream does not have.
-const RWF_HIPRI: u32 = 0x1;
-/// "At the file position and move it."
-const FILE_POSITION: u64 = u64::MAX;
+use crate::transfer_checks::{check_attributes, of_file_open_for};
 
 /// `IORING_OP_READ_MULTISHOT`. Source: `io_uring_prep_read_multishot.3`.
 ///

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ringer_abi::poll::{POLLIN, POLLOUT};
-use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags, uapi};
+use ringer_abi::{Opcode, SetupFlags, Sqe, SqeFlags};
 use ringer_sys::aio::{self, Direction};
 use ringer_sys::call::FileKind;
 use ringer_sys::nowait::{can_be_asked_not_to_wait, is_only_waited_for, is_read_in_parts};
@@ -18,6 +18,7 @@ use crate::operation::{
 use crate::pollable::{is_nonblocking, is_pollable, is_polled_first};
 use crate::ring_file::NoTransfer;
 use crate::selection::BufferGroup;
+use crate::transfer_checks::{check_attributes, check_priority, of_file_open_for};
 use crate::transfer_memory::{Memory, Vector, without_first};
 
 /// `RWF_NOWAIT` of `preadv2.2`.
@@ -26,8 +27,8 @@ pub const RWF_NOWAIT: u32 = 0x8;
 const RWF_SYNCHRONOUS: u32 = 0x6;
 /// `RWF_APPEND`: to the end of the file, whatever the offset is.
 const RWF_APPEND: u32 = 0x10;
-/// `RWF_HIPRI`: polled completion.
-const RWF_HIPRI: u32 = 0x1;
+/// `RWF_HIPRI`: polled completion, which a stream does not have.
+pub(crate) const RWF_HIPRI: u32 = 0x1;
 /// The flags that every file knows: `RWF_HIPRI` to `RWF_APPEND`.
 const OLD_RW_FLAGS: u32 = 0x1f;
 /// `RWF_ATOMIC` and `RWF_DONTCACHE`: a stream knows neither.
@@ -35,7 +36,7 @@ pub(crate) const OF_REGULAR_FILES: u32 = 0xc0;
 /// `RWF_APPEND`, `RWF_DSYNC` and so on that a request may ask for: what Linux 6.18 knows.
 pub(crate) const KNOWN_RW_FLAGS: u32 = 0x1ff;
 /// "At the file position and move it."
-const FILE_POSITION: u64 = u64::MAX;
+pub(crate) const FILE_POSITION: u64 = u64::MAX;
 const O_DIRECT: u32 = 0o40000;
 /// Linux transfers at most this many bytes at once.
 const MOST_BYTES: u64 = 0x7fff_f000;
@@ -541,43 +542,6 @@ impl Transfer {
             _ => {}
         }
         Outcome::Done(Completion::of_transfer(self.done as i32, self.memory.wanted()))
-    }
-}
-
-/// An error that is noticed once it is known how the file is open: an empty transfer finds that out.
-pub(crate) fn of_file_open_for(fd: i32, is_write: bool, errno: Errno) -> Errno {
-    let transfer = if is_write { call::pwritev2 } else { call::preadv2 };
-    let result = transfer(fd, UserAddress::new(0), 0, FILE_POSITION, 0, 0);
-    result.err().filter(|found| *found == Errno::BADF).unwrap_or(errno)
-}
-
-/// The I/O priority classes of `ioprio_set.2`: real-time (1, for the privileged), best effort (2), idle (3).
-///
-/// # Errors
-/// `EINVAL` for an unknown class or a level without one.
-pub(crate) fn check_priority(priority: u16) -> Result<(), Errno> {
-    match priority >> 13 {
-        0 if priority & 0x7 != 0 => Err(Errno::INVAL),
-        0..=3 => Ok(()),
-        _ => Err(Errno::INVAL),
-    }
-}
-
-/// The attributes of a transfer (`attr_type_mask` and `attr_ptr`): protection information is the only kind,
-/// and there is no way to pass it on from user space.
-///
-/// # Errors
-/// `EINVAL`; `EFAULT` for a bad address.
-pub(crate) fn check_attributes(sqe: &Sqe) -> Result<(), Errno> {
-    /// `struct io_uring_attr_pi`, in bytes.
-    const PROTECTION_BYTES: usize = 32;
-    match sqe.pad2() {
-        0 => Ok(()),
-        mask if mask == u64::from(uapi::IORING_RW_ATTR_FLAG_PI) => {
-            UserAddress::new(sqe.addr3()).read::<[u8; PROTECTION_BYTES]>()?;
-            Err(Errno::INVAL)
-        }
-        _ => Err(Errno::INVAL),
     }
 }
 
