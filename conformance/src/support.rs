@@ -152,7 +152,8 @@ pub fn page(differences: &str, random: &str) -> Result<String, String> {
 /// What no case shows.
 const OUT_OF_REACH: &str = "
 Linux gives some requests to a worker without being asked (FSYNC, FALLOCATE, FTRUNCATE, STATX, extended attributes, names, opens that create,
-SPLICE, TEE, writes to ext4), and with them what follows in their chain. Here most of these run at once, and what follows does not run on a worker.
+SPLICE, TEE, writes to ext4), and with them what follows in their chain. Here most of these run at once, and what follows does not run on a worker; not those that
+end on the device (FSYNC, writes with `O_DSYNC`).
 Where that shows, random sequences are not drawn:
 
 - Linux does not arm the LINK_TIMEOUT of such a request, nor of a multishot one with `IOSQE_ASYNC`; here it is armed. A write that
@@ -178,6 +179,8 @@ What a system call of the process cannot do is out of reach:
 - A ring passed to another program over a socket, or kept open across `exec`, is an eventfd there.
 - Workers have the credentials of the thread whose requests they do, but the working directory and the namespaces (`unshare.2`) and the rules of Landlock
   (`landlock.7`) of the thread that started them. The user that counts for files is the effective one (`setfsuid.2` is not seen).
+- The limits of `IORING_REGISTER_IOWQ_MAX_WORKERS` hold for the process, not for each thread. Unless they are set there are up to 128 workers of either kind. What waits for a name (an open of
+  a FIFO) is unbounded work here.
 - Whether the size of files is limited (`RLIMIT_FSIZE`) is looked at when a ring is made. If it is limited later, a write beyond the limit may
   raise SIGXFSZ.
 - A file that is opened, accepted or made as a registered file only has the lowest free number for a moment, until it is moved away. Where a

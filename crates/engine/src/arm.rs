@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ringer_abi::SqeFlags;
 use ringer_ops::rw::is_write;
-use ringer_ops::{Completion, Operation, Until};
+use ringer_ops::{Completion, Operation, Until, row};
 use ringer_sys::Errno;
+use ringer_sys::call::{self, FileKind};
 use ringer_sys::file_identity::FileIdentity;
 use ringer_sys::ready::Trigger;
 
@@ -14,9 +15,10 @@ use crate::chain::take_limit;
 use crate::inflight::{Inflight, RequestId, Stage};
 use crate::release::Duplicate;
 use crate::request::{FileRef, Request, Watching};
+use crate::system::System;
 use crate::turn::{Place, Turn};
-use crate::work_queue::FilePart;
-use crate::worker;
+use crate::work_queue::{FilePart, Kind};
+use crate::worker::{self, Punt};
 
 impl Turn<'_> {
     /// Makes the request independent of the call that submitted it: it owns its file and what its SQE points to.
@@ -179,6 +181,7 @@ impl Turn<'_> {
         }
         self.publish_what_is_not_last();
         let part = part_written(&request);
+        let kind = kind_of(&request);
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);
@@ -192,7 +195,7 @@ impl Turn<'_> {
             self.arm_limit(&mut inflight, slot, limit);
         }
         match personality {
-            None => self.put_punt((slot, part)),
+            None => self.put_punt(Punt { request: slot, kind, part }),
             Some(credentials) => {
                 drop(inflight);
                 worker::run_as(self.ring, slot, credentials);
@@ -200,6 +203,15 @@ impl Turn<'_> {
         }
         None
     }
+}
+
+/// What a punted request counts as, if the program has set limits.
+fn kind_of(request: &Request) -> Kind {
+    let is_limited = System::global().workers().is_limited();
+    let ends_by_itself = is_limited
+        && row(request.opcode).is_some_and(|row| row.traits.needs_file)
+        && call::file_kind(request.held.file.raw()) == Ok(FileKind::Seekable);
+    if ends_by_itself { Kind::Bounded } else { Kind::Unbounded }
 }
 
 /// Where a punted request takes turns with others: see [`work_queue`](crate::work_queue).

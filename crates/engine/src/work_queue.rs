@@ -4,11 +4,31 @@
 //! each with a thread, and in no order. So such jobs take turns, the oldest first, as they do in Linux. Not those that wait for the device behind that
 //! lock (`O_DSYNC`), which is faster side by side: they take turns only where their parts of the file overlap. And not those that the program wants to be
 //! done by workers (`IOSQE_ASYNC`), in Linux neither.
+//!
+//! Of bounded and of unbounded work no more runs at a time than the program allows (`IORING_REGISTER_IOWQ_MAX_WORKERS`): one kind does not wait
+//! for the other.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use ringer_sys::file_identity::FileIdentity;
+
+/// The two kinds of work that a program sets limits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// It ends by itself: a transfer from or to a regular file or a block device, and what else is done with one.
+    Bounded,
+    /// It may wait for others.
+    Unbounded,
+}
+
+/// A job that is of one of the kinds.
+pub(crate) trait Work {
+    fn kind(&self) -> Kind;
+}
+
+/// How many jobs of each [`Kind`] may run at a time.
+pub(crate) type Limits = [usize; 2];
 
 /// Where a job writes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,11 +47,22 @@ pub(crate) struct FileTurn {
 
 #[derive(Debug)]
 pub(crate) struct WorkQueue<J> {
-    ready: VecDeque<(J, Option<FileTurn>)>,
+    /// The jobs of each kind that are ready.
+    ready: [VecDeque<Ready<J>>; 2],
+    /// How many of each kind run.
+    running: [usize; 2],
     /// The jobs of each file that are not done, the oldest first.
     files: HashMap<FileIdentity, VecDeque<Entry<J>>>,
-    /// The number of the next turn.
+    /// The number of the next job.
     next: u64,
+}
+
+#[derive(Debug)]
+struct Ready<J> {
+    /// Since when it is ready.
+    order: u64,
+    job: J,
+    turn: Option<FileTurn>,
 }
 
 #[derive(Debug)]
@@ -53,34 +84,55 @@ impl<J> Entry<J> {
 
 impl<J> Default for WorkQueue<J> {
     fn default() -> Self {
-        Self { ready: VecDeque::new(), files: HashMap::new(), next: 0 }
+        Self { ready: Default::default(), running: [0; 2], files: HashMap::new(), next: 0 }
     }
 }
 
-impl<J> WorkQueue<J> {
+impl<J: Work> WorkQueue<J> {
     /// Adds a job, and where it takes turns with others. It is ready at once unless an older one is to write there.
     pub(crate) fn push(&mut self, job: J, place: Option<FilePart>) {
-        let Some(FilePart { file, part }) = place else { return self.ready.push_back((job, None)) };
-        let number = self.next;
-        self.next += 1;
+        let Some(FilePart { file, part }) = place else { return self.make_ready(job, None) };
+        let number = self.number();
         let others = self.files.entry(file).or_default();
         let mut entry = Entry { number, part, waiting: None };
         if others.iter().any(|older| entry.is_behind(older)) {
             entry.waiting = Some(job);
+            others.push_back(entry);
         } else {
-            self.ready.push_back((job, Some(FileTurn { file, number })));
+            others.push_back(entry);
+            self.make_ready(job, Some(FileTurn { file, number }));
         }
-        others.push_back(entry);
     }
 
-    /// How many jobs are ready.
-    pub(crate) fn ready(&self) -> usize {
-        self.ready.len()
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
-    /// Takes a job to run it. One that has a turn keeps it until [`end_turn`](Self::end_turn).
-    pub(crate) fn pop(&mut self) -> Option<(J, Option<FileTurn>)> {
-        self.ready.pop_front()
+    fn make_ready(&mut self, job: J, turn: Option<FileTurn>) {
+        let order = self.number();
+        self.ready[job.kind() as usize].push_back(Ready { order, job, turn });
+    }
+
+    /// How many jobs could run now, besides those that do.
+    pub(crate) fn ready(&self, limits: Limits) -> usize {
+        (0..2).map(|kind| self.ready[kind].len().min(limits[kind].saturating_sub(self.running[kind]))).sum()
+    }
+
+    /// Takes the job that has been ready for longest, to run it until [`end`](Self::end). One that has a turn keeps it until
+    /// [`end_turn`](Self::end_turn).
+    pub(crate) fn pop(&mut self, limits: Limits) -> Option<(J, Option<FileTurn>)> {
+        let may_run = |kind: &usize| self.running[*kind] < limits[*kind];
+        let kind =
+            (0..2).filter(may_run).filter_map(|kind| Some((self.ready[kind].front()?.order, kind))).min()?.1;
+        let Ready { job, turn, .. } = self.ready[kind].pop_front()?;
+        self.running[kind] += 1;
+        Some((job, turn))
+    }
+
+    /// A job of this kind runs no longer.
+    pub(crate) fn end(&mut self, kind: Kind) {
+        self.running[kind as usize] -= 1;
     }
 
     /// The job that had this turn is done with its file. Returns how many others have become ready by it.
@@ -88,7 +140,7 @@ impl<J> WorkQueue<J> {
         let Some(entries) = self.files.get_mut(&file) else { return 0 };
         let Some(at) = entries.iter().position(|entry| entry.number == number) else { return 0 };
         let Some(done) = entries.remove(at) else { return 0 };
-        let before = self.ready.len();
+        let mut ready = Vec::new();
         for index in at..entries.len() {
             let entry = &entries[index];
             let is_free = entry.waiting.is_some()
@@ -96,7 +148,7 @@ impl<J> WorkQueue<J> {
                 && !entries.iter().take(index).any(|older| entry.is_behind(older));
             let number = entry.number;
             if is_free && let Some(job) = entries[index].waiting.take() {
-                self.ready.push_back((job, Some(FileTurn { file, number })));
+                ready.push((job, FileTurn { file, number }));
             }
             if entries[index].part.is_none() {
                 // Everything else is behind it.
@@ -106,16 +158,20 @@ impl<J> WorkQueue<J> {
         if entries.is_empty() {
             self.files.remove(&file);
         }
-        self.ready.len() - before
+        let count = ready.len();
+        ready.into_iter().for_each(|(job, turn)| self.make_ready(job, Some(turn)));
+        count
     }
 
     /// Takes out a job that nobody runs yet.
     pub(crate) fn remove(&mut self, is_it: impl Fn(&J) -> bool) {
-        if let Some(at) = self.ready.iter().position(|(job, _)| is_it(job)) {
-            if let Some((_, Some(turn))) = self.ready.remove(at) {
-                self.end_turn(turn);
+        for kind in 0..2 {
+            if let Some(at) = self.ready[kind].iter().position(|ready| is_it(&ready.job)) {
+                if let Some(Ready { turn: Some(turn), .. }) = self.ready[kind].remove(at) {
+                    self.end_turn(turn);
+                }
+                return;
             }
-            return;
         }
         let waits = self.files.iter().find_map(|(&file, entries)| {
             let entry = entries.iter().find(|entry| entry.waiting.as_ref().is_some_and(&is_it))?;
@@ -132,6 +188,14 @@ impl<J> WorkQueue<J> {
 mod tests {
     use super::*;
 
+    const MANY: Limits = [usize::MAX; 2];
+
+    impl Work for u32 {
+        fn kind(&self) -> Kind {
+            if *self < 100 { Kind::Bounded } else { Kind::Unbounded }
+        }
+    }
+
     fn identity(number: u64) -> FileIdentity {
         FileIdentity { device: 1, inode: number }
     }
@@ -146,7 +210,7 @@ mod tests {
 
     /// Takes the next job, which must be this one.
     fn take(queue: &mut WorkQueue<u32>, job: u32) -> FileTurn {
-        let (next, turn) = queue.pop().expect("one is ready");
+        let (next, turn) = queue.pop(MANY).expect("one is ready");
         assert_eq!(next, job);
         turn.expect("it has a turn")
     }
@@ -159,11 +223,11 @@ mod tests {
         }
         queue.push(4, file(8));
         queue.push(5, None);
-        assert_eq!(queue.ready(), 3);
+        assert_eq!(queue.ready(MANY), 3);
         let mut turn = take(&mut queue, 0);
         let other = take(&mut queue, 4);
-        assert_eq!(queue.pop(), Some((5, None)));
-        assert_eq!(queue.pop(), None);
+        assert_eq!(queue.pop(MANY), Some((5, None)));
+        assert_eq!(queue.pop(MANY), None);
         for job in 1..4 {
             assert_eq!(queue.end_turn(turn), 1);
             turn = take(&mut queue, job);
@@ -171,7 +235,7 @@ mod tests {
         assert_eq!((queue.end_turn(turn), queue.end_turn(other)), (0, 0));
         queue.push(6, file(7));
         take(&mut queue, 6);
-        assert_eq!(queue.pop(), None);
+        assert_eq!(queue.pop(MANY), None);
     }
 
     #[test]
@@ -180,7 +244,7 @@ mod tests {
         for (job, part) in [0..4, 4..8, 2..6, 8..9, 5..9].into_iter().map(part).enumerate() {
             queue.push(job as u32, part);
         }
-        assert_eq!(queue.ready(), 3);
+        assert_eq!(queue.ready(MANY), 3);
         let first = take(&mut queue, 0);
         let second = take(&mut queue, 1);
         let fourth = take(&mut queue, 3);
@@ -204,7 +268,7 @@ mod tests {
         let turns = [0, 1].map(|job| take(&mut queue, job));
         assert_eq!(turns.map(|turn| queue.end_turn(turn)), [0, 1]);
         let all = take(&mut queue, 2);
-        assert_eq!(queue.pop(), None);
+        assert_eq!(queue.pop(MANY), None);
         assert_eq!(queue.end_turn(all), 2);
         let turns = [3, 4].map(|job| take(&mut queue, job));
         assert_eq!(turns.map(|turn| queue.end_turn(turn)), [0, 0]);
@@ -222,7 +286,7 @@ mod tests {
         take(&mut queue, 2);
         queue.remove(|job| *job == 2);
         queue.push(3, file(7));
-        assert_eq!(queue.ready(), 0, "one that runs is not taken out");
+        assert_eq!(queue.ready(MANY), 0, "one that runs is not taken out");
     }
 
     #[test]
@@ -234,5 +298,24 @@ mod tests {
         take(&mut queue, 0);
         queue.remove(|job| *job == 1);
         take(&mut queue, 2);
+    }
+
+    #[test]
+    fn each_kind_has_a_limit_of_its_own() {
+        let limits = [1, 2];
+        let mut queue = WorkQueue::default();
+        for job in [1, 2, 101, 102, 103] {
+            queue.push(job, None);
+        }
+        assert_eq!(queue.ready(limits), 3);
+        for job in [1, 101, 102] {
+            assert_eq!(queue.pop(limits), Some((job, None)));
+        }
+        assert_eq!((queue.ready(limits), queue.pop(limits)), (0, None));
+        queue.end(Kind::Bounded);
+        assert_eq!((queue.ready(limits), queue.pop(limits)), (1, Some((2, None))));
+        queue.end(Kind::Unbounded);
+        assert_eq!((queue.ready(limits), queue.pop(limits)), (1, Some((103, None))));
+        assert_eq!(queue.ready(MANY), 0);
     }
 }

@@ -3,6 +3,7 @@
 //! A worker has the credentials of the thread that started it, as Linux keeps credentials per thread. So what a thread hands over
 //! is for workers that a thread of the same [identity](Identity) has started: a crew of their own. Most programs have one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::inflight::RequestId;
 use crate::ring::Ring;
 use crate::system::System;
 use crate::turn::{Place, Turn};
-use crate::work_queue::{FilePart, FileTurn, WorkQueue};
+use crate::work_queue::{self, FilePart, FileTurn, Kind, Limits, WorkQueue};
 
 /// An idle worker leaves after this time.
 const IDLE: Duration = Duration::from_secs(2);
@@ -25,13 +26,26 @@ const IDLE: Duration = Duration::from_secs(2);
 /// as many as processes are allowed for the rest.
 const MOST_WORKERS: usize = 128;
 
-/// A request for a worker, and where it takes turns with others.
-pub(crate) type Punt = (RequestId, Option<FilePart>);
+/// A request for a worker.
+#[derive(Debug)]
+pub(crate) struct Punt {
+    pub(crate) request: RequestId,
+    pub(crate) kind: Kind,
+    /// Where it takes turns with others.
+    pub(crate) part: Option<FilePart>,
+}
 
 #[derive(Debug)]
 struct Job {
     ring: Arc<Ring>,
     request: RequestId,
+    kind: Kind,
+}
+
+impl work_queue::Work for Job {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
 }
 
 /// The workers of one identity, and what they are to do.
@@ -69,6 +83,10 @@ struct State {
 }
 
 impl State {
+    fn limits(&self) -> Limits {
+        self.limits.map(|limit| if limit == 0 { usize::MAX } else { limit as usize })
+    }
+
     fn crew(&mut self, identity: &Identity) -> &mut Crew {
         let index = self.crews.iter().position(|crew| crew.identity == *identity).unwrap_or_else(|| {
             self.crews.push(Crew::new(identity.clone()));
@@ -80,7 +98,7 @@ impl State {
     /// A worker of this crew ends. With the last one it goes, too.
     fn dismiss(&mut self, identity: &Identity) {
         self.crew(identity).threads -= 1;
-        self.crews.retain(|crew| crew.threads > 0 || crew.queue.ready() > 0);
+        self.crews.retain(|crew| crew.threads > 0 || crew.queue.ready([usize::MAX; 2]) > 0);
     }
 }
 
@@ -88,6 +106,7 @@ impl State {
 #[derive(Debug, Default)]
 pub(crate) struct WorkerPool {
     state: Mutex<State>,
+    is_limited: AtomicBool,
     /// Requests that were cancelled while a worker runs them.
     interrupted: Lock<Vec<(Weak<Ring>, RequestId)>>,
 }
@@ -101,24 +120,25 @@ impl WorkerPool {
     pub(crate) fn submit(self: &Arc<Self>, ring: &Arc<Ring>, punts: impl Iterator<Item = Punt>) {
         let identity = Identity::of_this_thread();
         let mut state = self.lock();
+        let limits = state.limits();
         let queue = &mut state.crew(&identity).queue;
-        let before = queue.ready();
-        for (request, part) in punts {
-            queue.push(Job { ring: Arc::clone(ring), request }, part);
+        let before = queue.ready(limits);
+        for Punt { request, kind, part } in punts {
+            queue.push(Job { ring: Arc::clone(ring), request, kind }, part);
         }
-        let count = queue.ready() - before;
+        let count = queue.ready(limits) - before;
         self.summon(state, &identity, count);
     }
 
     /// Sees to it that workers come for so many jobs that have become ready. One that returns in a moment comes by itself: mostly it is the
     /// program's next request that it finds then, which it has woken the program for.
     fn summon(self: &Arc<Self>, mut state: MutexGuard<'_, State>, identity: &Identity, count: usize) {
-        let most = most_workers(state.limits);
+        let limits = state.limits();
         let crew = state.crew(identity);
-        let left = crew.queue.ready().saturating_sub(crew.returning);
+        let left = crew.queue.ready(limits).saturating_sub(crew.returning);
         let count = count.min(left);
         let wake = count.min(crew.idle);
-        let room = most.saturating_sub(crew.threads);
+        let room = MOST_WORKERS.saturating_sub(crew.threads);
         let start = left.saturating_sub(crew.idle).min(room).min(count);
         crew.threads += start;
         let work = Arc::clone(&crew.work);
@@ -138,12 +158,13 @@ impl WorkerPool {
     fn run_without_threads(self: &Arc<Self>, identity: &Identity) {
         loop {
             let mut state = self.lock();
+            let limits = state.limits();
             let crew = state.crew(identity);
             // The one that could not be made counts.
-            let next = if crew.threads == 1 { crew.queue.pop() } else { None };
+            let next = if crew.threads == 1 { crew.queue.pop(limits) } else { None };
             let Some((job, turn)) = next else { return state.dismiss(identity) };
             drop(state);
-            let mut shift = Shift { pool: self, identity, turn, returns: false };
+            let mut shift = Shift { pool: self, identity, runs: Some(job.kind), turn, returns: false };
             job.run(None, None, Some(&mut shift));
             shift.end(&mut self.lock());
         }
@@ -153,7 +174,8 @@ impl WorkerPool {
         let mut affinity = 0;
         let mut state = self.lock();
         loop {
-            if let Some((job, turn)) = state.crew(identity).queue.pop() {
+            let limits = state.limits();
+            if let Some((job, turn)) = state.crew(identity).queue.pop(limits) {
                 let wanted = state.affinity.filter(|(_, version)| *version != affinity);
                 drop(state);
                 if let Some((set, version)) = wanted {
@@ -161,7 +183,7 @@ impl WorkerPool {
                     // The processors may have gone offline; running elsewhere still serves the request.
                     let _ = sched_setaffinity(None, &set);
                 }
-                let mut shift = Shift { pool: self, identity, turn, returns: false };
+                let mut shift = Shift { pool: self, identity, runs: Some(job.kind), turn, returns: false };
                 job.run(None, Some(Work::begin()), Some(&mut shift));
                 shift.end(&mut self.lock());
                 // With it, perhaps, the ring ends, which closes files: nobody counts on this worker meanwhile.
@@ -172,9 +194,10 @@ impl WorkerPool {
             state.crew(identity).idle += 1;
             let (back, waited) = work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
             state = back;
+            let limits = state.limits();
             let crew = state.crew(identity);
             crew.idle -= 1;
-            if waited.timed_out() && crew.queue.ready() == 0 {
+            if waited.timed_out() && crew.queue.ready(limits) == 0 {
                 return state.dismiss(identity);
             }
         }
@@ -217,9 +240,15 @@ impl WorkerPool {
         !interrupted.is_empty()
     }
 
+    /// Whether a program has set limits: only then it counts which kind a request is of.
+    pub(crate) fn is_limited(&self) -> bool {
+        // Relaxed: who submits behind the call that set them has heard of it by the same way.
+        self.is_limited.load(Ordering::Relaxed)
+    }
+
     /// Sets the limits for bounded and unbounded work, 0 leaves one as it is. Returns those before;
     /// `unset` is reported for one that was not set.
-    pub(crate) fn limit(&self, wanted: [u32; 2], unset: [u32; 2]) -> [u32; 2] {
+    pub(crate) fn limit(self: &Arc<Self>, wanted: [u32; 2], unset: [u32; 2]) -> [u32; 2] {
         let mut state = self.lock();
         let mut before = state.limits;
         for (limit, unset) in before.iter_mut().zip(unset) {
@@ -230,7 +259,16 @@ impl WorkerPool {
         for (limit, wanted) in state.limits.iter_mut().zip(wanted) {
             if wanted != 0 {
                 *limit = wanted;
+                self.is_limited.store(true, Ordering::Relaxed);
             }
+        }
+        // There may be room for more.
+        let limits = state.limits();
+        let ready = state.crews.iter().map(|crew| (crew.identity.clone(), crew.queue.ready(limits)));
+        let ready: Vec<_> = ready.filter(|(_, count)| *count > 0).collect();
+        drop(state);
+        for (identity, count) in ready {
+            self.summon(self.lock(), &identity, count);
         }
         before
     }
@@ -243,22 +281,17 @@ impl WorkerPool {
     }
 }
 
-/// Workers are one pool: the larger limit holds for it.
-fn most_workers(limits: [u32; 2]) -> usize {
-    let limit = |limit: u32| if limit == 0 { MOST_WORKERS } else { limit as usize };
-    limit(limits[0]).max(limit(limits[1])).min(MOST_WORKERS)
-}
-
 /// Runs a queued request with other credentials, on a thread of its own that ends with it: credentials belong to a
 /// thread, and one that took on others may not be able to go back.
 pub(crate) fn run_as(ring: &Arc<Ring>, request: RequestId, credentials: Arc<Credentials>) {
-    let job = Job { ring: Arc::clone(ring), request };
+    // No limit counts it.
+    let job = Job { ring: Arc::clone(ring), request, kind: Kind::Unbounded };
     let started = ringer_sys::thread::spawn("ringer-worker", move || match credentials.assume() {
         Ok(()) => job.run(Some(credentials), Some(Work::begin()), None),
         Err(errno) => job.refuse(errno),
     });
     if let Err(errno) = started {
-        Job { ring: Arc::clone(ring), request }.refuse(errno);
+        Job { ring: Arc::clone(ring), request, kind: Kind::Unbounded }.refuse(errno);
     }
 }
 
@@ -266,6 +299,8 @@ pub(crate) fn run_as(ring: &Arc<Ring>, request: RequestId, credentials: Arc<Cred
 struct Shift<'a> {
     pool: &'a Arc<WorkerPool>,
     identity: &'a Identity,
+    /// What the job counts as while it runs.
+    runs: Option<Kind>,
     /// The job's turn at its file.
     turn: Option<FileTurn>,
     /// The crew counts on this worker.
@@ -278,6 +313,7 @@ impl Shift<'_> {
         let mut state = self.pool.lock();
         state.crew(self.identity).returning += 1;
         self.returns = true;
+        self.end_run(&mut state);
         // One of those that have become ready is for this thread.
         let ready = self.end_turn(&mut state).saturating_sub(1);
         self.pool.summon(state, self.identity, ready);
@@ -294,7 +330,14 @@ impl Shift<'_> {
     /// The thread is back.
     fn end(&mut self, state: &mut State) {
         self.no_longer_returns(state);
+        self.end_run(state);
         self.end_turn(state);
+    }
+
+    fn end_run(&mut self, state: &mut State) {
+        if let Some(kind) = self.runs.take() {
+            state.crew(self.identity).queue.end(kind);
+        }
     }
 
     fn no_longer_returns(&mut self, state: &mut State) -> bool {

@@ -50,6 +50,7 @@ cases! {
     interrupts_workers
     writes_by_one_worker
     synchronous_writes
+    limits_workers
     catches_up
     waits_for_either_file
     waits_for_a_ring

@@ -7,8 +7,8 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use crate::ring::Ring;
 use crate::system::System;
 
-/// `IORING_REGISTER_IOWQ_MAX_WORKERS`: the limits for bounded and unbounded work; 0 only asks. Our
-/// workers are one pool: the larger limit holds.
+/// `IORING_REGISTER_IOWQ_MAX_WORKERS`: the limits for bounded and unbounded work; 0 only asks. They hold for all rings of the process, as far as
+/// their requests have the same credentials. Bounded is what is done with a regular file or a block device; Linux counts what is done with names, too.
 ///
 /// # Errors
 /// `EINVAL`, `EFAULT`.

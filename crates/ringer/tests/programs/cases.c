@@ -1356,6 +1356,41 @@ static int synchronous_writes(void)
 	return 0;
 }
 
+// A program sets limits for workers that end by themselves and for those that may wait: one kind does not wait for the other.
+static int limits_workers(void)
+{
+	enum { LONG = 16 << 20, WRITE = 23, RWF_DATA_SYNC = 2, MAX_WORKERS = 19 };
+	char directory[] = P_tmpdir "/ringer-limit-XXXXXX", fifo[sizeof directory + 5];
+	CHECK(mkdtemp(directory) != NULL);
+	sprintf(fifo, "%s/fifo", directory);
+	CHECK(mkfifo(fifo, 0600) == 0);
+	struct queue rings = queue();
+	uint32_t limits[2] = { 1, 1 };
+	CHECK(inline_call(REGISTER, rings.fd, MAX_WORKERS, (long)limits, 2, 0, 0) == 0);
+	int file = memfd_create("file", 0);
+	char *bytes = calloc(1, LONG);
+	CHECK(file >= 0 && bytes != NULL);
+	for (int index = 0; index < 3; index++) {
+		add(&rings, WRITE, file, bytes, LONG);
+		set(&rings, 8, index * LONG);
+		set(&rings, 28, RWF_DATA_SYNC);
+	}
+	CHECK(inline_call(ENTER, rings.fd, 3, 3, 1, 0, 0) == 3);
+	CHECK(reap(&rings) == LONG && reap(&rings) == LONG && reap(&rings) == LONG);
+	CHECK(workers() == 1);
+	add_waiting(&rings, fifo);
+	add(&rings, WRITE, file, bytes, 1);
+	set(&rings, 28, RWF_DATA_SYNC);
+	CHECK(inline_call(ENTER, rings.fd, 1, 1, 1, 0, 0) == 1);
+	CHECK(reap(&rings) == 1);
+	int writer = open(fifo, O_WRONLY | O_NONBLOCK);
+	CHECK(writer >= 0 && inline_call(ENTER, rings.fd, 0, 1, 1, 0, 0) == 0);
+	int reader = reap(&rings);
+	CHECK(reader >= 0 && close(reader) == 0 && close(writer) == 0);
+	CHECK(unlink(fifo) == 0 && rmdir(directory) == 0);
+	return 0;
+}
+
 // How often the other threads of this process gave up their CPU.
 static long switches_of_others(void)
 {
@@ -1817,7 +1852,7 @@ int main(int count, char **arguments)
 		{ "has_room_for_rings", has_room_for_rings },
 		{ "drains_behind_workers", drains_behind_workers },
 		{ "interrupts_workers", interrupts_workers }, { "catches_up", catches_up },
-		{ "writes_by_one_worker", writes_by_one_worker }, { "synchronous_writes", synchronous_writes }, { "tells_of_a_file_once", tells_of_a_file_once },
+		{ "writes_by_one_worker", writes_by_one_worker }, { "synchronous_writes", synchronous_writes }, { "limits_workers", limits_workers }, { "tells_of_a_file_once", tells_of_a_file_once },
 		{ "waits_for_either_file", waits_for_either_file }, { "waits_for_a_ring", waits_for_a_ring }, { "waits_for_an_inherited_ring", waits_for_an_inherited_ring }, { "files_among_rings", files_among_rings },
 		{ "keeps_numbers", keeps_numbers },
 		{ "shares_ring_over_fork", shares_ring_over_fork }, { "cancels_over_fork", cancels_over_fork },
