@@ -1,9 +1,9 @@
 //! Coalescing: reads or writes of adjacent parts of one file, one behind the other in a submission, are one vectored call.
 //!
 //! Only where the results stay the same. A run consists of plain READs or WRITEs at offsets, of a regular file that is open
-//! neither for direct I/O nor to append, nor for writes that end on the device. A vectored call moves the parts in the order of the requests. If it ends early (the end of the
-//! file, a page that is not cached, a bad address), the requests that are not complete by then are served one by one from their
-//! start: to read or write the same once more changes nothing.
+//! neither for direct I/O nor to append, nor for writes that end on the device. A vectored call moves the parts in the order of the
+//! requests. If it ends early (the end of the file, a page that is not cached, a bad address), the requests that are not complete by
+//! then are served one by one from their start: to read or write the same once more changes nothing.
 
 use std::os::fd::RawFd;
 

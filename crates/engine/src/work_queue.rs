@@ -163,24 +163,20 @@ impl<J: Work> WorkQueue<J> {
         count
     }
 
-    /// Takes out a job that nobody runs yet.
-    pub(crate) fn remove(&mut self, is_it: impl Fn(&J) -> bool) {
+    /// Takes out a job that nobody runs yet. Returns how many others have become ready by it. `None`: there is none.
+    pub(crate) fn remove(&mut self, is_it: impl Fn(&J) -> bool) -> Option<usize> {
         for kind in 0..2 {
             if let Some(at) = self.ready[kind].iter().position(|ready| is_it(&ready.job)) {
-                if let Some(Ready { turn: Some(turn), .. }) = self.ready[kind].remove(at) {
-                    self.end_turn(turn);
-                }
-                return;
+                let turn = self.ready[kind].remove(at)?.turn;
+                return Some(turn.map_or(0, |turn| self.end_turn(turn)));
             }
         }
         let waits = self.files.iter().find_map(|(&file, entries)| {
             let entry = entries.iter().find(|entry| entry.waiting.as_ref().is_some_and(&is_it))?;
             Some(FileTurn { file, number: entry.number })
         });
-        if let Some(turn) = waits {
-            // What is behind it alone is ready now.
-            self.end_turn(turn);
-        }
+        // What is behind it alone is ready now.
+        waits.map(|turn| self.end_turn(turn))
     }
 }
 
@@ -281,10 +277,10 @@ mod tests {
         for job in 0..3 {
             queue.push(job, file(7));
         }
-        queue.remove(|job| *job == 1);
-        queue.remove(|job| *job == 0);
+        assert_eq!(queue.remove(|job| *job == 1), Some(0));
+        assert_eq!(queue.remove(|job| *job == 0), Some(1));
         take(&mut queue, 2);
-        queue.remove(|job| *job == 2);
+        assert_eq!(queue.remove(|job| *job == 2), None);
         queue.push(3, file(7));
         assert_eq!(queue.ready(MANY), 0, "one that runs is not taken out");
     }
@@ -296,7 +292,7 @@ mod tests {
             queue.push(job as u32, part);
         }
         take(&mut queue, 0);
-        queue.remove(|job| *job == 1);
+        assert_eq!(queue.remove(|job| *job == 1), Some(1));
         take(&mut queue, 2);
     }
 

@@ -204,9 +204,15 @@ impl WorkerPool {
     }
 
     /// Takes a queued request out again; for cancellation.
-    pub(crate) fn forget(&self, ring: &Arc<Ring>, request: RequestId) {
-        for crew in &mut self.lock().crews {
-            crew.queue.remove(|job| job.request == request && Arc::ptr_eq(&job.ring, ring));
+    pub(crate) fn forget(self: &Arc<Self>, ring: &Arc<Ring>, request: RequestId) {
+        let mut state = self.lock();
+        let is_it = |job: &Job| job.request == request && Arc::ptr_eq(&job.ring, ring);
+        let found = state.crews.iter_mut().find_map(|crew| {
+            let ready = crew.queue.remove(is_it)?;
+            (ready > 0).then(|| (crew.identity.clone(), ready))
+        });
+        if let Some((identity, ready)) = found {
+            self.summon(state, &identity, ready);
         }
     }
 

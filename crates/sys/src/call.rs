@@ -511,17 +511,15 @@ pub struct PlainFor {
 impl PlainFor {
     /// Those of a descriptor's file. None if it is closed.
     pub fn of(fd: RawFd) -> Self {
-        use rustix::fs::OFlags;
-        if file_type(fd) != Some(rustix::fs::FileType::RegularFile) {
+        use rustix::fs::{FileType, OFlags, fcntl_getfl};
+        let Some(file) = borrowed(fd) else { return Self::default() };
+        let is_regular = FileStatus::of(file).is_ok_and(|status| status.file_type == FileType::RegularFile);
+        let Some(flags) = is_regular.then(|| fcntl_getfl(file).ok()).flatten() else {
             return Self::default();
-        }
-        // SAFETY: the descriptor is only asked about; a closed one is none.
-        let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-        let Ok(flags) = rustix::fs::fcntl_getfl(file) else { return Self::default() };
+        };
         let reads = !flags.intersects(OFlags::DIRECT | OFlags::APPEND);
         // rustix 1.1 has the value of `O_SYNC` under `DSYNC`.
-        let is_synchronous = flags.bits() & linux_raw_sys::general::O_DSYNC != 0;
-        Self { reads, writes: reads && !is_synchronous }
+        Self { reads, writes: reads && flags.bits() & nr::O_DSYNC == 0 }
     }
 }
 
