@@ -41,7 +41,7 @@ pub struct Play {
 pub const SETUPS: [SetupFlags; 5] = [
     SetupFlags::empty(),
     SetupFlags::SQPOLL,
-    SetupFlags::COOP_TASKRUN,
+    SetupFlags::COOP_TASKRUN.union(SetupFlags::SQE128).union(SetupFlags::CQE32),
     SetupFlags::SINGLE_ISSUER,
     SetupFlags::SINGLE_ISSUER.union(SetupFlags::DEFER_TASKRUN),
 ];

@@ -69,9 +69,10 @@ impl<C: Calls> Ring<C> {
         };
         // Setup reports where the areas end; on every kernel since 5.4 both queues are in one mapping.
         let sq_end = params.sq_off.array as usize + shape.sq_entries as usize * size_of::<u32>();
-        let cq_end = params.cq_off.cqes as usize + shape.cq_entries as usize * 16;
+        let cqe_bytes = if shape.cqe32 { 32 } else { 16 };
+        let cq_end = params.cq_off.cqes as usize + shape.cq_entries as usize * cqe_bytes;
         let rings = map(sq_end.max(cq_end), OFF_SQ_RING)?;
-        let sqes = map(shape.sq_entries as usize * size_of::<Sqe>(), OFF_SQES)?;
+        let sqes = map(shape.sqes_bytes(), OFF_SQES)?;
         let bases = Bases { sq_ring: rings.2, cq_ring: rings.2, sqes: sqes.2 };
         // SAFETY: the parameters are those of a successful setup, or resizing; both areas are mapped, as `Calls` promises, until the
         // ring is dropped or mapped anew, and nothing else in this process looks at them.
