@@ -1,10 +1,11 @@
 //! Writes that end on the device: because the file is open so (`O_DSYNC`, `O_SYNC`), or because they ask for it (`RWF_DSYNC`, `RWF_SYNC`).
 //! Workers make them. Where they overlap, the later one is the one that is seen.
 
-use ringer_abi::{Opcode, Sqe, SqeFlags};
+use ringer_abi::{Opcode, SqeFlags};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
-use super::rw_fixed::{register_buffers, write_fixed};
+use super::rw_fixed::register_buffers;
+use super::writes_to_one_file::OPCODES;
 use crate::differential::{Case, Ring, Session, prep};
 
 const O_DSYNC: OFlags = OFlags::from_bits_retain(0o10000);
@@ -26,19 +27,6 @@ const WAYS: [(&str, OFlags, u32); 8] = [
     ("O_DSYNC and O_APPEND", O_DSYNC.union(OFlags::APPEND), 0),
     ("O_APPEND, RWF_DSYNC", OFlags::APPEND, RWF_DSYNC),
     ("RWF_DSYNC and RWF_APPEND", OFlags::empty(), RWF_DSYNC | RWF_APPEND),
-];
-
-/// Prepares a write of so many bytes at an address, to an offset.
-type Prepare = fn(&Session, i32, u64, u32, u64) -> Sqe;
-
-/// Ways to write that are the same but for the opcode.
-const OPCODES: [(Opcode, Prepare); 3] = [
-    (Opcode::Write, |_, file, address, bytes, offset| prep::write(file, address, bytes, offset)),
-    (Opcode::Writev, |session, file, address, bytes, offset| {
-        let vector = session.vectors(&[(address, bytes.into())]);
-        prep::op(Opcode::Writev, file).with_addr(vector.addr()).with_len(1).with_off(offset)
-    }),
-    (Opcode::WriteFixed, |_, file, address, bytes, offset| write_fixed(file, address, bytes, offset, 0)),
 ];
 
 const WRITES: u64 = 24;

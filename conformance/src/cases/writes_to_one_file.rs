@@ -9,6 +9,19 @@ use super::open_close::sparse_files;
 use super::rw_fixed::{register_buffers, write_fixed};
 use crate::differential::{Case, Session, prep};
 
+/// Prepares a write of so many bytes at an address, to an offset.
+type Prepare = fn(&Session, i32, u64, u32, u64) -> Sqe;
+
+/// Ways to write that are the same but for the opcode.
+pub(super) const OPCODES: [(Opcode, Prepare); 3] = [
+    (Opcode::Write, |_, file, address, bytes, offset| prep::write(file, address, bytes, offset)),
+    (Opcode::Writev, |session, file, address, bytes, offset| {
+        let vector = session.vectors(&[(address, bytes.into())]);
+        prep::op(Opcode::Writev, file).with_addr(vector.addr()).with_len(1).with_off(offset)
+    }),
+    (Opcode::WriteFixed, |_, file, address, bytes, offset| write_fixed(file, address, bytes, offset, 0)),
+];
+
 const WRITES: u64 = 48;
 /// The first write is so long that what follows is there before it is done.
 const VECTORS: usize = 256;
@@ -43,20 +56,15 @@ fn opened_twice(session: &Session, flags: OFlags) -> [i32; 2] {
     })
 }
 
-/// Appends many short pieces behind a long one. `prepare` makes the write of so many bytes.
-fn appends(
-    session: &Session,
-    label: &str,
-    flags: SqeFlags,
-    prepare: impl Fn(&Session, i32, u64, u32) -> Sqe,
-) {
+/// Appends many short pieces behind a long one.
+fn appends(session: &Session, label: &str, flags: SqeFlags, prepare: Prepare) {
     let ring = session.ring(64);
     let files = opened_twice(session, OFlags::APPEND);
     let bytes = session.memory_of(&(0..WRITES).flat_map(|piece| [b'A' + piece as u8; 3]).collect::<Vec<_>>());
     register_buffers(session, &ring, &[bytes]);
     let mut sqes = vec![long_write(session, files[0])];
     for piece in 0..WRITES {
-        let sqe = prepare(session, files[piece as usize % 2], bytes.addr() + 3 * piece, 3);
+        let sqe = prepare(session, files[piece as usize % 2], bytes.addr() + 3 * piece, 3, 0);
         sqes.push(sqe.with_user_data(1 + piece));
     }
     let sqes: Vec<_> = sqes.iter().map(|sqe| sqe.with_flags(sqe.flags() | flags)).collect();
@@ -142,17 +150,9 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case::new("writes-to-one-file/append", Opcode::Write, |session| {
             on_workers(session, |label, flags| {
-                let label = |opcode| format!("{opcode:?}, {label}");
-                appends(session, &label(Opcode::Write), flags, |_, file, address, bytes| {
-                    prep::write(file, address, bytes, 0)
-                });
-                appends(session, &label(Opcode::Writev), flags, |session, file, address, bytes| {
-                    let vector = session.vectors(&[(address, bytes.into())]);
-                    prep::op(Opcode::Writev, file).with_addr(vector.addr()).with_len(1)
-                });
-                appends(session, &label(Opcode::WriteFixed), flags, |_, file, address, bytes| {
-                    write_fixed(file, address, bytes, 0, 0)
-                });
+                for (opcode, prepare) in OPCODES {
+                    appends(session, &format!("{opcode:?}, {label}"), flags, prepare);
+                }
             });
         }),
         Case::new("writes-to-one-file/what-follows-in-a-chain-may-wait", Opcode::Write, |session| {

@@ -3,7 +3,7 @@
 //! A worker has the credentials of the thread that started it, as Linux keeps credentials per thread. So what a thread hands over
 //! is for workers that a thread of the same [identity](Identity) has started: a crew of their own. Most programs have one.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -76,17 +76,11 @@ impl Crew {
 #[derive(Debug, Default)]
 struct State {
     crews: Vec<Crew>,
-    /// Limits that a program set for bounded and unbounded work; 0 where it set none.
-    limits: [u32; 2],
     /// Where workers run, and how often that was changed.
     affinity: Option<(CpuSet, u64)>,
 }
 
 impl State {
-    fn limits(&self) -> Limits {
-        self.limits.map(|limit| if limit == 0 { usize::MAX } else { limit as usize })
-    }
-
     fn crew(&mut self, identity: &Identity) -> &mut Crew {
         let index = self.crews.iter().position(|crew| crew.identity == *identity).unwrap_or_else(|| {
             self.crews.push(Crew::new(identity.clone()));
@@ -106,7 +100,8 @@ impl State {
 #[derive(Debug, Default)]
 pub(crate) struct WorkerPool {
     state: Mutex<State>,
-    is_limited: AtomicBool,
+    /// Limits that a program set for bounded and unbounded work; 0 where it set none.
+    limits: [AtomicU32; 2],
     /// Requests that were cancelled while a worker runs them.
     interrupted: Lock<Vec<(Weak<Ring>, RequestId)>>,
 }
@@ -116,11 +111,20 @@ impl WorkerPool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The limits that hold now.
+    fn limits(&self) -> Limits {
+        // Relaxed: who submits behind the call that set them has heard of it by the same way.
+        self.limits.each_ref().map(|limit| match limit.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            limit => limit as usize,
+        })
+    }
+
     /// Hands over a batch of punted requests. One lock, and at most one wake-up per request.
     pub(crate) fn submit(self: &Arc<Self>, ring: &Arc<Ring>, punts: impl Iterator<Item = Punt>) {
         let identity = Identity::of_this_thread();
         let mut state = self.lock();
-        let limits = state.limits();
+        let limits = self.limits();
         let queue = &mut state.crew(&identity).queue;
         let before = queue.ready(limits);
         for Punt { request, kind, part } in punts {
@@ -133,9 +137,8 @@ impl WorkerPool {
     /// Sees to it that workers come for so many jobs that have become ready. One that returns in a moment comes by itself: mostly it is the
     /// program's next request that it finds then, which it has woken the program for.
     fn summon(self: &Arc<Self>, mut state: MutexGuard<'_, State>, identity: &Identity, count: usize) {
-        let limits = state.limits();
         let crew = state.crew(identity);
-        let left = crew.queue.ready(limits).saturating_sub(crew.returning);
+        let left = crew.queue.ready(self.limits()).saturating_sub(crew.returning);
         let count = count.min(left);
         let wake = count.min(crew.idle);
         let room = MOST_WORKERS.saturating_sub(crew.threads);
@@ -158,13 +161,12 @@ impl WorkerPool {
     fn run_without_threads(self: &Arc<Self>, identity: &Identity) {
         loop {
             let mut state = self.lock();
-            let limits = state.limits();
             let crew = state.crew(identity);
             // The one that could not be made counts.
-            let next = if crew.threads == 1 { crew.queue.pop(limits) } else { None };
+            let next = if crew.threads == 1 { crew.queue.pop(self.limits()) } else { None };
             let Some((job, turn)) = next else { return state.dismiss(identity) };
             drop(state);
-            let mut shift = Shift { pool: self, identity, runs: Some(job.kind), turn, returns: false };
+            let mut shift = Shift::begin(self, identity, &job, turn);
             job.run(None, None, Some(&mut shift));
             shift.end(&mut self.lock());
         }
@@ -174,8 +176,7 @@ impl WorkerPool {
         let mut affinity = 0;
         let mut state = self.lock();
         loop {
-            let limits = state.limits();
-            if let Some((job, turn)) = state.crew(identity).queue.pop(limits) {
+            if let Some((job, turn)) = state.crew(identity).queue.pop(self.limits()) {
                 let wanted = state.affinity.filter(|(_, version)| *version != affinity);
                 drop(state);
                 if let Some((set, version)) = wanted {
@@ -183,7 +184,7 @@ impl WorkerPool {
                     // The processors may have gone offline; running elsewhere still serves the request.
                     let _ = sched_setaffinity(None, &set);
                 }
-                let mut shift = Shift { pool: self, identity, runs: Some(job.kind), turn, returns: false };
+                let mut shift = Shift::begin(self, identity, &job, turn);
                 job.run(None, Some(Work::begin()), Some(&mut shift));
                 shift.end(&mut self.lock());
                 // With it, perhaps, the ring ends, which closes files: nobody counts on this worker meanwhile.
@@ -194,10 +195,9 @@ impl WorkerPool {
             state.crew(identity).idle += 1;
             let (back, waited) = work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
             state = back;
-            let limits = state.limits();
             let crew = state.crew(identity);
             crew.idle -= 1;
-            if waited.timed_out() && crew.queue.ready(limits) == 0 {
+            if waited.timed_out() && crew.queue.ready(self.limits()) == 0 {
                 return state.dismiss(identity);
             }
         }
@@ -248,28 +248,23 @@ impl WorkerPool {
 
     /// Whether a program has set limits: only then it counts which kind a request is of.
     pub(crate) fn is_limited(&self) -> bool {
-        // Relaxed: who submits behind the call that set them has heard of it by the same way.
-        self.is_limited.load(Ordering::Relaxed)
+        self.limits() != [usize::MAX; 2]
     }
 
     /// Sets the limits for bounded and unbounded work, 0 leaves one as it is. Returns those before;
     /// `unset` is reported for one that was not set.
     pub(crate) fn limit(self: &Arc<Self>, wanted: [u32; 2], unset: [u32; 2]) -> [u32; 2] {
-        let mut state = self.lock();
-        let mut before = state.limits;
-        for (limit, unset) in before.iter_mut().zip(unset) {
-            if *limit == 0 {
-                *limit = unset;
-            }
-        }
-        for (limit, wanted) in state.limits.iter_mut().zip(wanted) {
-            if wanted != 0 {
-                *limit = wanted;
-                self.is_limited.store(true, Ordering::Relaxed);
-            }
-        }
+        let state = self.lock();
+        let before = [0, 1].map(|kind| {
+            // Relaxed: see `limits`.
+            let before = match wanted[kind] {
+                0 => self.limits[kind].load(Ordering::Relaxed),
+                wanted => self.limits[kind].swap(wanted, Ordering::Relaxed),
+            };
+            if before == 0 { unset[kind] } else { before }
+        });
         // There may be room for more.
-        let limits = state.limits();
+        let limits = self.limits();
         let ready = state.crews.iter().map(|crew| (crew.identity.clone(), crew.queue.ready(limits)));
         let ready: Vec<_> = ready.filter(|(_, count)| *count > 0).collect();
         drop(state);
@@ -313,7 +308,11 @@ struct Shift<'a> {
     returns: bool,
 }
 
-impl Shift<'_> {
+impl<'a> Shift<'a> {
+    fn begin(pool: &'a Arc<WorkerPool>, identity: &'a Identity, job: &Job, turn: Option<FileTurn>) -> Self {
+        Self { pool, identity, runs: Some(job.kind), turn, returns: false }
+    }
+
     /// The job is done. This thread looks for the next one in a moment.
     fn returns(&mut self) {
         let mut state = self.pool.lock();

@@ -166,8 +166,10 @@ impl Buffer {
     }
 }
 
+pub(crate) const O_DIRECT: u32 = 0o40000;
+
 /// What of a file and of how it is open (`open.2`) says who is to transfer from or to it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenedFor {
     /// Its data bypasses the page cache (`O_DIRECT`).
     pub direct: bool,
@@ -180,7 +182,6 @@ pub struct OpenedFor {
 impl OpenedFor {
     /// What the status flags of a file say.
     fn of(fd: RawFd, flags: u32) -> Self {
-        const O_DIRECT: u32 = 0o40000;
         const O_DSYNC: u32 = 0o10000;
         const O_APPEND: u32 = 0o2000;
         Self {

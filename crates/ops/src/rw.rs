@@ -12,8 +12,8 @@ use ringer_sys::{Errno, UserAddress, call};
 use crate::check::of_open_file;
 use crate::net::{O_NONBLOCK, is_shut_down};
 use crate::operation::{
-    BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, Op, OpenedFor, Outcome, Patience, Prepare, Traits,
-    Until,
+    BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, O_DIRECT, Op, OpenedFor, Outcome, Patience, Prepare,
+    Traits, Until,
 };
 use crate::pollable::{is_nonblocking, is_pollable, is_polled_first};
 use crate::ring_file::NoTransfer;
@@ -37,7 +37,6 @@ pub(crate) const OF_REGULAR_FILES: u32 = 0xc0;
 pub(crate) const KNOWN_RW_FLAGS: u32 = 0x1ff;
 /// "At the file position and move it."
 pub(crate) const FILE_POSITION: u64 = u64::MAX;
-const O_DIRECT: u32 = 0o40000;
 /// Linux transfers at most this many bytes at once.
 const MOST_BYTES: u64 = 0x7fff_f000;
 
