@@ -26,7 +26,7 @@ How a request is served:
 | inline | by a system call of the thread that submits it, within `enter` |
 | aio | handed to the device by Linux AIO, for files that are open with `O_DIRECT` |
 | poll | tried again when its file reports that it is ready |
-| worker | by a thread of the engine that may wait |
+| worker | by a thread that may wait: one of the engine, or the one that waits for it in `enter` |
 | engine | by the engine itself, on its own state |
 
 A polling thread (`IORING_SETUP_SQPOLL`) takes the place of the thread that submits.

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let mut faults = 0;
     for round in 0..args.rounds {
         for setup in setups {
-            for kinds in [Kinds::All, Kinds::Draining] {
+            for kinds in Kinds::ALL {
                 let one = Play { setup: *setup, kinds, time };
                 let result =
                     if args.by == By::Embedded { play::<Embedded>(&one) } else { play::<Inline>(&one) };

@@ -86,7 +86,9 @@ pub fn play<C: Calls + Send>(play: &Play) -> Result<(), String> {
             std::thread::sleep(Duration::from_millis(5));
         }
         scene.is_submitted.store(true, Relaxed);
-        if !is_owned {
+        if is_owned {
+            scene.end_waits(Instant::now());
+        } else {
             scene.end(Instant::now() + LIMIT);
             scene.is_through.store(true, Relaxed);
         }
@@ -142,9 +144,12 @@ fn have_own<C: Calls>(scene: &Scene<C>, play: &Play, thread: usize) {
             }
         }
         scene.reap(thread);
-        if rng.u8(..4) == 0 {
+        if play.kinds == Kinds::OfFiles && rng.u8(..4) != 0 {
+            scene.wait_for_own(thread);
+        } else if rng.u8(..4) == 0 {
             std::thread::sleep(Duration::from_micros(rng.u64(..200)));
         }
     }
+    scene.waits_no_more();
     scene.end_own(thread, Instant::now() + LIMIT);
 }

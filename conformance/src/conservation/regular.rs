@@ -19,7 +19,8 @@ const PART: u64 = 8;
 const PARTS: u64 = 4;
 const PAGE: u64 = 4096;
 const PAGES: u64 = 16;
-/// `POSIX_FADV_DONTNEED` and `POSIX_FADV_WILLNEED` of `posix_fadvise.2`.
+/// `POSIX_FADV_RANDOM`, `POSIX_FADV_DONTNEED` and `POSIX_FADV_WILLNEED` of `posix_fadvise.2`.
+const RANDOM: u32 = 1;
 const DONTNEED: u32 = 4;
 const WILLNEED: u32 = 3;
 /// `RWF_DSYNC` of `pwritev2.2`: a worker writes.
@@ -118,4 +119,17 @@ pub(super) const OF_REGULAR_FILES: &[MakeRequest] = &[
         let statx = prep::op(Opcode::Statx, draw.regular()).with_addr(draw.shared.empty.get());
         statx.with_off(draw.page()).with_op_flags(EMPTY_PATH)
     },
+];
+
+/// The same. Each of them makes it likelier that the next one has to wait for the device.
+pub(super) const OF_UNCACHED_FILES: &[MakeRequest] = &[
+    |draw| prep::read(draw.regular(), draw.page(), PAGE as u32, draw.page_of_file()),
+    |draw| prep::read(draw.regular(), draw.buffer(), PART as u32, draw.page_of_file()),
+    |draw| prep::readv(draw.regular(), draw.vectors(), 1, draw.page_of_file()),
+    |draw| prep::write(draw.regular(), draw.one(), PART as u32, draw.page_of_file()).with_op_flags(DATA_SYNC),
+    |draw| prep::op(Opcode::Fsync, draw.regular()),
+    |draw| prep::op(Opcode::Fadvise, draw.regular()).with_op_flags(RANDOM),
+    |draw| prep::op(Opcode::Fadvise, draw.regular()).with_op_flags(DONTNEED),
+    |draw| prep::op(Opcode::Fadvise, draw.regular()).with_op_flags(DONTNEED),
+    |draw| prep::cancel(draw.other(), 0),
 ];

@@ -8,7 +8,7 @@ use ringer_sys::UserAddress;
 
 use super::buffers::GROUPS;
 use super::files::Files;
-use super::regular::OF_REGULAR_FILES;
+use super::regular::{OF_REGULAR_FILES, OF_UNCACHED_FILES};
 use super::resources::{BUFFER_BYTES, BUFFERS, FILES, FILES_TO_READ};
 use super::scene::{RINGS, Shared, UNCOUNTED};
 use super::streams;
@@ -39,13 +39,19 @@ pub enum Kinds {
     All,
     /// Those that end by themselves, some with `IOSQE_IO_DRAIN`: what is endless would hold back what drains.
     Draining,
+    /// Those of a regular file, which is not in the page cache for long. They end by themselves, too, and threads with a ring of their own wait for them.
+    OfFiles,
 }
 
 impl Kinds {
+    /// Every one of them.
+    pub const ALL: [Self; 3] = [Self::All, Self::Draining, Self::OfFiles];
+
     pub(super) fn draw(self, rng: &mut Rng) -> MakeRequest {
         let lists: &[&[MakeRequest]] = match self {
             Self::All => &[SINGLE, OF_REGULAR_FILES, streams::SINGLE, ENDLESS, streams::ENDLESS],
             Self::Draining => &[SINGLE, OF_REGULAR_FILES, streams::SINGLE],
+            Self::OfFiles => &[OF_REGULAR_FILES, OF_UNCACHED_FILES, OF_UNCACHED_FILES],
         };
         let count: usize = lists.iter().map(|list| list.len()).sum();
         let index = rng.usize(..count);

@@ -80,6 +80,10 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+const fn slots_of(thread: usize) -> Range<usize> {
+    thread * SLOTS..(thread + 1) * SLOTS
+}
+
 const fn user_data(thread: usize, slot: usize) -> u64 {
     (thread * SLOTS + slot) as u64
 }
@@ -231,6 +235,20 @@ impl<C: Calls> Scene<C> {
             let flags = EnterFlags::GETEVENTS.bits();
             let _ = C::enter(self.shared.descriptors[target], 0, rng.u32(1..4), flags);
         }
+        self.waits_no_more();
+    }
+
+    /// Has a thread wait for one completion on its own ring, if there is one to come.
+    pub(super) fn wait_for_own(&self, thread: usize) {
+        if !self.pending(slots_of(thread)).is_empty()
+            && let Err(error) = lock(&self.rings[thread]).submit_and_wait(1)
+        {
+            self.fail(format!("a wait: {error}"));
+        }
+    }
+
+    /// A thread does not wait again.
+    pub(super) fn waits_no_more(&self) {
         self.waiters.fetch_sub(1, Relaxed);
     }
 
@@ -326,6 +344,12 @@ impl<C: Calls> Scene<C> {
     /// Waits until all is back, and counts the buffers.
     pub(super) fn end(&self, limit: Instant) {
         self.end_requests(0..self.shared.slots.len(), 0..RINGS, limit);
+        self.end_waits(limit);
+        (0..RINGS).for_each(|target| self.count(target));
+    }
+
+    /// Ends the waits of all threads.
+    pub(super) fn end_waits(&self, limit: Instant) {
         while self.waiters.load(Relaxed) > 0 {
             if Instant::now() > limit + Duration::from_secs(5) {
                 // They cannot be ended.
@@ -334,12 +358,11 @@ impl<C: Calls> Scene<C> {
             self.send_messages();
             std::thread::sleep(Duration::from_millis(2));
         }
-        (0..RINGS).for_each(|target| self.count(target));
     }
 
     /// Waits until all is back that a thread has submitted to its own ring, and counts the buffers.
     pub(super) fn end_own(&self, thread: usize, limit: Instant) {
-        self.end_requests(thread * SLOTS..(thread + 1) * SLOTS, thread..thread + 1, limit);
+        self.end_requests(slots_of(thread), thread..thread + 1, limit);
         self.count(thread);
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ringer_abi::SqeFlags;
 use ringer_ops::rw::is_write;
-use ringer_ops::{Completion, Operation, Until, row};
+use ringer_ops::{Completion, DeviceWait, Operation, Until, row};
 use ringer_sys::Errno;
 use ringer_sys::call::{self, FileKind};
 use ringer_sys::file_identity::FileIdentity;
@@ -182,6 +182,8 @@ impl Turn<'_> {
         self.publish_what_is_not_last();
         let part = part_written(&request);
         let kind = kind_of(&request);
+        let wait = self.wait_to_keep(&request);
+        let submitter = request.submitter;
         let mut inflight = self.ring.inflight.lock();
         if inflight.closed || request.slot.is_some_and(|slot| inflight.is_cancelled(slot)) {
             drop(inflight);
@@ -195,13 +197,24 @@ impl Turn<'_> {
             self.arm_limit(&mut inflight, slot, limit);
         }
         match personality {
-            None => self.put_punt(Punt { request: slot, kind, part }),
+            None => self.put_punt(Punt { request: slot, kind, part, wait, submitter }),
             Some(credentials) => {
                 drop(inflight);
                 worker::run_as(self.ring, slot, credentials);
             }
         }
         None
+    }
+}
+
+impl Turn<'_> {
+    /// What a punted request waits for, if it may be [kept](crate::kept).
+    fn wait_to_keep(&self, request: &Request) -> Option<DeviceWait> {
+        const NOT_KEPT: SqeFlags = SqeFlags::ASYNC.union(SqeFlags::BUFFER_SELECT);
+        let wait =
+            request.operation.device_wait().filter(|wait| *wait != DeviceWait::Begun || request.is_lent)?;
+        let raises_signals = self.ring.limits_sizes && matches!(wait, DeviceWait::Write { .. });
+        (!request.flags.intersects(NOT_KEPT) && !raises_signals).then_some(wait)
     }
 }
 
@@ -221,7 +234,11 @@ fn part_written(request: &Request) -> Option<FilePart> {
         return None;
     }
     let file = FileIdentity::of_regular(request.held.file.raw())?;
-    Some(FilePart { file, part: request.operation.synchronous_part() })
+    let part = match request.operation.device_wait() {
+        Some(DeviceWait::Write { part }) => part,
+        _ => None,
+    };
+    Some(FilePart { file, part })
 }
 
 /// What is to be done when arming did not put the request away.

@@ -91,6 +91,17 @@ impl Turn<'_> {
         }
     }
 
+    /// Goes on with a plain read whose attempt has found that it waits for its device. Returns false if it cannot even start.
+    pub(crate) fn lend(&mut self, sqe: &Sqe) -> bool {
+        let (facts, mut held) = (Facts::of(sqe), Held::default());
+        let context = Prepare { setup: self.ring.setup, limits_request: false };
+        let operation = row(facts.opcode).and_then(|row| {
+            self.resolve(&facts, row, &mut held).ok()?;
+            Operation::prepare(sqe, &context).ok()
+        });
+        operation.map(|operation| self.start_to_wait(sqe, (operation, Outcome::Lend), held)).is_some()
+    }
+
     /// Goes on with an operation that was not done at its first attempt.
     fn start_to_wait(&mut self, sqe: &Sqe, (operation, outcome): (Operation, Outcome), held: Held) {
         let request = Request { held, ..Request::new(sqe, operation) };

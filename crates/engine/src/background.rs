@@ -13,13 +13,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ringer_sys::Errno;
+use ringer_sys::credentials::Identity;
 use ringer_sys::ready::{Epoll, Kick, Report, Trigger};
 use ringer_sys::thread::Lock;
 
 use crate::reactor::{KICK, Owner};
 use crate::ring::Ring;
 use crate::system::System;
-use crate::{device, parking, wait};
+use crate::{device, kept, parking, wait};
 
 /// How long a thread of the program may stay away before the background thread takes over: from the first of these, up to the
 /// second when the program came back before that was over. To look so often takes 2 % of a CPU: a program that was
@@ -69,6 +70,7 @@ fn notice_work(ring: &Arc<Ring>) {
     match ring.reactor.owner() {
         Owner::Noticed => ring.reactor.visit(),
         Owner::Background => {
+            kept::is_not_waited_for(ring);
             if ring.reactor.take_timer_change() || ring.device.is_silent() {
                 background.kick();
             }
@@ -106,6 +108,8 @@ impl Background {
             let started = self.parts().is_ok()
                 && ringer_sys::thread::spawn("ringer-reactor", move || {
                     ringer_sys::thread::ask_for_short_turns();
+                    // It may have to start workers.
+                    System::global().workers().knows_only(&Identity::of_this_thread());
                     // The parts were made just now.
                     if let Ok((epoll, kick)) = this.parts() {
                         Run::new(&this, epoll, kick).run();
@@ -116,12 +120,13 @@ impl Background {
                 // The ring is driven whenever the program enters it; the next one to leave tries again.
                 let mut shared = self.shared.lock();
                 shared.running = false;
-                for ring in shared.noticed.drain(..) {
-                    ring.reactor.set_owner(Owner::Nobody);
-                }
+                let noticed = std::mem::take(&mut shared.noticed);
+                noticed.iter().for_each(|ring| ring.reactor.set_owner(Owner::Nobody));
                 if std::mem::take(&mut shared.sweeps) {
                     System::global().parking().is_not_swept();
                 }
+                drop(shared);
+                noticed.iter().for_each(kept::is_not_waited_for);
             }
         }
     }
@@ -175,6 +180,7 @@ impl Noticed {
         if self.time_left() > Duration::ZERO {
             return false;
         }
+        kept::give_up_old(&self.ring);
         let visits = self.ring.reactor.visits();
         (self.looks, self.returns) =
             if visits == self.visits { (self.looks + 1, 0) } else { (0, self.returns.saturating_add(1)) };
@@ -308,6 +314,9 @@ impl<'a> Run<'a> {
 
     /// A noticed ring has had its moment.
     fn decide(&mut self, ring: Arc<Ring>) {
+        if ring.reactor.drivers() == 0 {
+            kept::is_not_waited_for(&ring);
+        }
         if !has_work(&ring) || ring.reactor.drivers() > 0 {
             ring.reactor.set_owner(Owner::Nobody);
             // A thread may have left, or armed something, before it could see that the ring is nobody's.
@@ -368,18 +377,22 @@ impl<'a> Run<'a> {
 /// Whether a thread of the program is at work there. One that submits may be at it for longer than the others stay away; one of
 /// another process, which may wait for what this one does, does not count.
 fn is_inside(ring: &Ring) -> bool {
-    ring.reactor.drivers() > 0 || !ring.readiness.is_shared() && ring.shared.is_submitting()
+    ring.reactor.drivers() > 0
+        || ring.kept.is_made()
+        || !ring.readiness.is_shared() && ring.shared.is_submitting()
 }
 
 /// Whether something is armed. If not, that is noted, so that nobody asks until something is.
 fn has_work(ring: &Ring) -> bool {
-    let inflight = ring.inflight.lock();
-    let work = !inflight.closed && (inflight.armed > 0 || !inflight.timers.is_empty());
-    if !work {
-        // Under the lock: whoever arms something sets it again afterwards.
-        ring.reactor.no_work();
-    }
-    work
+    ring.kept.has_any_or(|| {
+        let inflight = ring.inflight.lock();
+        let work = !inflight.closed && (inflight.armed > 0 || !inflight.timers.is_empty());
+        if !work {
+            // Under the locks: whoever keeps or arms something sets it again afterwards.
+            ring.reactor.no_work();
+        }
+        work
+    })
 }
 
 #[cfg(test)]

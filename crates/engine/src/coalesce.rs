@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_ops::{Completion, Patience, row};
 use ringer_sys::call::PlainFor;
-use ringer_sys::{UserAddress, call};
+use ringer_sys::{Errno, UserAddress, call};
 
 use crate::request::{Facts, Held};
 use crate::turn::Turn;
@@ -63,8 +63,8 @@ impl Turn<'_> {
         if opcode == WRITE { plain.writes } else { plain.reads }
     }
 
-    /// Makes one attempt for a plain transfer, by the shortest way, and completes it if it is whole. Returns whether it is.
-    /// If not, it is served from its start: to read or write the same once more changes nothing.
+    /// Makes one attempt for a plain transfer, by the shortest way, and completes it if it is whole, or goes on with it if it waits for the
+    /// device. Returns false for any other. That is served from its start: to read or write the same once more changes nothing.
     pub(crate) fn transfer_alone(&mut self, sqe: &Sqe) -> bool {
         let (fd, length) = (sqe.fd(), sqe.len() as usize);
         let may_be_plain =
@@ -83,11 +83,14 @@ impl Turn<'_> {
             let part = [sqe.addr(), u64::from(sqe.len())];
             call::preadv2(fd, UserAddress::of(&raw const part), 1, sqe.off(), 0, ringer_ops::rw::RWF_NOWAIT)
         };
-        let is_whole = moved == Ok(length);
-        if is_whole {
-            self.complete_at_once(sqe, &Completion::new(sqe.len() as i32), [0; 2]);
+        match moved {
+            Ok(bytes) if bytes == length => {
+                self.complete_at_once(sqe, &Completion::new(sqe.len() as i32), [0; 2]);
+                true
+            }
+            Err(Errno::AGAIN) if sqe.opcode() == READ => self.lend(sqe),
+            _ => false,
         }
-        is_whole
     }
 
     /// Makes one attempt for all transfers of a run. Returns a bit for each that is complete.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum Served {
-    /// On the submitting thread, inside `enter`.
+    /// On the submitting thread, inside `enter`, without waiting.
     Inline = 0,
     /// After its file reported readiness.
     Poll = 1,
-    /// By a worker thread that may block.
+    /// By a thread that may block: a worker, or the one that waits in `enter`.
     Worker = 2,
     /// By Linux AIO.
     Aio = 3,

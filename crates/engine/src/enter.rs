@@ -10,7 +10,7 @@ use ringer_sys::{Errno, UserAddress};
 use crate::ring::Ring;
 use crate::system::{Caller, System};
 use crate::wait::{WaitLimit, WaitLimits};
-use crate::{background, submit, timer, wait};
+use crate::{background, kept, submit, timer, wait};
 
 /// The arguments of one call, the descriptor already looked up.
 pub(crate) struct Enter {
@@ -105,6 +105,11 @@ fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Er
     let wanted = enter.min_complete.min(ring.shared.shape().cq_entries);
     ring.run_deferred();
     ring.flush_backlog();
+    if wanted > 0 {
+        ring.kept.was_asked();
+    } else if enter.to_submit == 0 {
+        kept::is_not_waited_for(ring);
+    }
     if ring.shared.cq_ready() >= wanted {
         // What became ready meanwhile is done all the same, as task work is in the kernel.
         if wait::catch_up(ring) {

@@ -24,6 +24,7 @@ mod fork;
 mod futex;
 mod in_epoll;
 mod inflight;
+mod kept;
 mod latency;
 mod limit;
 mod mapped_reads;

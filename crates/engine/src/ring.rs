@@ -21,6 +21,7 @@ use crate::counters::OwnShare;
 use crate::device::Device;
 use crate::files::{FileTable, RegisteredFile, Release};
 use crate::inflight::Inflight;
+use crate::kept::Kept;
 use crate::latency::LatencyGuard;
 use crate::provided::{BitsInOrder, ProvidedBuffers};
 use crate::reactor::Reactor;
@@ -67,6 +68,7 @@ pub(crate) struct Ring {
     pub(crate) region: Arc<OnceLock<Region>>,
     pub(crate) reactor: Reactor,
     pub(crate) device: Device,
+    pub(crate) kept: Kept,
     pub(crate) latency: LatencyGuard,
     /// The size of files was limited when the ring was made.
     pub(crate) limits_sizes: bool,
@@ -158,6 +160,7 @@ impl Ring {
             region: Arc::default(),
             reactor: Reactor::default(),
             device: Device::default(),
+            kept: Kept::default(),
             latency: LatencyGuard::default(),
             limits_sizes: getrlimit(Resource::Fsize).current.is_some(),
             opened_files: Beliefs::default(),

@@ -16,12 +16,13 @@ use ringer_abi::{Cqe, SqeFlags};
 use ringer_ops::{Attempt, Completion, Operation, Outcome, Until, is_polled_first, row};
 use ringer_sys::Errno;
 use ringer_sys::aio::{BATCH, Transfer};
-use ringer_sys::credentials::Credentials;
+use ringer_sys::credentials::{Credentials, Identity};
 use ringer_sys::interrupt::Work;
 
 use crate::Served;
 use crate::arm::Again;
 use crate::chain::BrokenChain;
+use crate::kept;
 use crate::more_to_read::Questions;
 use crate::request::Request;
 use crate::ring::Ring;
@@ -213,7 +214,12 @@ impl<'a> Turn<'a> {
         if let Some(queues) = &mut self.queues
             && !queues.punts.is_empty()
         {
-            System::global().workers().submit(self.ring, queues.punts.drain(..));
+            if self.place == Place::Worker {
+                let identity = Identity::of_this_thread();
+                System::global().workers().submit(self.ring, &identity, queues.punts.drain(..));
+            } else {
+                kept::hand_over(self.ring, &mut queues.punts);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use ringer_sys::ready::Report;
 
 use crate::device::Transfers;
 use crate::inflight::{RequestId, Stage};
+use crate::kept;
 use crate::reactor::{DEVICE, KICK, Kicks};
 use crate::ring::Ring;
 use crate::timer;
@@ -19,6 +20,9 @@ use crate::watch::{Reported, WatchId};
 
 /// Reports taken from the kernel at once.
 const REPORTS: usize = 64;
+
+/// So many of those that are kept are made before the next look whether a signal came.
+const MOST_IN_A_ROW: u32 = 16;
 
 /// How long a wait may last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +79,8 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
     };
     let mut looked = false;
     let mut kicks = Kicks::of_waiter(ring);
+    // Of those that are kept, since the last look at anything else.
+    let mut made = 0;
     loop {
         ring.run_deferred();
         ring.flush_backlog();
@@ -89,6 +95,10 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
             return Err(Errno::TIME);
         }
         let left = batch.map(|batch| batch.left()).or(left);
+        if made < MOST_IN_A_ROW && kept::make_oldest(ring, left) {
+            made += 1;
+            continue;
+        }
         ring.reactor.prepare()?;
         ring.shared.announce_waiter(ring.own_thread());
         // After the announcement: a timer that is queued later finds a waiter to wake.
@@ -101,13 +111,20 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
         // Likewise: what another process leaves later finds a waiter to wake.
         let is_heir =
             ring.readiness.is_shared() && ring.shared.has_bequests() && !ring.inflight.lock().is_leaving;
-        let waited =
-            if is_enough(batch) || is_heir || ring.deferred_count() > 0 || ring.device.has_completed() {
-                Ok(0)
-            } else {
-                ring.sleep((&mut reports, &mut transfers), timeout, mask, &mut kicks)
-            };
+        let has_kept = ring.kept.concerns_this_thread();
+        let timeout = if has_kept { Some(Duration::ZERO) } else { timeout };
+        let waited = if is_enough(batch)
+            || is_heir
+            || ring.deferred_count() > 0
+            || ring.device.has_completed()
+            || has_kept && made < MOST_IN_A_ROW
+        {
+            Ok(0)
+        } else {
+            ring.sleep((&mut reports, &mut transfers), timeout, mask, &mut kicks)
+        };
         ring.shared.retire_waiter();
+        made = 0;
         let waited = waited?;
         if !transfers.is_empty() || ring.device.has_completed() {
             ring.device.was_waited_for();

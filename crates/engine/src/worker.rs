@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use ringer_ops::Completion;
+use ringer_ops::{Completion, DeviceWait};
 use ringer_sys::Errno;
 use ringer_sys::credentials::{Credentials, Identity};
 use ringer_sys::interrupt::Work;
@@ -33,6 +33,10 @@ pub(crate) struct Punt {
     pub(crate) kind: Kind,
     /// Where it takes turns with others.
     pub(crate) part: Option<FilePart>,
+    /// What it waits for, if nothing is against its being [kept](crate::kept).
+    pub(crate) wait: Option<DeviceWait>,
+    /// The thread that submitted it.
+    pub(crate) submitter: u32,
 }
 
 #[derive(Debug)]
@@ -46,6 +50,15 @@ impl work_queue::Work for Job {
     fn kind(&self) -> Kind {
         self.kind
     }
+}
+
+/// Which identities there are among the threads that hand over.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+enum KnownIdentities {
+    #[default]
+    None,
+    One(Identity),
+    Several,
 }
 
 /// The workers of one identity, and what they are to do.
@@ -76,6 +89,7 @@ impl Crew {
 #[derive(Debug, Default)]
 struct State {
     crews: Vec<Crew>,
+    known: KnownIdentities,
     /// Where workers run, and how often that was changed.
     affinity: Option<(CpuSet, u64)>,
 }
@@ -120,18 +134,44 @@ impl WorkerPool {
         })
     }
 
-    /// Hands over a batch of punted requests. One lock, and at most one wake-up per request.
-    pub(crate) fn submit(self: &Arc<Self>, ring: &Arc<Ring>, punts: impl Iterator<Item = Punt>) {
-        let identity = Identity::of_this_thread();
+    /// Whether every thread that was asked for here so far has this identity.
+    pub(crate) fn knows_only(&self, identity: &Identity) -> bool {
+        let known = &mut self.lock().known;
+        match known {
+            KnownIdentities::None => *known = KnownIdentities::One(identity.clone()),
+            KnownIdentities::One(one) if one != identity => *known = KnownIdentities::Several,
+            KnownIdentities::One(_) | KnownIdentities::Several => {}
+        }
+        *known != KnownIdentities::Several
+    }
+
+    /// Hands over a batch of punted requests, for the thread that submitted them. One lock, and at most one wake-up per request.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        ring: &Arc<Ring>,
+        identity: &Identity,
+        punts: impl Iterator<Item = Punt>,
+    ) {
         let mut state = self.lock();
         let limits = self.limits();
-        let queue = &mut state.crew(&identity).queue;
+        let queue = &mut state.crew(identity).queue;
         let before = queue.ready(limits);
-        for Punt { request, kind, part } in punts {
+        for Punt { request, kind, part, .. } in punts {
             queue.push(Job { ring: Arc::clone(ring), request, kind }, part);
         }
         let count = queue.ready(limits) - before;
-        self.summon(state, &identity, count);
+        self.summon(state, identity, count);
+    }
+
+    /// The same for others of the [only identity](Self::knows_only) there has been.
+    pub(crate) fn submit_as_ever(self: &Arc<Self>, ring: &Arc<Ring>, punts: Vec<Punt>) {
+        let known = self.lock().known.clone();
+        let identity = match known {
+            KnownIdentities::One(identity) => identity,
+            // Another one has come up meanwhile.
+            KnownIdentities::None | KnownIdentities::Several => Identity::of_this_thread(),
+        };
+        self.submit(ring, &identity, punts.into_iter());
     }
 
     /// Sees to it that workers come for so many jobs that have become ready. One that returns in a moment comes by itself: mostly it is the

@@ -62,8 +62,8 @@ pub mod zero_copy;
 
 pub use net::{MORE_TO_READ, has_more_to_read};
 pub use operation::{
-    Buffer, Completion, DeviceTransfer, FileSlot, Issue, Op, OpenedFor, Outcome, Patience, Prepare,
-    Resources, Traits, Until, Way,
+    Buffer, Completion, DeviceTransfer, DeviceWait, FileSlot, Issue, Op, OpenedFor, Outcome, Patience,
+    Prepare, Resources, Traits, Until, Way,
 };
 pub use pollable::is_polled_first;
 pub use ring_file::RingFile;

@@ -76,9 +76,9 @@ pub trait Op: Sized + Send {
         None
     }
 
-    /// The part of its file that it writes, if the write ends on the device (`O_DSYNC`), when the last outcome was [`Outcome::Punt`] for that
-    /// reason. Such writes wait for the device side by side, if their parts do not overlap.
-    fn synchronous_part(&self) -> Option<Range<u64>> {
+    /// What the device has to do, when the last outcome was [`Outcome::Lend`], or [`Outcome::Punt`] for a write, and the operation waits
+    /// for nothing else.
+    fn device_wait(&self) -> Option<DeviceWait> {
         None
     }
 
@@ -89,6 +89,18 @@ pub trait Op: Sized + Send {
 /// See [`Op::RESULT_OF`]. It is asked about SQEs without personality, `ioprio` and flags other than `IOSQE_FIXED_FILE`. `None`: the
 /// operation is prepared as any other.
 pub type ResultOf = fn(&Sqe) -> Option<i32>;
+
+/// What the device has to do until an operation is done. See [`Op::device_wait`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DeviceWait {
+    /// A read, with which the attempt has had it begin.
+    Begun,
+    /// A write that ends on the device (`O_DSYNC`). Such writes wait side by side, if their parts of the file do not overlap.
+    Write {
+        /// The bytes of the file that it writes. `None`: they may be any.
+        part: Option<Range<u64>>,
+    },
+}
 
 /// A transfer to or from a device. See [`Op::device_transfer`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

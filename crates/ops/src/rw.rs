@@ -12,8 +12,8 @@ use ringer_sys::{Errno, UserAddress, call};
 use crate::check::of_open_file;
 use crate::net::{O_NONBLOCK, is_shut_down};
 use crate::operation::{
-    BAD_DESCRIPTOR, Completion, DeviceTransfer, Issue, O_DIRECT, Op, OpenedFor, Outcome, Patience, Prepare,
-    Traits, Until,
+    BAD_DESCRIPTOR, Completion, DeviceTransfer, DeviceWait, Issue, O_DIRECT, Op, OpenedFor, Outcome,
+    Patience, Prepare, Traits, Until,
 };
 use crate::pollable::{is_nonblocking, is_pollable, is_polled_first};
 use crate::ring_file::NoTransfer;
@@ -27,6 +27,8 @@ pub const RWF_NOWAIT: u32 = 0x8;
 const RWF_SYNCHRONOUS: u32 = 0x6;
 /// `RWF_APPEND`: to the end of the file, whatever the offset is.
 const RWF_APPEND: u32 = 0x10;
+/// As much of a read as Linux begins with at once, unless the device is set up otherwise (`read_ahead_kb`).
+const READ_AHEAD: u64 = 128 << 10;
 /// `RWF_HIPRI`: polled completion, which a stream does not have.
 pub(crate) const RWF_HIPRI: u32 = 0x1;
 /// The flags that every file knows: `RWF_HIPRI` to `RWF_APPEND`.
@@ -61,8 +63,8 @@ pub struct Transfer {
     iopoll: bool,
     /// The file is open for direct I/O: nothing but its device is waited for.
     is_direct: bool,
-    /// A write that ends on the device, to a place that the offset tells.
-    ends_on_device: bool,
+    /// A write that ends on the device, and the part of the file that it writes, if that is known.
+    synchronous: Option<Option<Range<u64>>>,
     /// It has a provided buffer of its own.
     has_buffer: bool,
     /// It has waited for its file.
@@ -103,7 +105,7 @@ impl Op for Transfer {
             done: 0,
             iopoll,
             is_direct: false,
-            ends_on_device: false,
+            synchronous: None,
             has_buffer: false,
             has_waited: false,
             is_over: false,
@@ -125,9 +127,13 @@ impl Op for Transfer {
         (self.is_direct && self.done == 0).then_some(transfer)
     }
 
-    fn synchronous_part(&self) -> Option<Range<u64>> {
-        let start = self.offset.saturating_add(self.done);
-        self.ends_on_device.then(|| start..self.offset.saturating_add(self.memory.wanted()))
+    fn device_wait(&self) -> Option<DeviceWait> {
+        let left = self.memory.wanted() - self.done;
+        match &self.synchronous {
+            Some(part) => Some(DeviceWait::Write { part: part.clone() }),
+            None if self.is_write || self.is_direct || self.kind == Some(FileKind::Stream) => None,
+            None => (left <= READ_AHEAD).then_some(DeviceWait::Begun),
+        }
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {
@@ -341,7 +347,9 @@ impl Transfer {
             return false;
         }
         self.kind = Some(FileKind::Seekable);
-        self.ends_on_device = self.offset != FILE_POSITION && self.flags & RWF_APPEND == 0 && !file.append;
+        let is_told = self.offset != FILE_POSITION && self.flags & RWF_APPEND == 0 && !file.append;
+        let [start, end] = [self.done, self.memory.wanted()].map(|bytes| self.offset.saturating_add(bytes));
+        self.synchronous = Some(is_told.then_some(start..end));
         true
     }
 
@@ -441,6 +449,10 @@ impl Transfer {
     fn would_block(&mut self, context: &mut Issue<'_>) -> Step {
         if self.flags & RWF_NOWAIT != 0 {
             return Step::Finish(self.finish(context.fd, Err(Errno::AGAIN)));
+        }
+        if self.kind.is_none() && self.offset != FILE_POSITION {
+            // It has positions, so that it is hardly a stream.
+            self.kind = call::file_kind(context.fd).ok();
         }
         match self.kind {
             Some(FileKind::Seekable) if self.is_write => Step::Finish(Outcome::Punt),
@@ -559,8 +571,8 @@ impl Op for Write {
         self.0.device_transfer()
     }
 
-    fn synchronous_part(&self) -> Option<Range<u64>> {
-        self.0.synchronous_part()
+    fn device_wait(&self) -> Option<DeviceWait> {
+        self.0.device_wait()
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {

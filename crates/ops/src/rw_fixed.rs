@@ -1,12 +1,10 @@
 //! READ_FIXED, WRITE_FIXED, READV_FIXED and WRITEV_FIXED: transfers whose memory is that of a registered buffer.
 
-use std::ops::Range;
-
 use ringer_abi::Sqe;
 use ringer_sys::{Errno, UserAddress};
 
 use crate::check::of_open_file;
-use crate::operation::{DeviceTransfer, Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{DeviceTransfer, DeviceWait, Issue, Op, Outcome, Prepare, Traits};
 use crate::rw::Transfer;
 use crate::transfer_memory::Memory;
 
@@ -26,8 +24,8 @@ impl Op for FixedTransfer {
         self.0.device_transfer()
     }
 
-    fn synchronous_part(&self) -> Option<Range<u64>> {
-        self.0.synchronous_part()
+    fn device_wait(&self) -> Option<DeviceWait> {
+        self.0.device_wait()
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {
@@ -64,8 +62,8 @@ impl Op for FixedVectors {
         self.transfer.device_transfer()
     }
 
-    fn synchronous_part(&self) -> Option<Range<u64>> {
-        self.transfer.synchronous_part()
+    fn device_wait(&self) -> Option<DeviceWait> {
+        self.transfer.device_wait()
     }
 
     fn refuse(&mut self, errno: Errno) -> Outcome {

@@ -131,9 +131,9 @@ macro_rules! operations {
                 match self { $(Self::$opcode(operation) => operation.device_transfer(),)* }
             }
 
-            /// See [`Op::synchronous_part`].
-            pub fn synchronous_part(&self) -> Option<std::ops::Range<u64>> {
-                match self { $(Self::$opcode(operation) => operation.synchronous_part(),)* }
+            /// See [`Op::device_wait`].
+            pub fn device_wait(&self) -> Option<crate::DeviceWait> {
+                match self { $(Self::$opcode(operation) => operation.device_wait(),)* }
             }
 
             /// See [`Op::refused`].

@@ -135,6 +135,15 @@ fn other_things_end_a_wait_for_a_device() {
 }
 
 #[test]
+fn what_is_not_cached_is_read_by_the_thread_that_waits() {
+    let Some(outcome) = case("waits_for_uncached_data") else { return };
+    if outcome.status.code() == Some(77) {
+        return skip("the temporary directory is never without its data, or slow");
+    }
+    outcome.expect_success();
+}
+
+#[test]
 fn a_fault_ends_the_program_as_it_would_without_ringer() {
     for name in ["dies_of_fault", "dies_of_sent_fault"] {
         let Some(outcome) = case(name) else { return };

@@ -22,6 +22,11 @@ pub enum Work {
         /// What the ring knows beforehand.
         registered: Registered,
     },
+    /// Random reads of 4 KiB that are not in the page cache, so many in flight.
+    ReadUncached {
+        /// Requests in flight.
+        depth: usize,
+    },
     /// Random writes of 4 KiB through the page cache.
     Write,
     /// `statx` of 32 files.
@@ -168,6 +173,20 @@ pub fn all() -> Vec<Workload> {
             "cached 4 KiB random read, 32 per call, registered file and buffers",
             read(BATCH, Registered::FilesAndBuffers),
             Some(1.0),
+            &files,
+        ),
+        row(
+            "uncached-1",
+            "uncached 4 KiB random read, 1 in flight",
+            Work::ReadUncached { depth: 1 },
+            None,
+            &files,
+        ),
+        row(
+            "uncached-32",
+            "uncached 4 KiB random read, 32 in flight",
+            Work::ReadUncached { depth: BATCH },
+            None,
             &files,
         ),
         row("write-32", "buffered 4 KiB random write, 32 per call", Work::Write, Some(2.5), &files),

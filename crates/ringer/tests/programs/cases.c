@@ -1840,6 +1840,60 @@ static int cost(void)
 	return 0;
 }
 
+// What is not cached is read by the thread that waits for it, if it is all that the thread waits for: no other one is woken.
+static int waits_for_uncached_data(void)
+{
+	enum { ROUNDS = 16, READS = 48, STRIDE = 7 };
+	struct timespec begun, ended;
+	FILE *file = tmpfile();
+	CHECK(file && ftruncate(fileno(file), PARTS * PART) == 0);
+	write_parts(fileno(file));
+	struct queue rings = queue();
+	static char buffers[4][4096];
+	long before = 0, cold = 0, more = 0;
+	for (int round = 0; round < ROUNDS; round++) {
+		CHECK(fsync(fileno(file)) == 0 && posix_fadvise(fileno(file), 0, 0, POSIX_FADV_DONTNEED) == 0);
+		CHECK(posix_fadvise(fileno(file), 0, 0, POSIX_FADV_RANDOM) == 0);
+		if (round == ROUNDS / 2) {
+			before = switches_of_others();
+			clock_gettime(CLOCK_MONOTONIC, &begun);
+		}
+		// Each time other numbers of reads, submitted by the call that waits or by one before.
+		long last = io_count("read_bytes:"), at = 0;
+		for (int read = 0; read < READS; read += 1 + round % 4) {
+			int count = 1 + round % 4, submits = round / 4 % 2;
+			long offsets[4];
+			for (int index = 0; index < count; index++) {
+				offsets[index] = at * 4096 % (PARTS * PART - 4096);
+				at += STRIDE;
+				add(&rings, 22, fileno(file), buffers[index], 4096);
+				set(&rings, 8, offsets[index]);
+				set(&rings, 32, index);
+			}
+			if (submits)
+				CHECK(inline_call(ENTER, rings.fd, count, 0, 0, 0, 0) == count);
+			CHECK(inline_call(ENTER, rings.fd, submits ? 0 : count, count, 1, 0, 0) == (submits ? 0 : count));
+			for (int seen = 0; seen < count; seen++) {
+				int index = *(int *)(rings.cqes + (*rings.cq_head & 7) * 16);
+				CHECK(reap(&rings) == 4096);
+				CHECK(buffers[index][0] == part_byte(offsets[index]));
+				CHECK(buffers[index][4095] == part_byte(offsets[index] + 4095));
+			}
+		}
+		cold += round >= ROUNDS / 2 && io_count("read_bytes:") > last;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	more = switches_of_others() - before;
+	long time = (ended.tv_sec - begun.tv_sec) * 1000000 + (ended.tv_nsec - begun.tv_nsec) / 1000;
+	printf("%ld of %d rounds read the device, in %ld us, with %ld switches\n", cold, ROUNDS / 2, time, more);
+	// Of a slow device workers wait for the data.
+	if (cold < ROUNDS / 2 || time > ROUNDS / 2 * READS * 1000)
+		return 77;
+	// Some threads go back to sleep first, and the one that looks after the ring looks now and then.
+	CHECK(more < 70);
+	return 0;
+}
+
 int main(int count, char **arguments)
 {
 	static const struct { const char *name; int (*run)(void); } cases[] = {
@@ -1863,7 +1917,7 @@ int main(int count, char **arguments)
 		{ "reads_of_a_registered_file", reads_of_a_registered_file },
 		{ "reads_of_a_file_of_the_program", reads_of_a_file_of_the_program },
 		{ "reads_of_a_changing_file", reads_of_a_changing_file },
-		{ "waits_for_a_device", waits_for_a_device },
+		{ "waits_for_a_device", waits_for_a_device }, { "waits_for_uncached_data", waits_for_uncached_data },
 	};
 	self = realpath("/proc/self/exe", NULL);
 	alarm(50);

@@ -99,6 +99,7 @@ impl ClientArgs {
         let files = self.files();
         let (transfers, depth) = match work {
             Work::Read { depth, .. } => (Transfers::read_cached(&files, depth, self.seed), depth),
+            Work::ReadUncached { depth } => (Transfers::read_uncached(&files, depth, self.seed), depth),
             Work::Direct { depth } => (Transfers::read_direct(&files, depth, self.seed), depth),
             Work::Write => (Transfers::write(&files, BATCH, self.seed), BATCH),
             _ => return None,
@@ -113,7 +114,9 @@ fn by_ring<C: Calls>(args: &ClientArgs, work: Work) -> Result<Sample, ClientErro
         let (transfers, depth) = transfers?;
         let plan = args.plan(depth);
         return match work {
-            Work::Direct { .. } => requests::transfer_in_flight::<C>(plan, transfers, depth),
+            Work::Direct { .. } | Work::ReadUncached { .. } => {
+                requests::transfer_in_flight::<C>(plan, transfers, depth)
+            }
             Work::Read { registered, .. } => requests::transfer::<C>(plan, transfers, depth, registered),
             _ => requests::transfer::<C>(plan, transfers, depth, Registered::Nothing),
         };

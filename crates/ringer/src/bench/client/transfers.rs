@@ -6,10 +6,14 @@ use std::os::unix::fs::FileExt;
 
 use ringer_sys::UserAddress;
 use ringer_sys::alternatives::{Direction, Transfer};
+use rustix::fs::{Advice, fadvise};
 
 use super::super::data::{BLOCK, Files, Random, WORDS, content, mark};
 use super::buffers::Buffers;
-use super::error::{ClientError, io};
+use super::error::{ClientError, io, of};
+
+/// Pages are evicted so many times while as much is read as the file has: of 16 reads less than one is of what was read before.
+const EVICTIONS: u64 = 8;
 
 /// Transfers of one kind on one file, with a buffer for each slot.
 pub struct Transfers {
@@ -23,6 +27,10 @@ pub struct Transfers {
     current: Vec<u64>,
     /// Blocks that were written.
     written: Vec<bool>,
+    /// The file's pages go now and then.
+    evicts: bool,
+    /// Transfers so far.
+    count: u64,
 }
 
 impl Transfers {
@@ -34,6 +42,13 @@ impl Transfers {
             file.read_at(&mut buffer, offset).map_err(io("read of the whole file"))?;
         }
         Ok(Self::new(Direction::Read, file, files, slots, seed))
+    }
+
+    /// Reads of what is not in the page cache. Of what was read before some is.
+    pub fn read_uncached(files: &Files, slots: usize, seed: u64) -> Result<Self, ClientError> {
+        let file = File::open(files.read()).map_err(io("open of the file that is read"))?;
+        fadvise(&file, 0, None, Advice::Random).map_err(of("posix_fadvise"))?;
+        Ok(Self { evicts: true, ..Self::new(Direction::Read, file, files, slots, seed) })
     }
 
     /// Reads past the page cache.
@@ -59,6 +74,8 @@ impl Transfers {
             seed,
             current: vec![0; slots],
             written: vec![false; files.blocks as usize],
+            evicts: false,
+            count: 0,
         }
     }
 
@@ -102,6 +119,11 @@ impl Transfers {
     /// The block of the next transfer of a slot.
     #[inline]
     pub fn next_block(&mut self, slot: usize) -> u64 {
+        if self.evicts && self.count.is_multiple_of(self.blocks / EVICTIONS) {
+            // What cannot go is found in the page cache; nothing is wrong with that.
+            let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+        }
+        self.count += 1;
         let block = self.random.below(self.blocks);
         self.current[slot] = block;
         block
