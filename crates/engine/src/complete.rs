@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ringer_abi::{Cqe, SetupFlags, SqRingFlags};
+use ringer_ring::{CqBatch, Production, SharedGuard, SharedPages};
 use ringer_sys::thread::Lock;
 
 use crate::register::eventfd::EventfdSignal;
@@ -36,6 +37,33 @@ pub(crate) struct Posted {
     pub(crate) so_far: u32,
     /// How many threads wait for some, to be given to [`Ring::announce_completions`].
     pub(crate) waiters: u32,
+}
+
+/// CQEs that go to the CQ one by one and are shown to the program together. The ring's completion lock is held meanwhile.
+pub(crate) struct Results<'a> {
+    ring: &'a Ring,
+    cqes: CqBatch<'a, SharedPages, Production>,
+    guard: SharedGuard<'a>,
+    count: u32,
+}
+
+impl Results<'_> {
+    /// Adds one. Returns false where the CQ has no room for it.
+    #[inline]
+    pub(crate) fn push(&mut self, cqe: &Cqe) -> bool {
+        // Relaxed: only written under the completion lock. Posting directly would overtake the backlog.
+        let has_room = !self.ring.completions.has_backlog.load(Ordering::Relaxed);
+        let is_pushed = has_room && self.cqes.push(cqe).is_ok();
+        self.count += u32::from(is_pushed);
+        is_pushed
+    }
+
+    /// Shows them to the program.
+    #[inline(always)]
+    pub(crate) fn post(self) -> Posted {
+        self.cqes.publish();
+        self.ring.end_post(self.guard, self.count)
+    }
 }
 
 impl Completions {
@@ -78,12 +106,24 @@ impl Ring {
         } else {
             self.push(cqes);
         }
+        self.end_post(guard, counted)
+    }
+
+    #[inline(always)]
+    fn end_post(&self, guard: SharedGuard<'_>, counted: u32) -> Posted {
         // Relaxed, and not in one step: only written under the completion lock.
         let so_far = self.completions.posted.load(Ordering::Relaxed).wrapping_add(counted);
         self.completions.posted.store(so_far, Ordering::Relaxed);
         let waiters = guard.release();
         self.ring_waits.tell();
         Posted { so_far, waiters }
+    }
+
+    /// Begins to post CQEs of SQEs that say themselves what their results are. `thread`: see [`own_thread`](Self::own_thread).
+    #[inline]
+    pub(crate) fn begin_results(&self, thread: Option<NonZeroU32>) -> Results<'_> {
+        let guard = self.shared.lock_completions_by(thread);
+        Results { ring: self, cqes: self.shared.cq_batch(), guard, count: 0 }
     }
 
     /// Keeps CQEs until the submitter asks for them.
@@ -155,6 +195,7 @@ impl Ring {
         }
     }
 
+    #[cold]
     fn show_taskrun(&self) {
         let is_armed = self.inflight.lock().armed > 0;
         if is_armed || self.deferred_count() > 0 {
@@ -200,7 +241,7 @@ impl Ring {
     }
 
     /// Tells whoever waits that CQEs were posted: `waiters` in `enter`, and those that poll the descriptor.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn announce_completions(&self, waiters: u32) {
         if waiters > 0 {
             self.reactor.wake(&self.shared, waiters);

@@ -110,23 +110,23 @@ impl Share {
         Self { taken: AtomicU64::new(0), enters: AtomicU64::new(0), served: no_counts() }
     }
 
-    /// Counts one finished request. For the holder of the submission lock.
+    /// Counts finished requests of one kind. For the holder of the submission lock.
     #[inline]
-    pub(crate) fn count(&self, opcode: u8, served: Served) {
-        add(&self.served[usize::from(opcode) % 64][served as usize]);
+    pub(crate) fn count(&self, opcode: u8, served: Served, count: u64) {
+        add(&self.served[usize::from(opcode) % 64][served as usize], count);
     }
 
     /// Counts a call. For the holder of the submission lock.
     #[inline]
     pub(crate) fn count_enter(&self) {
-        add(&self.enters);
+        add(&self.enters, 1);
     }
 }
 
-/// Adds one where nobody else does.
+/// Adds where nobody else does.
 #[inline]
-fn add(counter: &AtomicU64) {
-    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
 }
 
 /// The right to count in a share, until dropped.
@@ -172,9 +172,9 @@ impl Counters {
         self.shares.iter().find(is_free).map(OwnShare)
     }
 
-    /// Counts one finished request.
-    pub fn count(&self, opcode: u8, served: Served) {
-        self.served[usize::from(opcode) % 64][served as usize].fetch_add(1, Ordering::Relaxed);
+    /// Counts finished requests of one kind.
+    pub fn count(&self, opcode: u8, served: Served, count: u64) {
+        self.served[usize::from(opcode) % 64][served as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     /// Finished requests of all opcodes and ways.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringer_abi::{EnterFlags, GetEventsArg, SetupFlags, uapi};
 use ringer_sys::{Errno, UserAddress};
 
+use crate::recent::Entered;
 use crate::ring::Ring;
 use crate::system::{Caller, System};
 use crate::wait::{WaitLimit, WaitLimits};
@@ -36,7 +37,9 @@ pub const SERVED: EnterFlags = EnterFlags::GETEVENTS
 /// # Errors
 /// `EBADFD` for a disabled ring, `EEXIST` for the wrong thread of a single-issuer ring, `EINVAL`, `EFAULT`
 /// for a bad argument, `EINTR`, `ETIME`; errors of waiting only if nothing was submitted.
-pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<i32, Errno> {
+#[inline]
+pub(crate) fn enter(entered: &Entered, enter: &Enter, caller: &Caller) -> Result<i32, Errno> {
+    let ring = &entered.ring;
     if ring.disabled.load(Ordering::Relaxed) {
         return Err(Errno::BADFD);
     }
@@ -54,7 +57,7 @@ pub(crate) fn enter(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<
         enter.to_submit
     } else if enter.to_submit > 0 {
         check_submitter(ring)?;
-        let submitted = submit::submit(ring, enter.to_submit);
+        let submitted = submit::submit(ring, enter.to_submit, entered.thread);
         if submitted != enter.to_submit {
             background::notice(ring);
             ring.show_readiness();
@@ -97,8 +100,11 @@ fn check_submitter(ring: &Ring) -> Result<(), Errno> {
     }
 }
 
+#[inline]
 fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Errno> {
-    let argument = read_argument(ring, enter)?;
+    // What is wrong with it counts whether there is to be a wait or not.
+    let extended =
+        if enter.flags.contains(EnterFlags::EXT_ARG) { Some(read_extended(ring, enter)?) } else { None };
     if ring.defers_completions() {
         check_submitter(ring)?;
     }
@@ -119,6 +125,7 @@ fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Er
         // Like the kernel, which looks at the signal mask only when it is to wait.
         return Ok(());
     }
+    let argument = extended.unwrap_or_else(|| WaitArgument::plain(enter));
     let mask = read_mask(argument.mask, argument.mask_size)?;
     wait::wait(ring, wanted, &argument.limits, mask.or_else(|| caller.wait_mask.find()))
 }
@@ -130,11 +137,17 @@ struct WaitArgument {
     mask_size: u64,
 }
 
-fn read_argument(ring: &Ring, enter: &Enter) -> Result<WaitArgument, Errno> {
-    if !enter.flags.contains(EnterFlags::EXT_ARG) {
+impl WaitArgument {
+    /// The form without `EXT_ARG`: a signal mask.
+    fn plain(enter: &Enter) -> Self {
         let (mask, mask_size) = (enter.argument, enter.argument_size as u64);
-        return Ok(WaitArgument { limits: WaitLimits::default(), mask, mask_size });
+        Self { limits: WaitLimits::default(), mask, mask_size }
     }
+}
+
+// Not inlined: the way without it is short.
+#[inline(never)]
+fn read_extended(ring: &Ring, enter: &Enter) -> Result<WaitArgument, Errno> {
     let clock = ring.registrations.lock().clock;
     let now = timer::now(clock);
     let (argument, time) = if enter.flags.contains(EnterFlags::EXT_ARG_REG) {

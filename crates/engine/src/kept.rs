@@ -118,15 +118,16 @@ fn may_keep(ring: &Ring, queue: &VecDeque<KeptPunt>, punts: &[Punt]) -> bool {
         && ring.shared.waiters() == 0
         && ring.reactor.owner() != Owner::Background
         && punts.iter().all(|punt| punt.submitter == this)
-        && is_all_to_hear_of(&ring.inflight.lock(), queue.iter().map(|kept| &kept.punt).chain(punts))
+        && is_all_to_hear_of(&ring.inflight.lock(), queue.front().map(|kept| &kept.punt).into_iter().chain(punts))
 }
 
-/// Whether the thread that makes these misses nothing that others tell of, and none of them is better made beside the others.
-fn is_all_to_hear_of<'a>(inflight: &Inflight, punts: impl Iterator<Item = &'a Punt>) -> bool {
+/// Whether the thread that makes these, with others of which these are the oldest or the latest, misses nothing that others tell of, and none is
+/// better made beside the others: a write is kept without any.
+fn is_all_to_hear_of<'a>(inflight: &Inflight, punts: impl IntoIterator<Item = &'a Punt>) -> bool {
     let is_alone = inflight.len() == 1;
     let is_quiet = inflight.armed == 0 && inflight.timers.is_empty();
     is_quiet
-        && punts.map(|punt| &punt.wait).all(|wait| match wait {
+        && punts.into_iter().all(|punt| match punt.wait {
             Some(DeviceWait::Begun) => true,
             Some(DeviceWait::Write { .. }) => is_alone,
             None => false,
@@ -144,11 +145,10 @@ pub(crate) fn make_oldest(ring: &Arc<Ring>, left: Option<Duration>) -> bool {
             return false;
         }
         let is_in_time = left.is_none_or(|left| left >= LEAST_WAIT && punt.wait == Some(DeviceWait::Begun));
-        let punts = queue.iter().map(|kept| &kept.punt);
         let may_make = is_own
             && is_in_time
             && ring.kept.latency.patience() != Patience::None
-            && is_all_to_hear_of(&ring.inflight.lock(), punts);
+            && is_all_to_hear_of(&ring.inflight.lock(), [punt]);
         if may_make { queue.pop_front() } else { None }
     };
     let Some(KeptPunt { punt, .. }) = oldest else {

@@ -13,6 +13,7 @@ use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, UserAddress};
 use rustix::process::{Resource, getrlimit};
 
+use crate::Served;
 use crate::beliefs::Beliefs;
 use crate::buffers::BufferTable;
 use crate::cancel;
@@ -255,6 +256,15 @@ impl Ring {
     #[inline]
     pub(crate) fn own_thread(&self) -> Option<NonZeroU32> {
         if self.is_inherited { None } else { NonZeroU32::new(ringer_sys::thread::id()) }
+    }
+
+    /// Counts requests that are finished by their submission. For the holder of the submission lock.
+    #[inline]
+    pub(crate) fn count_submitted(&self, opcode: u8, served: Served, count: u64) {
+        match &self.share {
+            Some(share) => share.count(opcode, served, count),
+            None => System::global().counters().count(opcode, served, count),
+        }
     }
 
     /// Whether asynchronous completions wait for the submitter to ask for them.

@@ -131,7 +131,8 @@ impl PollThread {
             return false;
         }
         ring.flush_backlog();
-        let submitted = if ring.shared.sq_is_empty() { 0 } else { submit::submit(ring, u32::MAX) };
+        let submitted =
+            if ring.shared.sq_is_empty() { 0 } else { submit::submit(ring, u32::MAX, ring.own_thread()) };
         if submitted > 0 && self.waiting_for_room.load(Ordering::Relaxed) > 0 {
             self.room.notify_all();
         }

@@ -1,5 +1,6 @@
 //! Submission: SQEs out of the SQ, checked, assembled into chains, started.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +12,7 @@ use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
 
 use crate::Served;
+use crate::complete::Results;
 use crate::files::RegisteredFile;
 use crate::request::{FileRef, Held, Request};
 use crate::ring::Ring;
@@ -18,10 +20,10 @@ use crate::turn::{Place, Turn};
 use crate::{coalesce, drain, mapped_reads, wait};
 
 /// Consumes up to `most` SQEs. Returns how many were consumed; a bad one ends the batch unless the
-/// ring was made with `IORING_SETUP_SUBMIT_ALL`.
-pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
+/// ring was made with `IORING_SETUP_SUBMIT_ALL`. `thread`: see [`Ring::own_thread`].
+#[inline]
+pub(crate) fn submit(ring: &Arc<Ring>, most: u32, thread: Option<NonZeroU32>) -> u32 {
     // Held while the requests are started: one consumer of the SQ at a time.
-    let thread = ring.own_thread();
     let _guard = ring.shared.lock_submissions_by(thread);
     let is_polled = ring.poll_thread.get().is_some();
     if let Some(share) = ring.share.as_ref().filter(|_| !is_polled) {
@@ -32,6 +34,76 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     if sqes.left() == 0 {
         return 0;
     }
+    submit_batch(ring, sqes, thread)
+}
+
+/// Serves a batch. One of SQEs that need nothing to be done has no requests, and needs no turn.
+#[inline]
+fn submit_batch(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
+    // Relaxed: set by the submission of a timeout before, or a race.
+    let may_be_plain = has_plain_sqes(ring)
+        && !ring.drains.load(Ordering::Relaxed)
+        && !ring.completions.is_counted.load(Ordering::Relaxed);
+    let first = if may_be_plain { next_result(&sqes) } else { None };
+    let Some((opcode, mut cqe)) = first else { return serve(ring, sqes, thread) };
+    let count = sqes.left();
+    let mut rest = sqes.clone();
+    let mut results = ring.begin_results(thread);
+    loop {
+        if !results.push(&cqe) {
+            break;
+        }
+        rest.take_peeked();
+        if rest.left() == 0 {
+            // Every SQE was read: the program may have its slots back.
+            rest.publish();
+            announce(ring, results);
+            ring.count_submitted(opcode, Served::Inline, count.into());
+            return count;
+        }
+        match next_result(&rest) {
+            Some((next, of_next)) if next == opcode => cqe = of_next,
+            _ => break,
+        }
+    }
+    // The program has seen none of the CQEs: they come with the others, or behind what others post.
+    drop(results);
+    serve(ring, sqes, thread)
+}
+
+/// The opcode of the next SQE and its CQE, if that needs nothing to be done.
+#[inline]
+fn next_result(sqes: &Sqes<'_>) -> Option<(u8, Cqe)> {
+    let sqe = sqes.peek()?;
+    let result = result_of(plain_row(&sqe)?, &sqe)?;
+    Some((sqe.opcode(), Cqe::new(sqe.user_data(), result, 0)))
+}
+
+/// Posts these results, and tells whoever waits for some.
+#[inline(always)]
+fn announce(ring: &Arc<Ring>, results: Results<'_>) {
+    let posted = results.post();
+    // Relaxed, as above.
+    if ring.completions.is_counted.load(Ordering::Relaxed) {
+        expire_counts(ring, posted.so_far);
+    }
+    ring.completions.eventfd.signal(ring, false);
+    ring.announce_completions(posted.waiters);
+}
+
+/// A thread has submitted a timeout with a count meanwhile.
+#[cold]
+fn expire_counts(ring: &Arc<Ring>, posted: u32) {
+    let mut turn = Turn::new(ring, Place::Reactor);
+    turn.expire_counts(posted);
+    turn.run_ready();
+    turn.finish();
+}
+
+/// Serves what is left of the batch. Returns how many SQEs were taken.
+// Not inlined: it has a turn in its frame.
+#[inline(never)]
+fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     let mut batch =
         Batch { turn: Turn::by(ring, Place::Submitter, thread), chain: Vec::new(), is_plain: false, sqes };
     batch.look_again();
@@ -39,7 +111,7 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32) -> u32 {
     while let Some(Taken::Sqe { sqe }) = batch.sqes.take() {
         submitted += 1;
         let goes_on = match batch.plain_row(&sqe) {
-            Some(row) => match row.result_of.and_then(|result_of| result_of(&sqe)) {
+            Some(row) => match result_of(row, &sqe) {
                 Some(result) => {
                     batch.turn.count(sqe.opcode(), Served::Inline);
                     batch.turn.post(Cqe::new(sqe.user_data(), result, 0));
@@ -78,31 +150,48 @@ fn may_be_refused_later(sqe: &Sqe) -> bool {
     matches!(sqe.opcode(), SEND_ZC | SENDMSG_ZC)
 }
 
+/// Whether the ring has nothing against any opcode.
+#[inline]
+fn has_plain_sqes(ring: &Ring) -> bool {
+    !ring.setup.contains(SetupFlags::IOPOLL) && !ring.restrictions.any()
+}
+
+/// The row of an SQE that asks for nothing that has to be checked.
+#[inline]
+fn plain_row(sqe: &Sqe) -> Option<&'static Row> {
+    let is_plain = sqe.flags().difference(SqeFlags::FIXED_FILE).is_empty()
+        && sqe.ioprio() == 0
+        && sqe.personality() == 0;
+    if is_plain { row(sqe.opcode()) } else { None }
+}
+
+/// The result of a plain SQE that needs nothing to be done.
+#[inline]
+fn result_of(row: &Row, sqe: &Sqe) -> Option<i32> {
+    row.result.filter(|_| sqe.op_flags() == 0)
+}
+
+type Sqes<'a> = SqBatch<'a, SharedPages, Production>;
+
 struct Batch<'a> {
     turn: Turn<'a>,
     /// The chain that is being assembled.
     chain: Vec<Request>,
     /// Whether the ring has nothing against any opcode, and nothing of what came before concerns the next SQE.
     is_plain: bool,
-    sqes: SqBatch<'a, SharedPages, Production>,
+    sqes: Sqes<'a>,
 }
 
 impl Batch<'_> {
     /// The row of an SQE of which [`check`](Self::check) has nothing to say, and which nothing else delays: of most.
     #[inline]
     fn plain_row(&self, sqe: &Sqe) -> Option<&'static Row> {
-        let is_plain = self.is_plain
-            && sqe.flags().difference(SqeFlags::FIXED_FILE).is_empty()
-            && sqe.ioprio() == 0
-            && sqe.personality() == 0;
-        if is_plain { row(sqe.opcode()) } else { None }
+        if self.is_plain { plain_row(sqe) } else { None }
     }
 
     /// Finds out whether the next SQEs may be plain. What was [assembled](Self::assemble) can change that.
     fn look_again(&mut self) {
-        let ring = self.turn.ring;
-        self.is_plain =
-            !ring.setup.contains(SetupFlags::IOPOLL) && !ring.restrictions.any() && self.is_undelayed();
+        self.is_plain = has_plain_sqes(self.turn.ring) && self.is_undelayed();
     }
 
     /// Serves such a one, and those after it that can be served with it. Returns how many more were taken, and whether

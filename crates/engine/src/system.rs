@@ -18,7 +18,7 @@ use crate::enter::{self, Enter};
 use crate::futex::FutexThreads;
 use crate::in_epoll::InEpoll;
 use crate::parking::Parking;
-use crate::recent;
+use crate::recent::{self, Entered};
 use crate::register::region::OFF_REGION;
 use crate::ring::{Hold, Ring};
 use crate::sqpoll::PollThread;
@@ -303,16 +303,17 @@ impl System {
             .filter(|flags| enter::SERVED.contains(*flags))
             .ok_or(Errno::INVAL)?;
         let arguments = Enter { to_submit, min_complete, flags, argument, argument_size };
-        if flags.contains(EnterFlags::REGISTERED_RING) {
-            return enter::enter(&self.named_ring(fd, true)?, &arguments, caller);
-        }
+        let by_index = flags.contains(EnterFlags::REGISTERED_RING);
         let changes = recent::changes();
-        let ring = match recent::take(fd, changes) {
-            Some(ring) => ring,
-            None => self.named_ring(fd, false)?,
+        let recent = if by_index { None } else { recent::take(fd, changes) };
+        let entered = match recent {
+            Some(entered) => entered,
+            None => Entered::by_this_thread(self.named_ring(fd, by_index)?),
         };
-        let result = enter::enter(&ring, &arguments, caller);
-        recent::keep(fd, changes, ring);
+        let result = enter::enter(&entered, &arguments, caller);
+        if !by_index {
+            recent::keep(fd, changes, entered);
+        }
         result
     }
 

@@ -395,10 +395,10 @@ impl<'a> Turn<'a> {
     /// Counts a finished request.
     #[inline]
     pub(crate) fn count(&self, opcode: u8, served: Served) {
-        match &self.ring.share {
-            // The submitter holds the submission lock.
-            Some(share) if self.place == Place::Submitter => share.count(opcode, served),
-            _ => System::global().counters().count(opcode, served),
+        if self.place == Place::Submitter {
+            self.ring.count_submitted(opcode, served, 1);
+        } else {
+            System::global().counters().count(opcode, served, 1);
         }
     }
 

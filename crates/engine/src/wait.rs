@@ -51,6 +51,8 @@ pub(crate) struct WaitLimits {
 ///
 /// # Errors
 /// `EINTR` when a signal handler ran, `ETIME` when the limit is reached; neither if the CQ is not empty.
+// Not inlined, as what follows: a call that finds all it wants has a short way.
+#[inline(never)]
 pub(crate) fn wait(
     ring: &Arc<Ring>,
     wanted: u32,
@@ -134,6 +136,7 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
 }
 
 /// Drives readiness and timers once, without waiting.
+#[inline(never)]
 pub(crate) fn drive(ring: &Arc<Ring>) {
     if ring.reactor.has_watches() {
         drive_reported(ring);

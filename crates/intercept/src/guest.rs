@@ -7,7 +7,7 @@
 
 use std::arch::asm;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use ringer_engine::WaitMask;
 use ringer_sys::Errno;
@@ -35,6 +35,24 @@ pub struct State {
     pub mask: AtomicU64,
     /// Whose handlers were put off.
     pub signals: AtomicU64,
+    /// Where the thread's `errno` is. Null: it was not asked for yet.
+    errno: AtomicPtr<c_int>,
+}
+
+impl State {
+    /// Where the thread's `errno` is. Only for the thread itself.
+    #[inline]
+    fn errno(&self) -> *mut c_int {
+        // Relaxed: only this thread writes it, and always the same.
+        let known = self.errno.load(Ordering::Relaxed);
+        if !known.is_null() {
+            return known;
+        }
+        // SAFETY: the function has no condition.
+        let place = unsafe { libc::__errno_location() };
+        self.errno.store(place, Ordering::Relaxed);
+        place
+    }
 }
 
 // Not `thread_local!`: that may call a function of the dynamic linker, and the entry of a handler in assembly needs it. The
@@ -45,13 +63,13 @@ std::arch::global_asm!(
     ".globl ringer_guest",
     ".hidden ringer_guest",
     ".type ringer_guest,@object",
-    ".size ringer_guest,32",
+    ".size ringer_guest,40",
     "ringer_guest:",
-    ".zero 32",
+    ".zero 40",
     ".popsection",
 );
 
-const _: () = assert!(size_of::<State>() == 32);
+const _: () = assert!(size_of::<State>() == 40);
 
 /// This thread's state.
 #[inline]
@@ -123,10 +141,13 @@ pub fn enter_in_handler<R>(mask: SignalSet, body: impl FnOnce() -> R) -> R {
 }
 
 fn keeping_errno<R>(body: impl FnOnce() -> R) -> R {
-    let before = errno();
+    let place = state().errno();
+    // SAFETY: it is this thread's `errno`, which is there as long as the thread, and nobody else's.
+    let before = unsafe { *place };
     process::notice_fork();
     let result = body();
-    set_errno(before);
+    // SAFETY: as above.
+    unsafe { *place = before };
     result
 }
 

@@ -4,7 +4,7 @@ use ringer_abi::{Sqe, SqeFlags, uapi};
 use ringer_sys::{Errno, call};
 
 use crate::check::big_cqe_flags;
-use crate::operation::{Completion, Issue, Op, Outcome, Prepare, ResultOf, Traits};
+use crate::operation::{Completion, Issue, Op, Outcome, Prepare, Traits};
 
 /// `IORING_OP_NOP`. Source: `io_uring_enter.2`, `io_uring_prep_nop.3`.
 #[derive(Debug, Default)]
@@ -45,8 +45,7 @@ impl Op for Nop {
     const TRAITS: Traits = Traits { iopoll: true, ..Traits::NONE };
 
     // Most ask for nothing else, and making the operation would be most of the work.
-    const RESULT_OF: Option<ResultOf> =
-        Some(|sqe| (sqe.op_flags() & !uapi::IORING_NOP_INJECT_RESULT == 0).then(|| injected_result(sqe)));
+    const RESULT: Option<i32> = Some(0);
 
     fn prepare(sqe: &Sqe, context: &Prepare) -> Result<Self, Errno> {
         let flags = sqe.op_flags();

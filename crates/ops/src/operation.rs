@@ -20,8 +20,9 @@ pub trait Op: Sized + Send {
     /// What the engine must know before it prepares an SQE of this kind.
     const TRAITS: Traits;
 
-    /// The result that an SQE has without anything being done, if it is of that sort: no operation is made for it.
-    const RESULT_OF: Option<ResultOf> = None;
+    /// The result of an SQE that asks for nothing special (no flags of its opcode, no personality, no `ioprio`, no flags other than
+    /// `IOSQE_FIXED_FILE`), if it is there without anything being done: no operation is made for it.
+    const RESULT: Option<i32> = None;
 
     /// Checks the SQE and keeps what it needs of it.
     ///
@@ -85,10 +86,6 @@ pub trait Op: Sized + Send {
     /// Makes one attempt with the patience that `context` allows.
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome;
 }
-
-/// See [`Op::RESULT_OF`]. It is asked about SQEs without personality, `ioprio` and flags other than `IOSQE_FIXED_FILE`. `None`: the
-/// operation is prepared as any other.
-pub type ResultOf = fn(&Sqe) -> Option<i32>;
 
 /// What the device has to do until an operation is done. See [`Op::device_wait`].
 #[derive(Clone, PartialEq, Eq, Debug)]

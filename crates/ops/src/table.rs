@@ -3,7 +3,7 @@
 use ringer_abi::{Opcode, Sqe};
 use ringer_sys::Errno;
 
-use crate::operation::{Issue, Op, Outcome, Prepare, ResultOf, Traits, Way};
+use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Way};
 
 /// An operation of any kind, for the length of one attempt.
 pub trait Attempt {
@@ -37,8 +37,8 @@ pub struct Row {
     pub ways: &'static [Way],
     /// An attempt with [`Patience::Brief`](crate::Patience::Brief) may touch a device: the engine takes its time.
     pub may_be_slow: bool,
-    /// See [`Op::RESULT_OF`].
-    pub result_of: Option<ResultOf>,
+    /// See [`Op::RESULT`].
+    pub result: Option<i32>,
     /// Prepares an SQE and makes the first attempt in one go.
     pub start: Start,
 }
@@ -96,7 +96,7 @@ macro_rules! operations {
             traits: <crate::$module::$type as Op>::TRAITS,
             ways: &[$(Way::$way),*],
             may_be_slow: may_be_slow(Opcode::$opcode, &[$(Way::$way),*]),
-            result_of: <crate::$module::$type as Op>::RESULT_OF,
+            result: <crate::$module::$type as Op>::RESULT,
             start: |sqe, context, attempt| start(sqe, context, attempt, Operation::$opcode),
         },)*];
 

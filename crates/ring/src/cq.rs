@@ -19,6 +19,45 @@ use ringer_abi::{CQ_EVENTFD_DISABLED, Cqe, CqeFlags};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CqFull;
 
+/// CQEs that are posted together. The program sees none of them before they are [published](Self::publish).
+#[derive(Debug)]
+pub struct CqBatch<'a, M: ServingMemory, O> {
+    ring: &'a ServingRing<M, O>,
+    memory: &'a M::Present,
+    /// Where the next one goes.
+    tail: u32,
+    free: u32,
+}
+
+impl<M: ServingMemory, O: Orderings> CqBatch<'_, M, O> {
+    /// Adds a CQE that has no second half, or is on a ring where all have one.
+    ///
+    /// # Errors
+    /// [`CqFull`], as for [`cq_push`](ServingRing::cq_push).
+    #[inline]
+    pub fn push(&mut self, cqe: &Cqe) -> Result<(), CqFull> {
+        if self.free == 0 {
+            return Err(CqFull);
+        }
+        self.store(cqe);
+        Ok(())
+    }
+
+    /// The same where there is room.
+    #[inline]
+    fn store(&mut self, cqe: &Cqe) {
+        self.memory.store_cqe(self.tail, cqe);
+        self.tail = self.tail.wrapping_add(1);
+        self.free = self.free.wrapping_sub(1);
+    }
+
+    /// Shows them to the program.
+    #[inline]
+    pub fn publish(self) {
+        self.ring.cq_publish(self.tail);
+    }
+}
+
 /// The serving side. One thread at a time pushes: the holder of the completion lock.
 impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
     /// Posts a CQE: writes and publishes it. `extra` is written on rings with 32-byte CQEs only.
@@ -58,19 +97,25 @@ impl<M: ServingMemory, O: Orderings> ServingRing<M, O> {
         if memory.shape().cqe_mixed {
             return self.cq_push_each(cqes);
         }
+        let mut batch = self.cq_batch();
+        let fitting = cqes.len().min(batch.free as usize);
+        for cqe in &cqes[..fitting] {
+            batch.store(cqe);
+        }
+        if fitting > 0 {
+            batch.publish();
+        }
+        fitting
+    }
+
+    /// Begins to post CQEs together.
+    #[inline]
+    pub fn cq_batch(&self) -> CqBatch<'_, M, O> {
+        let memory = self.memory.present();
         // Relaxed, and the free slots: as in `cq_push`.
         let tail = self.memory.control().cq_tail.load(Relaxed);
         let free = memory.shape().cq_entries.saturating_sub(tail.wrapping_sub(self.cq_head()));
-        let fitting = cqes.len().min(free as usize);
-        let mut end = tail;
-        for cqe in &cqes[..fitting] {
-            memory.store_cqe(end, cqe);
-            end = end.wrapping_add(1);
-        }
-        if fitting > 0 {
-            self.cq_publish(end);
-        }
-        fitting
+        CqBatch { ring: self, memory, tail, free }
     }
 
     /// The same one by one: they are of different sizes.

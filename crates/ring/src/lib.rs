@@ -45,7 +45,7 @@ mod wakeup;
 pub use bequest::Bequest;
 #[cfg(not(loom))]
 pub use client_ring::MappedClientRing;
-pub use cq::CqFull;
+pub use cq::{CqBatch, CqFull};
 #[cfg(loom)]
 pub use head_publication::{BarrierAfterStore, NoBarrier};
 pub use head_publication::{FullBarrier, HeadPublication, StoreRelease};

@@ -189,7 +189,7 @@ pub struct SharedGuard<'a, O: Orderings = Production> {
 
 impl<O: Orderings> SharedGuard<'_, O> {
     /// Gives the lock back. Returns how many waiters are announced, who must be woken if there is something for them.
-    #[inline]
+    #[inline(always)]
     pub fn release(self) -> u32 {
         let waiters = self.unlock();
         core::mem::forget(self);

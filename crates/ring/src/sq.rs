@@ -107,6 +107,13 @@ pub struct SqBatch<'a, M: ServingMemory, O> {
     ahead: u32,
 }
 
+// Not derived: that would ask the same of the memory.
+impl<M: ServingMemory, O> Clone for SqBatch<'_, M, O> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
 impl<M: ServingMemory, O: Orderings> SqBatch<'_, M, O> {
     /// How many entries are still to be taken.
     #[inline]

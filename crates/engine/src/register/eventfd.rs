@@ -31,7 +31,7 @@ impl EventfdSignal {
     }
 
     /// Signals that CQEs were posted; `asynchronous`: by a worker.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn signal(&self, ring: &Ring, asynchronous: bool) {
         // Relaxed: a signal may come just before or just after the registration.
         if self.present.load(Ordering::Relaxed) && !ring.shared.cq_eventfd_disabled() {
