@@ -43,11 +43,12 @@ pub(crate) fn enter(entered: &Entered, enter: &Enter, caller: &Caller) -> Result
     if ring.disabled.load(Ordering::Relaxed) {
         return Err(Errno::BADFD);
     }
-    if enter.to_submit == 0 || ring.share.is_none() || ring.poll_thread.get().is_some() {
+    let poll_thread = ring.poll_thread.get();
+    if enter.to_submit == 0 || poll_thread.is_some() {
         // Else it is counted with the submission.
         System::global().counters().enters.fetch_add(1, Ordering::Relaxed);
     }
-    let submitted = if let Some(thread) = ring.poll_thread.get() {
+    let submitted = if let Some(thread) = poll_thread {
         if enter.flags.contains(EnterFlags::SQ_WAKEUP) {
             thread.wake();
         }

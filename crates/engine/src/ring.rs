@@ -258,6 +258,17 @@ impl Ring {
         if self.is_inherited { None } else { NonZeroU32::new(ringer_sys::thread::id()) }
     }
 
+    /// Counts a call that submits. For the holder of the submission lock.
+    #[inline]
+    pub(crate) fn count_enter(&self) {
+        match &self.share {
+            Some(share) => share.count_enter(),
+            None => {
+                System::global().counters().enters.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Counts requests that are finished by their submission. For the holder of the submission lock.
     #[inline]
     pub(crate) fn count_submitted(&self, opcode: u8, served: Served, count: u64) {

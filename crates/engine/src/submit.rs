@@ -26,8 +26,8 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32, thread: Option<NonZeroU32>) ->
     // Held while the requests are started: one consumer of the SQ at a time.
     let _guard = ring.shared.lock_submissions_by(thread);
     let is_polled = ring.poll_thread.get().is_some();
-    if let Some(share) = ring.share.as_ref().filter(|_| !is_polled) {
-        share.count_enter();
+    if !is_polled {
+        ring.count_enter();
     }
     let sqes = ring.shared.sq_batch(most);
     let sqes = if is_polled { sqes.from_elsewhere() } else { sqes };

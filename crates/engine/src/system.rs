@@ -124,15 +124,20 @@ thread_local! {
 
 impl System {
     /// The engine of this process, made on first use.
+    #[inline]
     pub fn global() -> &'static Self {
         static SYSTEM: OnceLock<System> = OnceLock::new();
-        SYSTEM.get_or_init(|| Self {
+        SYSTEM.get_or_init(Self::new)
+    }
+
+    fn new() -> Self {
+        Self {
             rings: RwLock::default(),
             threads: RwLock::default(),
             parking: Parking::default(),
             in_epoll: InEpoll::default(),
             is_orphan: AtomicBool::new(false),
-        })
+        }
     }
 
     pub(crate) fn workers(&self) -> Arc<WorkerPool> {
