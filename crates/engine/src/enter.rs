@@ -37,7 +37,7 @@ pub const SERVED: EnterFlags = EnterFlags::GETEVENTS
 /// # Errors
 /// `EBADFD` for a disabled ring, `EEXIST` for the wrong thread of a single-issuer ring, `EINVAL`, `EFAULT`
 /// for a bad argument, `EINTR`, `ETIME`; errors of waiting only if nothing was submitted.
-#[inline]
+#[inline(always)]
 pub(crate) fn enter(entered: &Entered, enter: &Enter, caller: &Caller) -> Result<i32, Errno> {
     let ring = &entered.ring;
     if ring.disabled.load(Ordering::Relaxed) {
@@ -101,7 +101,7 @@ fn check_submitter(ring: &Ring) -> Result<(), Errno> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Errno> {
     // What is wrong with it counts whether there is to be a wait or not.
     let extended =

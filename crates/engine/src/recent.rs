@@ -6,15 +6,20 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ringer_sys::Errno;
+
 use crate::ring::Ring;
 
 /// How often a descriptor came to mean something else, or a thread another one. What was kept before the last time counts no more.
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 
+/// In parts, which are moved through registers.
 struct Recent {
-    fd: RawFd,
-    changes: u64,
-    entered: Entered,
+    fd: Cell<RawFd>,
+    changes: Cell<u64>,
+    thread: Cell<Option<NonZeroU32>>,
+    /// `None`: there was none, or it is entered just now.
+    ring: Cell<Option<Arc<Ring>>>,
 }
 
 /// A ring, for the thread that enters it.
@@ -33,32 +38,47 @@ impl Entered {
 }
 
 thread_local! {
-    static RECENT: Cell<Option<Recent>> = const { Cell::new(None) };
+    static RECENT: Recent = const {
+        Recent {
+            fd: Cell::new(-1),
+            changes: Cell::new(0),
+            thread: Cell::new(None),
+            ring: Cell::new(None),
+        }
+    };
 }
 
-/// What a descriptor means may be kept as long as this number stays. To be asked before the descriptor is looked up.
-#[inline]
-pub(crate) fn changes() -> u64 {
+/// Has the calling thread enter the ring of a descriptor: the one that it entered last, or what `find` finds. `None`: a thread that is
+/// ending may have no place for it any more.
+#[inline(always)]
+pub(crate) fn enter<R>(
+    fd: RawFd,
+    find: impl FnOnce() -> Result<Entered, Errno>,
+    body: impl FnOnce(&Entered) -> Result<R, Errno>,
+) -> Option<Result<R, Errno>> {
+    // Before the descriptor is looked up: what it means may be kept as long as this number stays.
     // Acquire, with the Release in `forget_all`: a descriptor that was closed and given out again is looked up again.
-    CHANGES.load(Ordering::Acquire)
-}
-
-/// The ring of this descriptor, if this thread entered it last. To be given back by [`keep`].
-#[inline]
-pub(crate) fn take(fd: RawFd, changes: u64) -> Option<Entered> {
-    // A thread that is ending may have no place for it any more.
-    let recent = RECENT.try_with(Cell::take).ok().flatten()?;
-    (recent.fd == fd && recent.changes == changes).then_some(recent.entered)
-}
-
-/// Keeps the ring for the thread's next call.
-#[inline]
-pub(crate) fn keep(fd: RawFd, changes: u64, entered: Entered) {
-    let _ = RECENT.try_with(|recent| recent.set(Some(Recent { fd, changes, entered })));
+    let changes = CHANGES.load(Ordering::Acquire);
+    RECENT
+        .try_with(|recent| {
+            let is_it = recent.fd.get() == fd && recent.changes.get() == changes;
+            let entered = match recent.ring.take() {
+                Some(ring) if is_it => Entered { ring, thread: recent.thread.get() },
+                _ => find()?,
+            };
+            let result = body(&entered);
+            // All of it: a handler of the program may have entered another ring meanwhile.
+            recent.fd.set(fd);
+            recent.changes.set(changes);
+            recent.thread.set(entered.thread);
+            recent.ring.set(Some(entered.ring));
+            result
+        })
+        .ok()
 }
 
 /// Some descriptor means something else from now on.
 pub(crate) fn forget_all() {
-    // Release, with the Acquire in `changes`.
+    // Release, with the Acquire in `enter`.
     CHANGES.fetch_add(1, Ordering::Release);
 }

@@ -309,17 +309,26 @@ impl System {
             .ok_or(Errno::INVAL)?;
         let arguments = Enter { to_submit, min_complete, flags, argument, argument_size };
         let by_index = flags.contains(EnterFlags::REGISTERED_RING);
-        let changes = recent::changes();
-        let recent = if by_index { None } else { recent::take(fd, changes) };
-        let entered = match recent {
-            Some(entered) => entered,
-            None => Entered::by_this_thread(self.named_ring(fd, by_index)?),
+        let recent = if by_index {
+            None
+        } else {
+            let find = || self.ring(fd).map(Entered::by_this_thread);
+            recent::enter(fd, find, |entered| enter::enter(entered, &arguments, caller))
         };
-        let result = enter::enter(&entered, &arguments, caller);
-        if !by_index {
-            recent::keep(fd, changes, entered);
-        }
-        result
+        recent.unwrap_or_else(|| self.enter_once(fd, by_index, &arguments, caller))
+    }
+
+    /// The same for a ring that the thread does not keep.
+    #[cold]
+    fn enter_once(
+        &self,
+        fd: RawFd,
+        by_index: bool,
+        arguments: &Enter,
+        caller: &Caller,
+    ) -> Result<i32, Errno> {
+        let entered = Entered::by_this_thread(self.named_ring(fd, by_index)?);
+        enter::enter(&entered, arguments, caller)
     }
 
     /// `io_uring_register.2`.
