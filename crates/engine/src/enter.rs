@@ -14,6 +14,7 @@ use crate::wait::{WaitLimit, WaitLimits};
 use crate::{background, kept, submit, timer, wait};
 
 /// The arguments of one call, the descriptor already looked up.
+#[derive(Clone, Copy)]
 pub(crate) struct Enter {
     pub(crate) to_submit: u32,
     pub(crate) min_complete: u32,
@@ -38,7 +39,7 @@ pub const SERVED: EnterFlags = EnterFlags::GETEVENTS
 /// `EBADFD` for a disabled ring, `EEXIST` for the wrong thread of a single-issuer ring, `EINVAL`, `EFAULT`
 /// for a bad argument, `EINTR`, `ETIME`; errors of waiting only if nothing was submitted.
 #[inline(always)]
-pub(crate) fn enter(entered: &Entered, enter: &Enter, caller: &Caller) -> Result<i32, Errno> {
+pub(crate) fn enter(entered: &Entered, enter: Enter, caller: &Caller) -> Result<i32, Errno> {
     let ring = &entered.ring;
     if ring.disabled.load(Ordering::Relaxed) {
         return Err(Errno::BADFD);
@@ -102,7 +103,7 @@ fn check_submitter(ring: &Ring) -> Result<(), Errno> {
 }
 
 #[inline(always)]
-fn get_events(ring: &Arc<Ring>, enter: &Enter, caller: &Caller) -> Result<(), Errno> {
+fn get_events(ring: &Arc<Ring>, enter: Enter, caller: &Caller) -> Result<(), Errno> {
     // What is wrong with it counts whether there is to be a wait or not.
     let extended =
         if enter.flags.contains(EnterFlags::EXT_ARG) { Some(read_extended(ring, enter)?) } else { None };
@@ -140,7 +141,7 @@ struct WaitArgument {
 
 impl WaitArgument {
     /// The form without `EXT_ARG`: a signal mask.
-    fn plain(enter: &Enter) -> Self {
+    fn plain(enter: Enter) -> Self {
         let (mask, mask_size) = (enter.argument, enter.argument_size as u64);
         Self { limits: WaitLimits::default(), mask, mask_size }
     }
@@ -148,7 +149,7 @@ impl WaitArgument {
 
 // Not inlined: the way without it is short.
 #[inline(never)]
-fn read_extended(ring: &Ring, enter: &Enter) -> Result<WaitArgument, Errno> {
+fn read_extended(ring: &Ring, enter: Enter) -> Result<WaitArgument, Errno> {
     let clock = ring.registrations.lock().clock;
     let now = timer::now(clock);
     let (argument, time) = if enter.flags.contains(EnterFlags::EXT_ARG_REG) {
@@ -187,7 +188,7 @@ fn read_extended(ring: &Ring, enter: &Enter) -> Result<WaitArgument, Errno> {
 }
 
 /// The argument as it stands in the registered region (`struct io_uring_reg_wait`), at the offset that the call gives.
-fn read_registered(ring: &Ring, enter: &Enter) -> Result<(GetEventsArg, Option<[i64; 2]>), Errno> {
+fn read_registered(ring: &Ring, enter: Enter) -> Result<(GetEventsArg, Option<[i64; 2]>), Errno> {
     const HAS_TIME: u32 = uapi::IORING_REG_WAIT_TS as u32;
     if enter.argument_size != size_of::<uapi::io_uring_reg_wait>() {
         return Err(Errno::INVAL);

@@ -185,9 +185,13 @@ fn make(ring: &Arc<Ring>, request: RequestId) {
 }
 
 /// The program looks for completions without waiting for them: nothing is kept until it waits again.
+#[inline]
 pub(crate) fn is_not_waited_for(ring: &Arc<Ring>) {
-    ring.kept.waits.store(0, Ordering::Relaxed);
-    give_up(ring, |_| true);
+    // Without a wait before there is nothing. What another thread keeps just now is found by the background thread.
+    if ring.kept.waits.load(Ordering::Relaxed) > 0 {
+        ring.kept.waits.store(0, Ordering::Relaxed);
+        give_up(ring, |_| true);
+    }
 }
 
 /// For the background thread: what is kept for too long is for workers.

@@ -270,7 +270,7 @@ impl Ring {
     }
 
     /// Counts requests that are finished by their submission. For the holder of the submission lock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count_submitted(&self, opcode: u8, served: Served, count: u64) {
         match &self.share {
             Some(share) => share.count(opcode, served, count),

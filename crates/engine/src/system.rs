@@ -313,20 +313,14 @@ impl System {
             None
         } else {
             let find = || self.ring(fd).map(Entered::by_this_thread);
-            recent::enter(fd, find, |entered| enter::enter(entered, &arguments, caller))
+            recent::enter(fd, find, |entered| enter::enter(entered, arguments, caller))
         };
-        recent.unwrap_or_else(|| self.enter_once(fd, by_index, &arguments, caller))
+        recent.unwrap_or_else(|| self.enter_once(fd, by_index, arguments, caller))
     }
 
     /// The same for a ring that the thread does not keep.
     #[cold]
-    fn enter_once(
-        &self,
-        fd: RawFd,
-        by_index: bool,
-        arguments: &Enter,
-        caller: &Caller,
-    ) -> Result<i32, Errno> {
+    fn enter_once(&self, fd: RawFd, by_index: bool, arguments: Enter, caller: &Caller) -> Result<i32, Errno> {
         let entered = Entered::by_this_thread(self.named_ring(fd, by_index)?);
         enter::enter(&entered, arguments, caller)
     }

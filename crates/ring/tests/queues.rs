@@ -100,6 +100,23 @@ fn of_several_completions_those_are_posted_that_fit() {
 }
 
 #[test]
+fn completions_of_a_batch_are_seen_together_or_not_at_all() {
+    let (ring, mut program) = pair(SMALL);
+    // It is given up.
+    ring.cq_batch().push(&Cqe::new(1, 0, 0)).unwrap();
+    assert_eq!(program.client.cq_pop(), None);
+    let mut batch = ring.cq_batch();
+    for user_data in 2..10 {
+        batch.push(&Cqe::new(user_data, 0, 0)).unwrap();
+    }
+    assert_eq!(batch.push(&Cqe::new(10, 0, 0)), Err(CqFull));
+    assert_eq!((program.client.cq_pop(), ring.cq_ready()), (None, 0));
+    batch.publish();
+    let reaped: Vec<u64> = std::iter::from_fn(|| program.client.cq_pop()).map(|cqe| cqe.user_data).collect();
+    assert_eq!(reaped, Vec::from_iter(2..10));
+}
+
+#[test]
 fn positions_wrap_around() {
     let ring = SharedRing::allocate_at(SMALL, u32::MAX - 2, u32::MAX - 5).unwrap();
     let mut program = Program::of(&ring);
