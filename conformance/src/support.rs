@@ -174,6 +174,8 @@ What a system call of the process cannot do is out of reach:
   in Linux. ACCEPTs of one listener have the latest first then, and not the first.
 - A request belongs to the process that submitted it. Another process that has inherited the ring can reap its completion, but neither
   find nor cancel it.
+- A thread that waits in `enter` for nothing but reads that are not cached, or for one write that ends on the device, makes them itself: it
+  hears of a signal after 16 of them at most, and of the end of its time after the one that it is at.
 - Registered buffers are not pinned. Unmapped, they make later requests fail with `EFAULT`.
 - `/proc/PID/fdinfo` of a ring shows an eventfd. The ring's descriptor is an eventfd to `fstat` and `/proc/PID/fd`, too.
 - A ring passed to another program over a socket, or kept open across `exec`, is an eventfd there.

@@ -205,9 +205,7 @@ impl Turn<'_> {
         }
         None
     }
-}
 
-impl Turn<'_> {
     /// What a punted request waits for, if it may be [kept](crate::kept).
     fn wait_to_keep(&self, request: &Request) -> Option<DeviceWait> {
         const NOT_KEPT: SqeFlags = SqeFlags::ASYNC.union(SqeFlags::BUFFER_SELECT);
