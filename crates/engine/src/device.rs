@@ -125,9 +125,7 @@ impl Device {
     fn may_be_silent(&self, ring: &Ring) -> bool {
         self.waits.load(Ordering::Relaxed) >= WAITS_BEFORE
             && !self.is_mute.load(Ordering::Relaxed)
-            && ring.poll_thread.get().is_none()
-            && !ring.shared.is_watched()
-            && !ring.completions.eventfd.is_registered()
+            && ring.is_waited_for_in_enter_only()
             && self.poll_reactor(ring)
     }
 

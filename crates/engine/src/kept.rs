@@ -94,26 +94,27 @@ fn may_give_up() -> bool {
 pub(crate) fn hand_over(ring: &Arc<Ring>, punts: &mut Vec<Punt>) {
     let workers = System::global().workers();
     let identity = Identity::of_this_thread();
-    let mut queue = ring.kept.queue.lock();
-    if !may_keep(ring, &queue, punts) || !workers.knows_only(&identity) {
+    // What is kept of a thread with other credentials is not for workers that this one starts.
+    if workers.knows_only(&identity) {
+        let mut queue = ring.kept.queue.lock();
+        if may_keep(ring, &queue, punts) {
+            let since = Instant::now();
+            queue.extend(punts.drain(..).map(|punt| KeptPunt { punt, since }));
+            drop(queue);
+            return ring.reactor.has_work();
+        }
         drop(queue);
         give_up(ring, |_| true);
-        return workers.submit(ring, &identity, punts.drain(..));
     }
-    let since = Instant::now();
-    queue.extend(punts.drain(..).map(|punt| KeptPunt { punt, since }));
-    drop(queue);
-    ring.reactor.has_work();
+    workers.submit(ring, &identity, punts.drain(..));
 }
 
 fn may_keep(ring: &Ring, queue: &VecDeque<KeptPunt>, punts: &[Punt]) -> bool {
     let this = thread::id();
     ring.kept.waits.load(Ordering::Relaxed) >= WAITS_BEFORE
         && ring.kept.latency.patience() != Patience::None
-        && ring.poll_thread.get().is_none()
+        && ring.is_waited_for_in_enter_only()
         && !ring.readiness.is_shared()
-        && !ring.shared.is_watched()
-        && !ring.completions.eventfd.is_registered()
         // Looked at under the lock of the queue: a thread that announces itself later finds what is kept.
         && ring.shared.waiters() == 0
         && ring.reactor.owner() != Owner::Background
@@ -187,7 +188,7 @@ fn make(ring: &Arc<Ring>, request: RequestId) {
 /// The program looks for completions without waiting for them: nothing is kept until it waits again.
 #[inline]
 pub(crate) fn is_not_waited_for(ring: &Arc<Ring>) {
-    // Without a wait before there is nothing. What another thread keeps just now is found by the background thread.
+    // Without a wait before there is nothing: who sets this to 0 gives up what is there, and nothing is kept behind that.
     if ring.kept.waits.load(Ordering::Relaxed) > 0 {
         ring.kept.waits.store(0, Ordering::Relaxed);
         give_up(ring, |_| true);

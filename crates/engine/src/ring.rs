@@ -258,6 +258,13 @@ impl Ring {
         if self.is_inherited { None } else { NonZeroU32::new(ringer_sys::thread::id()) }
     }
 
+    /// Whether the program, as far as it has said, hears of completions in `enter` and by looking, and nowhere else.
+    pub(crate) fn is_waited_for_in_enter_only(&self) -> bool {
+        self.poll_thread.get().is_none()
+            && !self.shared.is_watched()
+            && !self.completions.eventfd.is_registered()
+    }
+
     /// Counts a call that submits. For the holder of the submission lock.
     #[inline]
     pub(crate) fn count_enter(&self) {

@@ -53,12 +53,10 @@ impl work_queue::Work for Job {
 }
 
 /// Which identities there are among the threads that hand over.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-enum KnownIdentities {
-    #[default]
-    None,
-    One(Identity),
-    Several,
+#[derive(Debug, Default)]
+struct KnownIdentities {
+    first: Option<Identity>,
+    are_several: bool,
 }
 
 /// The workers of one identity, and what they are to do.
@@ -137,12 +135,8 @@ impl WorkerPool {
     /// Whether every thread that was asked for here so far has this identity.
     pub(crate) fn knows_only(&self, identity: &Identity) -> bool {
         let known = &mut self.lock().known;
-        match known {
-            KnownIdentities::None => *known = KnownIdentities::One(identity.clone()),
-            KnownIdentities::One(one) if one != identity => *known = KnownIdentities::Several,
-            KnownIdentities::One(_) | KnownIdentities::Several => {}
-        }
-        *known != KnownIdentities::Several
+        known.are_several |= known.first.get_or_insert_with(|| identity.clone()) != identity;
+        !known.are_several
     }
 
     /// Hands over a batch of punted requests, for the thread that submitted them. One lock, and at most one wake-up per request.
@@ -163,15 +157,10 @@ impl WorkerPool {
         self.summon(state, identity, count);
     }
 
-    /// The same for others of the [only identity](Self::knows_only) there has been.
+    /// The same for others, from when there was [only one identity](Self::knows_only).
     pub(crate) fn submit_as_ever(self: &Arc<Self>, ring: &Arc<Ring>, punts: Vec<Punt>) {
-        let known = self.lock().known.clone();
-        let identity = match known {
-            KnownIdentities::One(identity) => identity,
-            // Another one has come up meanwhile.
-            KnownIdentities::None | KnownIdentities::Several => Identity::of_this_thread(),
-        };
-        self.submit(ring, &identity, punts.into_iter());
+        let first = self.lock().known.first.clone();
+        self.submit(ring, &first.unwrap_or_else(Identity::of_this_thread), punts.into_iter());
     }
 
     /// Sees to it that workers come for so many jobs that have become ready. One that returns in a moment comes by itself: mostly it is the
