@@ -8,7 +8,7 @@ use std::ops::Range;
 use ringer_sys::UserAddress;
 
 use crate::gate::Live;
-use crate::listing::{self, LONGEST_INSTRUCTION, Listing};
+use crate::listing::{LONGEST_INSTRUCTION, Listing, Registers};
 use crate::memory_map::{MemoryMap, PAGE};
 
 /// Signed 4-byte words, relative to the start of the table.
@@ -184,11 +184,16 @@ impl Object {
 impl Object {
     /// Which registers its code may have something in at a call site.
     pub fn live(&self) -> Live {
-        if self.keeps_avx512().unwrap_or(true) { Live::All } else { Live::NoneOfAvx512 }
+        let may_keep = |registers| self.keeps(registers).unwrap_or(true);
+        match (may_keep(Registers::Avx512), may_keep(Registers::UpperHalves)) {
+            (true, _) => Live::All,
+            (false, true) => Live::NoneOfAvx512,
+            (false, false) => Live::NoneOfAvx,
+        }
     }
 
-    /// Whether a function may have something in registers that only AVX-512 has while it calls another one. `None`: not known.
-    fn keeps_avx512(&self) -> Option<bool> {
+    /// Whether a function may have something in such registers while it calls another one. `None`: not known.
+    fn keeps(&self, registers: Registers) -> Option<bool> {
         /// More takes too long for a signal handler.
         const MOST: usize = 4 << 20;
         const STEP: usize = 16 * PAGE;
@@ -200,14 +205,14 @@ impl Object {
             // What begins in this step reaches into the next.
             let length = (STEP + LONGEST_INSTRUCTION - 1).min(self.code.end - start);
             let bytes = UserAddress::new(start as u64).read_vec::<u8>(length).ok()?;
-            for index in listing::places_of_avx512(&bytes).filter(|index| *index < STEP) {
+            for index in registers.places(&bytes).filter(|index| *index < STEP) {
                 let address = start + index;
                 if looked_at.contains(&address) {
                     continue;
                 }
                 // Of code that is in no known function nothing is known.
                 let function = self.function_at(address)?;
-                if Listing::of(&function.range).ok()?.keeps_avx512() {
+                if Listing::of(&function.range).ok()?.keeps(registers) {
                     return Some(true);
                 }
                 looked_at = function.range;

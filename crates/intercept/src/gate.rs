@@ -21,26 +21,34 @@ use crate::guest;
 ///
 /// By the calling convention a function may change every vector register. So what is in one across a call site was put
 /// there by the site's own object: compilers do keep values in registers that they see a function of theirs not to
-/// change, but they do not see into other objects. And by a function that is in the middle of a call: what calls nothing is through.
+/// change, but they do not see into other objects. And by a function that is in the middle of a call: what calls nothing is through. (A function that
+/// got a vector from another object as an argument, has a call site of its own and hands the vector on unseen would be missed.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Live {
     /// Any.
     All,
     /// None of those that only AVX-512 has.
     NoneOfAvx512,
+    /// Only lower halves, which SSE has, too.
+    NoneOfAvx,
 }
 
-/// The gate for this processor and what the kernel saves of it. `None` where there are registers that none of them knows.
-pub fn address(live: Live) -> Option<usize> {
+/// Addresses of gates, in the order of [`Live`].
+pub type Gates = [usize; 3];
+
+/// The gates for this processor and what the kernel saves of it. `None` where there are registers that none of them knows.
+pub fn addresses() -> Option<Gates> {
     // Detection asks the processor for its features and, by XCR0, what the kernel keeps of them.
-    let gate = match (is_x86_feature_detected!("avx512f"), is_x86_feature_detected!("avx512bw")) {
-        (true, true) if live == Live::All => with_avx512 as *const (),
-        (true, true) => with_avx as *const (),
+    let has_avx = is_x86_feature_detected!("avx");
+    let gates = match (is_x86_feature_detected!("avx512f"), is_x86_feature_detected!("avx512bw")) {
+        (true, true) => [with_avx512 as *const (), with_avx as *const (), with_lower_halves as *const ()],
         (true, false) => return None,
-        (false, _) if is_x86_feature_detected!("avx") => with_avx as *const (),
-        (false, _) => with_sse as *const (),
+        (false, _) if has_avx => {
+            [with_avx as *const (), with_avx as *const (), with_lower_halves as *const ()]
+        }
+        (false, _) => [with_sse as *const (); 3],
     };
-    Some(gate as usize)
+    Some(gates.map(|gate| gate as usize))
 }
 
 /// What the gates call: `io_uring_enter` with the arguments of the program, and the kernel's kind of result.
@@ -195,6 +203,13 @@ gate! {
     /// For processors without AVX.
     with_sse, 256,
     save: [lines!(first: store("movaps", "xmm", 16, 0))],
+    restore: [lines!(first: load("movaps", "xmm", 16, 0))]
+}
+
+gate! {
+    /// For AVX, where nothing is in the upper halves. Whatever is left there is of no use, and the engine's SSE code is faster without.
+    with_lower_halves, 256,
+    save: ["vzeroupper", lines!(first: store("movaps", "xmm", 16, 0))],
     restore: [lines!(first: load("movaps", "xmm", 16, 0))]
 }
 

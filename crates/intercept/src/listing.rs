@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use iced_x86::{Code, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind, Register,
+};
 use ringer_engine::Refusal;
 use ringer_sys::UserAddress;
 
@@ -56,16 +58,29 @@ impl Listing {
         self.instructions.iter().any(|instruction| instruction.flow_control() == FlowControl::IndirectBranch)
     }
 
-    /// Whether something may stand in registers that only AVX-512 has while it waits for another function or the kernel. If
+    /// Whether something may stand in such registers while it waits for another function or the kernel. If
     /// it calls neither, nothing of it is there at a call site. A jump out of it is its end.
-    pub fn keeps_avx512(&self) -> bool {
-        let calls = |instruction: &Instruction| {
-            matches!(
-                instruction.flow_control(),
-                FlowControl::Call | FlowControl::IndirectCall | FlowControl::Interrupt
-            )
+    pub fn keeps(&self, registers: Registers) -> bool {
+        self.instructions.iter().any(|instruction| registers.are_used_by(instruction))
+            && (0..self.instructions.len()).any(|index| self.calls_with(registers, index))
+    }
+
+    /// Whether the instruction is a call with which something may stand there. Compilers clear the upper halves right before a call.
+    fn calls_with(&self, registers: Registers, index: usize) -> bool {
+        let instruction = &self.instructions[index];
+        let is_call = matches!(
+            instruction.flow_control(),
+            FlowControl::Call | FlowControl::IndirectCall | FlowControl::Interrupt
+        );
+        let clears = |before: &Instruction| before.mnemonic() == Mnemonic::Vzeroupper;
+        let is_cleared = || {
+            let at = instruction.ip() as usize;
+            registers == Registers::UpperHalves
+                && index.checked_sub(1).is_some_and(|before| clears(&self.instructions[before]))
+                && !self.jumps_to_computed()
+                && !self.refers_into(&(at..at + 1))
         };
-        self.instructions.iter().any(calls) && self.instructions.iter().any(uses_avx512)
+        is_call && !is_cleared()
     }
 
     /// Whether nothing is executed after the last instruction.
@@ -76,31 +91,51 @@ impl Listing {
     }
 }
 
-/// Whether an instruction has to do with registers that only AVX-512 has.
-fn uses_avx512(instruction: &Instruction) -> bool {
-    instruction.encoding() == EncodingKind::EVEX
-        || (0..instruction.op_count()).any(|operand| instruction.op_register(operand).is_k())
+/// Vector registers that most programs have nothing in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Registers {
+    /// Those that only AVX-512 has.
+    Avx512,
+    /// The upper halves of those that AVX has.
+    UpperHalves,
 }
 
-/// Where in the code there may be instructions for registers that only AVX-512 has: what is there looks like one. This is much
-/// quicker than to decode all.
-pub fn places_of_avx512(code: &[u8]) -> impl Iterator<Item = usize> {
-    const EVEX: u8 = 0x62;
-    const VEX_OF_TWO: u8 = 0xc5;
-    const VEX_OF_THREE: u8 = 0xc4;
-    let of_masks = |opcode| matches!(opcode, 0x30..=0x33 | 0x41..=0x4b | 0x90..=0x93 | 0x98..=0x99);
-    let may_be_one = move |&index: &usize| match code[index..] {
-        // EVEX: bits of the second and the third byte are always the same.
-        [EVEX, second, third, ..] => second & 8 == 0 && third & 4 != 0,
-        // VEX, of two and of three bytes before the opcode.
-        [VEX_OF_TWO, _, opcode, ..] | [VEX_OF_THREE, _, _, opcode, ..] => of_masks(opcode),
-        _ => false,
-    };
-    let is_one = |&index: &usize| {
-        let first = Decoder::new(64, &code[index..], DecoderOptions::NONE).decode();
-        !first.is_invalid() && uses_avx512(&first)
-    };
-    memchr::memchr3_iter(EVEX, VEX_OF_TWO, VEX_OF_THREE, code).filter(may_be_one).filter(is_one)
+impl Registers {
+    /// Whether an instruction has to do with one.
+    fn are_used_by(self, instruction: &Instruction) -> bool {
+        let any = |is_one: fn(Register) -> bool| {
+            (0..instruction.op_count()).any(|operand| is_one(instruction.op_register(operand)))
+        };
+        match self {
+            Self::Avx512 => instruction.encoding() == EncodingKind::EVEX || any(Register::is_k),
+            Self::UpperHalves => any(Register::is_ymm) || instruction.memory_index().is_ymm(),
+        }
+    }
+
+    /// Where in the code there may be instructions for them: what is there looks like one. This is much quicker than to decode all.
+    pub fn places(self, code: &[u8]) -> impl Iterator<Item = usize> {
+        const EVEX: u8 = 0x62;
+        const VEX_OF_TWO: u8 = 0xc5;
+        const VEX_OF_THREE: u8 = 0xc4;
+        /// Says in the last byte before the opcode that a VEX instruction is about whole registers, or about masks of 32 and 64 bits.
+        const LONG: u8 = 4;
+        let is_sought = move |last: u8, opcode: u8| match self {
+            Self::Avx512 => matches!(opcode, 0x30..=0x33 | 0x41..=0x4b | 0x90..=0x93 | 0x98..=0x99),
+            Self::UpperHalves => last & LONG != 0,
+        };
+        let may_be_one = move |&index: &usize| match code[index..] {
+            // EVEX: bits of the second and the third byte are always the same.
+            [EVEX, second, third, ..] => self == Self::Avx512 && second & 8 == 0 && third & 4 != 0,
+            // VEX, of two and of three bytes before the opcode.
+            [VEX_OF_TWO, last, opcode, ..] | [VEX_OF_THREE, _, last, opcode, ..] => is_sought(last, opcode),
+            _ => false,
+        };
+        let is_one = move |&index: &usize| {
+            let first = Decoder::new(64, &code[index..], DecoderOptions::NONE).decode();
+            !first.is_invalid() && self.are_used_by(&first)
+        };
+        memchr::memchr3_iter(EVEX, VEX_OF_TWO, VEX_OF_THREE, code).filter(may_be_one).filter(is_one)
+    }
 }
 
 /// Whether what stands behind the instruction is not executed after it.

@@ -21,13 +21,13 @@ use ringer_sys::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use crate::code::{self, Edit};
-use crate::gate::{self, Live};
+use crate::gate::{self, Gates, Live};
 use crate::memory_map::{MemoryMap, PAGE};
 
 /// How far a block may be from a site: what 32 bits of distance reach, less what blocks and sites extend.
 const REACH: usize = (1 << 31) - (1 << 20);
 
-/// A page of trampolines. It starts with the addresses of the gates: for sites where all registers may be live, and for others.
+/// A page of trampolines. It starts with the addresses of the gates, in the order of [`Live`].
 #[derive(Debug)]
 struct Block {
     start: usize,
@@ -59,7 +59,7 @@ impl Trampolines {
         };
         let block = &mut self.blocks[index];
         let at = block.start + block.used;
-        let gate = block.start + if live == Live::All { 0 } else { size_of::<usize>() };
+        let gate = block.start + live as usize * size_of::<usize>();
         let bytes = assemble(at, gate, back, moved)?;
         code::write(&[Edit { address: at, bytes: bytes.clone() }])?;
         block.used += bytes.len().next_multiple_of(16);
@@ -73,21 +73,20 @@ const LONGEST: usize = 192;
 fn new_block(site: usize) -> Result<Block, Refusal> {
     /// What was free may be taken meanwhile, by another thread or by our own heap.
     const ATTEMPTS: usize = 8;
-    let gates = [Live::All, Live::NoneOfAvx512].map(gate::address);
-    let [Some(all), Some(fewer)] = gates else { return Err(Refusal::Processor) };
+    let gates = gate::addresses().ok_or(Refusal::Processor)?;
     for _ in 0..ATTEMPTS {
         let map = MemoryMap::read().ok_or(Refusal::System)?;
         let object = map.object_start(site).unwrap_or(site);
         let start = map.free_below(object, PAGE, REACH).ok_or(Refusal::AddressSpace)?;
-        if map_block(start, [all, fewer])? {
-            return Ok(Block { start, used: size_of::<[usize; 2]>() });
+        if map_block(start, gates)? {
+            return Ok(Block { start, used: size_of::<Gates>() });
         }
     }
     Err(Refusal::AddressSpace)
 }
 
 /// Whether the address was free.
-fn map_block(start: usize, gates: [usize; 2]) -> Result<bool, Refusal> {
+fn map_block(start: usize, gates: Gates) -> Result<bool, Refusal> {
     let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
     // SAFETY: a new mapping where there is none. What an old kernel maps elsewhere is unmapped again.
     unsafe {
@@ -103,7 +102,7 @@ fn map_block(start: usize, gates: [usize; 2]) -> Result<bool, Refusal> {
         }
         // A break, where nothing should ever go.
         page.cast::<u8>().write_bytes(0xcc, PAGE);
-        page.cast::<[usize; 2]>().write(gates);
+        page.cast::<Gates>().write(gates);
         if mprotect(page, PAGE, MprotectFlags::READ | MprotectFlags::EXEC).is_err() {
             let _ = munmap(page, PAGE);
             return Err(Refusal::System);

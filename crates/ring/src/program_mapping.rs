@@ -76,17 +76,16 @@ pub(crate) unsafe fn duplicate(
     }
 
     // Take the place first: the kernel finds or checks it, and nobody can get in between.
-    let placement = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::from_bits_retain(flags & PLACEMENT);
-    // SAFETY: without MAP_FIXED a new mapping disturbs nobody; with it, at address zero only, the program asks for it.
-    let place =
-        unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), length, ProtFlags::empty(), placement) }?;
+    let place = match flags & PLACEMENT {
+        0 => reserve_like(start, length)?,
+        // SAFETY: without MAP_FIXED a new mapping disturbs nobody; with it, at address zero only, the program asks for it.
+        placement => unsafe { reserve(0, length, placement) }?,
+    };
     // SAFETY: `start` is the caller's promise, and `place` was mapped just now for this purpose.
     let filled = unsafe { fill(start, bytes.min(length), place, protection) }
         .and(if whole && length < bytes { Err(Errno::FAULT) } else { Ok(()) });
     if let Err(error) = filled {
-        // SAFETY: the place is ours until we hand it out.
-        let unmapped = unsafe { rustix::mm::munmap(place, length) };
-        debug_assert!(unmapped.is_ok(), "a whole mapping of our own can be unmapped");
+        give_up(place, length);
         return Err(error);
     }
     if flags & uapi::MAP_POPULATE != 0 && protection & uapi::PROT_WRITE != 0 {
@@ -94,6 +93,66 @@ pub(crate) unsafe fn duplicate(
         let _ = unsafe { rustix::mm::madvise(place, bytes.min(length), Advice::LinuxPopulateWrite) };
     }
     Ok(place as usize)
+}
+
+/// Makes a second mapping, for the engine, of pages that the program has.
+///
+/// # Errors
+/// `EINVAL` for private memory, `ENOMEM`: as `mremap.2`.
+///
+/// # Safety
+/// At `theirs` are `length` bytes of whole pages that the program may write to.
+pub(crate) unsafe fn second(theirs: NonNull<u8>, length: usize) -> Result<NonNull<u8>, Errno> {
+    let place = reserve_like(theirs, length)?;
+    // SAFETY: the caller's promise, and a place that was mapped just now for this purpose.
+    let filled = unsafe { fill(theirs, length, place, uapi::PROT_READ | uapi::PROT_WRITE) };
+    match filled {
+        Ok(()) => NonNull::new(place.cast()).ok_or(Errno::NOMEM),
+        Err(error) => {
+            give_up(place, length);
+            Err(error)
+        }
+    }
+}
+
+/// Takes a place for a second mapping of what is mapped at `first`.
+///
+/// Some processors guess by the lower 32 bits of an address in which way of the cache its line is. A line that is looked at by two
+/// addresses in turn is found late each time, unless these bits are the same: measured on AMD's Zen 5, a load takes 3.6 ns in place of 1.2.
+fn reserve_like(first: NonNull<u8>, length: usize) -> Result<*mut c_void, Errno> {
+    const DISTANCE: usize = 1 << 32;
+    /// A program may map the two queues each by itself.
+    const ATTEMPTS: usize = 4;
+    let first = first.as_ptr() as usize;
+    for index in 1..=ATTEMPTS {
+        let Some(address) = first.checked_sub(index * DISTANCE) else { break };
+        // SAFETY: a new mapping where there is none.
+        match unsafe { reserve(address, length, uapi::MAP_FIXED_NOREPLACE) } {
+            // There is something; or the system keeps low addresses for itself.
+            Err(Errno::EXIST | Errno::PERM) => {}
+            // A kernel before 4.17 takes the address for a wish.
+            place => return place,
+        }
+    }
+    // SAFETY: a new mapping at an address of the kernel's choice disturbs nobody.
+    unsafe { reserve(0, length, 0) }
+}
+
+/// Takes a place for a mapping.
+///
+/// # Safety
+/// What `placement` has replaced is nobody's.
+unsafe fn reserve(address: usize, length: usize, placement: u32) -> Result<*mut c_void, Errno> {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::from_bits_retain(placement);
+    // SAFETY: the caller's promise.
+    unsafe { rustix::mm::mmap_anonymous(address as *mut c_void, length, ProtFlags::empty(), flags) }
+}
+
+/// Gives back a place that was taken and not handed out.
+fn give_up(place: *mut c_void, length: usize) {
+    // SAFETY: the callers took it just now, and nobody else knows of it.
+    let unmapped = unsafe { rustix::mm::munmap(place, length) };
+    debug_assert!(unmapped.is_ok(), "a whole mapping of our own can be unmapped");
 }
 
 /// Puts a second mapping of the pages at `start` at `place`.

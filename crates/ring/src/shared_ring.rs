@@ -123,19 +123,21 @@ impl Pages {
 
     /// A second mapping of pages that the program gave to be its ring.
     fn of_program(address: u64, length: usize) -> Result<Self, Errno> {
-        let theirs = address as usize as *mut c_void;
-        // SAFETY: with an old size of zero the old mapping stays as it is, and the new one is where nothing was.
-        let second = unsafe { rustix::mm::mremap(theirs, 0, length, MremapFlags::MAYMOVE) };
-        if let Ok(second) = second {
-            let base = NonNull::new(second.cast::<u8>()).ok_or(Errno::NOMEM)?;
-            return Ok(Self { base, length });
-        }
-        // Private memory has no second mapping: it gives way to pages that have.
-        let pages = Self::allocate(length)?;
-        let ours = pages.base.as_ptr().cast::<c_void>();
-        // SAFETY: the program gave this range to be overwritten by its ring; what stood there is of no use any more.
-        unsafe { rustix::mm::mremap_fixed(ours, 0, length, MremapFlags::MAYMOVE, theirs) }?;
-        Ok(pages)
+        let theirs = NonNull::new(address as usize as *mut u8).ok_or(Errno::INVAL)?;
+        // SAFETY: the program gave these pages to be its ring.
+        let second = || unsafe { program_mapping::second(theirs, length) };
+        let base = match second() {
+            Err(Errno::INVAL) => {
+                // Private memory has no second mapping: it gives way to pages that have.
+                let pages = Self::allocate(length)?;
+                let (ours, theirs) = (pages.base.as_ptr().cast::<c_void>(), theirs.as_ptr().cast::<c_void>());
+                // SAFETY: what stood in the program's range is of no use any more.
+                unsafe { rustix::mm::mremap_fixed(ours, 0, length, MremapFlags::MAYMOVE, theirs) }?;
+                second()?
+            }
+            base => base?,
+        };
+        Ok(Self { base, length })
     }
 
     fn clear(&self) {

@@ -12,7 +12,7 @@ use std::ptr::{self, NonNull};
 
 use linux_raw_sys::general as uapi;
 use ringer_abi::{EnterFlags, OFF_CQ_RING, OFF_SQ_RING, OFF_SQES, Opcode, Params, SetupFlags, Sqe};
-use ringer_ring::{Area, Bases, MappedClientRing, RingShape, SharedRing};
+use ringer_ring::{Area, Bases, MappedClientRing, RingShape, SharedRegion, SharedRing};
 use ringer_sys::{Errno, UserAddress, native};
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -180,6 +180,19 @@ fn our_mappings_have_the_access_and_the_extent_that_was_asked_for() {
     assert_eq!(entries.read::<u32>(), Ok(5));
     for (address, length) in [(writable, 2 * page), (readable, page), (closed, page)] {
         unmap(address, length);
+    }
+}
+
+/// A processor may guess by these bits where in its cache a line is.
+#[test]
+fn our_mappings_of_an_area_have_the_same_lower_halves_of_their_addresses() {
+    let page = rustix::param::page_size();
+    let region = SharedRegion::allocate(page).expect("memory for a region");
+    let map = || region.map(0, page, uapi::PROT_READ, uapi::MAP_SHARED).expect("a mapping");
+    let mappings = [map(), map(), map()];
+    for mapping in mappings {
+        assert_eq!(mapping as u32, region.address() as u32, "{mapping:x} {region:x?}");
+        unmap(mapping, page);
     }
 }
 

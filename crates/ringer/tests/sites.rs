@@ -17,6 +17,9 @@ struct Programs {
     narrow: PathBuf,
     leaves: PathBuf,
     caller: PathBuf,
+    lower: PathBuf,
+    lower_leaves: PathBuf,
+    lower_caller: PathBuf,
     library: PathBuf,
 }
 
@@ -28,8 +31,11 @@ fn programs() -> Option<&'static Programs> {
         let narrow = compile(directory, "sites", &["-DNARROW"])?;
         let leaves = compile(directory, "sites", &["-DNARROW", "-DLEAVES"])?;
         let caller = compile(directory, "sites", &["-DNARROW", "-DCALLER"])?;
+        let lower = compile(directory, "sites", &["-DLOWER"])?;
+        let lower_leaves = compile(directory, "sites", &["-DLOWER", "-DLEAVES"])?;
+        let lower_caller = compile(directory, "sites", &["-DLOWER", "-DCALLER"])?;
         let library = compile(directory, "sites", &["-shared", "-fPIC", "-DLIBRARY"])?;
-        Some(Programs { sites, narrow, leaves, caller, library })
+        Some(Programs { sites, narrow, leaves, caller, lower, lower_leaves, lower_caller, library })
     });
     if programs.is_none() {
         skip("there is no C compiler");
@@ -129,6 +135,21 @@ fn reloaded() {
 #[test]
 fn all_registers_of_a_program_without_avx512() {
     is_patched(|programs| &programs.narrow, "all_registers");
+}
+
+#[test]
+fn all_registers_of_a_program_without_avx() {
+    is_patched(|programs| &programs.lower, "all_registers");
+}
+
+#[test]
+fn upper_halves_that_only_leaf_functions_use_are_not_kept() {
+    is_patched(|programs| &programs.lower_leaves, "wide_registers");
+}
+
+#[test]
+fn upper_halves_that_a_caller_may_use_are_kept() {
+    is_patched(|programs| &programs.lower_caller, "wide_registers");
 }
 
 #[test]
