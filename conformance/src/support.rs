@@ -55,18 +55,6 @@ const fn way(way: Way) -> &'static str {
     }
 }
 
-/// The name of an opcode as the header has it, without `IORING_OP_`.
-fn name(opcode: Opcode) -> String {
-    let mut name = String::new();
-    for (index, letter) in format!("{opcode:?}").char_indices() {
-        if letter.is_uppercase() && index > 0 {
-            name.push('_');
-        }
-        name.extend(letter.to_uppercase());
-    }
-    name
-}
-
 /// One line of flag names, and one of those that the interface has and that are not honoured.
 fn flags<'a>(page: &mut String, title: &str, all: impl Iterator<Item = (&'a str, bool)>) {
     let (served, missing): (Vec<_>, Vec<_>) = all.partition(|(_, served)| *served);
@@ -99,7 +87,7 @@ pub fn page(differences: &str, random: &str) -> Result<String, String> {
         let _ = writeln!(
             page,
             "| {} | {major}.{minor} | {} | {} |",
-            name(row.opcode),
+            row.opcode.name(),
             ways.join(", "),
             notes(row)
         );
@@ -107,7 +95,7 @@ pub fn page(differences: &str, random: &str) -> Result<String, String> {
     let missing: Vec<_> = Opcode::ALL
         .iter()
         .filter(|opcode| rows.iter().all(|row| row.opcode != **opcode))
-        .map(|opcode| name(*opcode))
+        .map(|opcode| opcode.name())
         .collect();
     if !missing.is_empty() {
         let _ = writeln!(page, "\nNot served, `EINVAL`: {}.", missing.join(", "));

@@ -30,6 +30,20 @@ macro_rules! numbered {
     };
 }
 
+impl Opcode {
+    /// The name in the header, without `IORING_OP_`: `READ_FIXED`.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+        name
+    }
+}
+
 numbered! {
     /// `IORING_OP_` numbers. Source: `io_uring_enter.2`.
     Opcode: u8 {
@@ -154,3 +168,16 @@ pub const OFF_PBUF_RING: u64 = 0x8000_0000;
 pub const MAX_SQ_ENTRIES: u32 = 32768;
 /// The largest CQ.
 pub const MAX_CQ_ENTRIES: u32 = 2 * MAX_SQ_ENTRIES;
+
+#[cfg(test)]
+mod tests {
+    use super::Opcode;
+
+    #[test]
+    fn names_are_the_uapis() {
+        assert_eq!(
+            [Opcode::Nop, Opcode::ReadFixed, Opcode::Openat2, Opcode::SendmsgZc].map(Opcode::name),
+            ["NOP", "READ_FIXED", "OPENAT2", "SENDMSG_ZC"]
+        );
+    }
+}

@@ -86,8 +86,11 @@ impl Turn<'_> {
     #[inline]
     pub(crate) fn complete_at_once(&mut self, sqe: &Sqe, completion: &Completion, extra: [u64; 2]) {
         self.count(sqe.opcode(), Served::Inline);
-        if is_heard_of(sqe.flags(), completion) {
-            self.post(cqe_of(sqe.user_data(), completion, extra));
+        let cqe = cqe_of(sqe.user_data(), completion, extra);
+        let is_heard_of = is_heard_of(sqe.flags(), completion);
+        self.trace_numbered(Some(self.number), &cqe, Served::Inline, is_heard_of);
+        if is_heard_of {
+            self.post(cqe);
         }
     }
 
@@ -104,7 +107,7 @@ impl Turn<'_> {
 
     /// Goes on with an operation that was not done at its first attempt.
     fn start_to_wait(&mut self, sqe: &Sqe, (operation, outcome): (Operation, Outcome), held: Held) {
-        let request = Request { held, ..Request::new(sqe, operation) };
+        let request = Request { held, number: self.number, ..Request::new(sqe, operation) };
         let next = self.go_on(Box::new(request), outcome);
         self.run_from(next);
     }

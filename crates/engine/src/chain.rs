@@ -64,13 +64,17 @@ impl Turn<'_> {
             },
             _ => None,
         };
+        let announces = announces && notification.is_some();
+        let flags = if announces { CqeFlags::MORE.bits() } else { 0 };
+        let cqe = Cqe::new(request.user_data, request.early_result.unwrap_or(CANCELED), flags);
+        self.trace_numbered(Some(request.number), &cqe, Served::Engine, !silently);
         if !silently {
-            let announces = announces && notification.is_some();
-            let flags = if announces { CqeFlags::MORE.bits() } else { 0 };
-            self.post(Cqe::new(request.user_data, request.early_result.unwrap_or(CANCELED), flags));
+            self.post(cqe);
         }
         if let Some(notification) = notification {
-            self.post(cqe_of(request.user_data, &notification, [0; 2]));
+            let cqe = cqe_of(request.user_data, &notification, [0; 2]);
+            self.trace(request, &cqe, true);
+            self.post(cqe);
         }
     }
 }

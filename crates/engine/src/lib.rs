@@ -48,6 +48,7 @@ mod submit;
 mod system;
 mod timeout;
 mod timer;
+pub mod trace;
 mod turn;
 mod user_data;
 mod wait;

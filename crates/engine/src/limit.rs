@@ -72,8 +72,11 @@ impl Turn<'_> {
     pub(crate) fn finish_limit(&mut self, limit: &Request, result: i32) {
         self.count(limit.opcode, Served::Engine);
         // Neither expiry nor cancellation is a failure of the limit itself.
-        if !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS) {
-            self.post(Cqe::new(limit.user_data, result, 0));
+        let is_heard_of = !limit.flags.contains(ringer_abi::SqeFlags::CQE_SKIP_SUCCESS);
+        let cqe = Cqe::new(limit.user_data, result, 0);
+        self.trace_numbered(Some(limit.number), &cqe, Served::Engine, is_heard_of);
+        if is_heard_of {
+            self.post(cqe);
         }
     }
 }

@@ -8,6 +8,7 @@ use ringer_ops::msg_ring::{Message, MsgRing};
 use ringer_ops::{FileSlot, Op, Prepare};
 use ringer_sys::{Errno, UserAddress};
 
+use crate::Served;
 use crate::release::Duplicate;
 use crate::ring::Ring;
 use crate::system::System;
@@ -95,7 +96,9 @@ fn send_file(from: &Arc<Ring>, index: u32, target: &Arc<Ring>, to: Option<FileSl
 fn post(target: &Arc<Ring>, user_data: u64, result: i32, flags: u32) -> Result<(), Errno> {
     refuse_disabled(target)?;
     let mut turn = Turn::new(target, Place::Reactor);
-    turn.post(Cqe::new(user_data, result, flags));
+    let cqe = Cqe::new(user_data, result, flags);
+    turn.trace_numbered(None, &cqe, Served::Engine, true);
+    turn.post(cqe);
     turn.publish();
     turn.run_ready();
     turn.finish();

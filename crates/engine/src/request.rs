@@ -61,6 +61,8 @@ pub(crate) struct Request {
     /// The number of the thread that submitted it.
     pub(crate) submitter: u32,
     pub(crate) served: Served,
+    /// Among those of its ring, where that is traced. See [`Traced`](crate::trace::Traced).
+    pub(crate) number: u64,
 }
 
 /// What the engine looks at in an SQE whose operation is prepared.
@@ -177,6 +179,7 @@ impl Request {
             is_cancelled: false,
             submitter: ringer_sys::thread::id(),
             served: Served::Inline,
+            number: 0,
         }
     }
 

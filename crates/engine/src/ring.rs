@@ -35,6 +35,7 @@ use crate::request::{FileRef, Watching};
 use crate::ring_wait::RingWaits;
 use crate::sqpoll::PollThread;
 use crate::system::System;
+use crate::trace::{Completed, Traced};
 
 /// A ring in this process. Several descriptors may name it.
 #[derive(Debug)]
@@ -83,6 +84,7 @@ pub(crate) struct Ring {
     pub(crate) readiness: Readiness,
     /// Requests that wait for this ring.
     pub(crate) ring_waits: RingWaits,
+    pub(crate) traced: Option<Traced>,
 }
 
 /// What a ring has registered.
@@ -170,6 +172,7 @@ impl Ring {
             poll_thread: OnceLock::new(),
             readiness: Readiness::default(),
             ring_waits: RingWaits::default(),
+            traced: None,
         }
     }
 
@@ -202,6 +205,7 @@ impl Ring {
         ring.reactor = self.reactor.inherited();
         ring.readiness.share();
         ring.ring_waits = self.ring_waits.inherited();
+        ring.traced = self.traced.as_ref().map(Traced::inherited);
         *ring.registrations.get_mut() = registrations;
         ring.restrictions = Arc::clone(&self.restrictions);
         ring.region = Arc::clone(&self.region);
@@ -292,7 +296,11 @@ impl Ring {
 
     /// Posts the tag of a registered resource that nobody uses any more.
     pub(crate) fn post_tag(&self, tag: u64) {
-        let waiters = self.post(&[Cqe::new(tag, 0, 0)], 0, true, self.own_thread()).waiters;
+        let cqe = Cqe::new(tag, 0, 0);
+        if let Some(traced) = &self.traced {
+            traced.completed(&Completed { request: None, cqe, served: Served::Engine, is_posted: true });
+        }
+        let waiters = self.post(&[cqe], 0, true, self.own_thread()).waiters;
         self.announce_completions(waiters);
     }
 }

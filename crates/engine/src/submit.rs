@@ -42,6 +42,7 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32, thread: Option<NonZeroU32>) ->
 fn submit_batch(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     // Relaxed: set by the submission of a timeout before, or a race.
     let may_be_plain = has_plain_sqes(ring)
+        && ring.traced.is_none()
         && !ring.drains.load(Ordering::Relaxed)
         && !ring.completions.is_counted.load(Ordering::Relaxed);
     let first = if may_be_plain { next_result(&sqes) } else { None };
@@ -110,11 +111,14 @@ fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     let mut submitted = 0;
     while let Some(Taken::Sqe { sqe }) = batch.sqes.take() {
         submitted += 1;
+        batch.trace(&sqe);
         let goes_on = match batch.plain_row(&sqe) {
             Some(row) => match result_of(row, &sqe) {
                 Some(result) => {
                     batch.turn.count(sqe.opcode(), Served::Inline);
-                    batch.turn.post(Cqe::new(sqe.user_data(), result, 0));
+                    let cqe = Cqe::new(sqe.user_data(), result, 0);
+                    batch.turn.trace_numbered(Some(batch.turn.number), &cqe, Served::Inline, true);
+                    batch.turn.post(cqe);
                     true
                 }
                 None => {
@@ -189,6 +193,14 @@ impl Batch<'_> {
         if self.is_plain { plain_row(sqe) } else { None }
     }
 
+    /// An SQE was taken.
+    #[inline]
+    fn trace(&mut self, sqe: &Sqe) {
+        if let Some(traced) = &self.turn.ring.traced {
+            self.turn.number = traced.submitted(sqe);
+        }
+    }
+
     /// Finds out whether the next SQEs may be plain. What was [assembled](Self::assemble) can change that.
     fn look_again(&mut self) {
         self.is_plain = has_plain_sqes(self.turn.ring) && self.is_undelayed();
@@ -241,7 +253,9 @@ impl Batch<'_> {
         let (request, goes_on) = match prepared {
             Ok((operation, personality)) => {
                 let refusal = operation.refusal().map(|errno| -errno.raw_os_error());
-                let request = Request { personality, early_result: refusal, ..Request::new(sqe, operation) };
+                let number = self.turn.number;
+                let request =
+                    Request { personality, number, early_result: refusal, ..Request::new(sqe, operation) };
                 let goes_on = refusal.is_none() || request.is_linked();
                 (request, goes_on)
             }
@@ -255,7 +269,7 @@ impl Batch<'_> {
     }
 
     fn refused(&mut self, sqe: &Sqe, errno: Errno) -> Request {
-        let mut request = Request::refused(sqe);
+        let mut request = Request { number: self.turn.number, ..Request::refused(sqe) };
         if self.check_flags(sqe).is_err() {
             request.flags.remove(SqeFlags::IO_DRAIN);
         } else {
@@ -305,11 +319,13 @@ impl Batch<'_> {
     ) -> u32 {
         let mut run = ArrayVec::<Sqe, { coalesce::MOST_OF_A_RUN }>::new();
         run.push(*first);
+        let first_number = self.turn.number;
         while !run.is_full()
             && let Some(sqe) = self.sqes.peek()
             && belongs(&run[run.len() - 1], &sqe)
         {
             self.sqes.take_peeked();
+            self.trace(&sqe);
             run.push(sqe);
         }
         let mut held = Held::default();
@@ -322,6 +338,7 @@ impl Batch<'_> {
             None => self.turn.transfer_together(&run, &mut held),
         };
         for (index, sqe) in run.iter().enumerate() {
+            self.turn.number = first_number + index as u64;
             if done >> index & 1 != 0 {
                 self.turn.complete_at_once(sqe, &Completion::new(sqe.len() as i32), [0; 2]);
             } else {

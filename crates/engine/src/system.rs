@@ -22,6 +22,7 @@ use crate::recent::{self, Entered};
 use crate::register::region::OFF_REGION;
 use crate::ring::{Hold, Ring};
 use crate::sqpoll::PollThread;
+use crate::trace::Traced;
 use crate::worker::WorkerPool;
 use crate::{Counters, register, setup};
 
@@ -257,6 +258,7 @@ impl System {
         let mut ring = setup::make_ring(entries, &mut filled)?;
         self.counters().rings.fetch_add(1, Ordering::Relaxed);
         ring.share = self.counters().take_share();
+        ring.traced = Traced::new();
         let ring = Arc::new(ring);
         if ring.setup.contains(SetupFlags::ATTACH_WQ) {
             let other = self.ring(filled.wq_fd as RawFd).map_err(|errno| match errno {
@@ -281,9 +283,13 @@ impl System {
         }
         params.write(filled)?;
         let Some(descriptor) = descriptor else {
-            return put_into_table(hold, None).map(|index| index as RawFd);
+            let ring = hold.ring();
+            let index = put_into_table(hold, None)? as RawFd;
+            ring.trace_made(index);
+            return Ok(index);
         };
         let fd = descriptor.as_raw_fd();
+        hold.trace_made(fd);
         USES_RINGS.set(true);
         self.put(fd, Handle { ring: hold, _descriptor: descriptor });
         Ok(fd)

@@ -49,6 +49,8 @@ pub(crate) const UNPUBLISHED: usize = 32;
 pub(crate) struct Turn<'a> {
     pub(crate) ring: &'a Arc<Ring>,
     pub(crate) place: Place,
+    /// The number of the SQE that is taken, where the ring is traced.
+    pub(crate) number: u64,
     /// See [`Ring::own_thread`].
     thread: Option<NonZeroU32>,
     /// What most turns do without.
@@ -108,6 +110,7 @@ impl<'a> Turn<'a> {
         Self {
             ring,
             place,
+            number: 0,
             thread,
             queues: None,
             work: None,
@@ -423,8 +426,9 @@ impl<'a> Turn<'a> {
         }
         // A timeout that is cancelled counts as any request does.
         let expires = matches!(request.operation, Operation::Timeout(_)) && completion.result != CANCELED;
+        let cqe = cqe_of(request.user_data, &completion, request.held.extra);
+        self.trace(&request, &cqe, is_heard_of);
         if is_heard_of {
-            let cqe = cqe_of(request.user_data, &completion, request.held.extra);
             if expires { self.post_expiry(cqe) } else { self.post(cqe) }
         } else if expires {
             // In Linux the count is that of all CQEs, less one for every timeout that expired.

@@ -17,7 +17,8 @@
 //! | `disposition.rs`, `mask.rs` | the program's handlers and masks of the signals that the library needs |
 //! | `exec.rs`, `environment.rs` | the library goes along into whatever the program executes |
 //! | `calls.rs`, `wait.rs` | interposed functions: `syscall`, descriptors, poll and its kin |
-//! | `next.rs`, `counting.rs` | the functions behind the interposed ones; shared counters |
+//! | `next.rs` | the functions behind the interposed ones |
+//! | `counting.rs`, `tracing.rs` | counters that are shared with `ringer run`; events for `ringer trace` |
 //!
 //! Nothing here is meant to be linked into a program. The symbols would interpose its own C library.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -44,6 +45,7 @@ mod process;
 mod sites;
 mod start;
 mod threads;
+mod tracing;
 mod trampoline;
 mod trap;
 mod wait;

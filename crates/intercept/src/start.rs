@@ -7,7 +7,7 @@ use ringer_engine::System;
 use ringer_sys::descriptor::reserved;
 use ringer_sys::{Errno, seccomp};
 
-use crate::{counting, descriptors, disposition, environment, handlers, next, process, trap};
+use crate::{counting, descriptors, disposition, environment, handlers, next, process, tracing, trap};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -31,6 +31,7 @@ extern "C" fn start() {
     find_code();
     process::begin();
     counting::begin();
+    tracing::begin();
     // Without handler or filter the program runs on, as if the library were not there, but for the interposed functions: those
     // serve a program that makes its calls through the C library. `ringer run` has looked before and said so.
     let _ = intercept();

@@ -4,7 +4,9 @@
 //! Probe, names, documentation and the fuzz decoder derive from the table.
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 mod check;
+mod flag_names;
 mod message_transfer;
 mod net;
 mod operation;

@@ -3,6 +3,7 @@
 use ringer_abi::{Opcode, Sqe};
 use ringer_sys::Errno;
 
+use crate::arguments::{self, Arguments};
 use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Way};
 
 /// An operation of any kind, for the length of one attempt.
@@ -35,6 +36,8 @@ pub struct Row {
     pub traits: Traits,
     /// How its requests may be served.
     pub ways: &'static [Way],
+    /// What it looks at in an SQE.
+    pub arguments: Arguments,
     /// An attempt with [`Patience::Brief`](crate::Patience::Brief) may touch a device: the engine takes its time.
     pub may_be_slow: bool,
     /// See [`Op::RESULT`].
@@ -84,7 +87,7 @@ const fn may_be_slow(opcode: Opcode, ways: &[Way]) -> bool {
 }
 
 macro_rules! operations {
-    ($($opcode:ident => $module:ident :: $type:ident, ($major:literal, $minor:literal), [$($way:ident),*];)*) => {
+    ($($opcode:ident => $module:ident :: $type:ident, ($major:literal, $minor:literal), [$($way:ident),*], $arguments:ident;)*) => {
         /// A prepared operation of any kind.
         #[derive(Debug)]
         #[expect(missing_docs, reason = "the names are the opcodes'")]
@@ -96,6 +99,7 @@ macro_rules! operations {
             traits: <crate::$module::$type as Op>::TRAITS,
             ways: &[$(Way::$way),*],
             may_be_slow: may_be_slow(Opcode::$opcode, &[$(Way::$way),*]),
+            arguments: arguments::$arguments,
             result: <crate::$module::$type as Op>::RESULT,
             start: |sqe, context, attempt| start(sqe, context, attempt, Operation::$opcode),
         },)*];
@@ -176,69 +180,69 @@ macro_rules! operations {
 }
 
 operations! {
-    Nop => nop::Nop, (5, 1), [Inline, Engine];
-    Readv => rw::Transfer, (5, 1), [Inline, Aio, Poll, Worker];
-    Writev => rw::Write, (5, 1), [Inline, Aio, Poll, Worker];
-    ReadFixed => rw_fixed::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker];
-    WriteFixed => rw_fixed::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker];
-    PollAdd => poll::PollAdd, (5, 1), [Inline, Poll];
-    PollRemove => poll::PollRemove, (5, 1), [Engine];
-    Timeout => timeout::Timeout, (5, 4), [Engine];
-    TimeoutRemove => timeout::TimeoutRemove, (5, 5), [Engine];
-    AsyncCancel => cancel::AsyncCancel, (5, 5), [Engine];
-    LinkTimeout => timeout::LinkTimeout, (5, 5), [Engine];
-    Fsync => fsync::Fsync, (5, 1), [Worker];
-    SyncFileRange => fsync::SyncFileRange, (5, 2), [Worker];
-    Fallocate => fallocate::Fallocate, (5, 6), [Worker];
-    Openat => open::Open, (5, 6), [Inline, Worker];
-    Close => close::Close, (5, 6), [Inline, Worker, Engine];
-    FilesUpdate => files_update::FilesUpdate, (5, 6), [Engine];
-    Statx => statx::Statx, (5, 6), [Inline, Worker];
-    Fadvise => advise::Fadvise, (5, 6), [Inline, Worker];
-    Madvise => advise::Madvise, (5, 6), [Inline, Worker];
-    Openat2 => open::Open, (5, 6), [Inline, Worker];
-    Splice => splice::Splice, (5, 7), [Inline, Poll, Worker];
-    Tee => splice::Tee, (5, 8), [Inline, Poll, Worker];
-    EpollCtl => epoll::EpollCtl, (5, 6), [Inline];
-    ProvideBuffers => provided_buffers::ProvideBuffers, (5, 7), [Engine];
-    RemoveBuffers => provided_buffers::RemoveBuffers, (5, 7), [Engine];
-    Renameat => rename::Rename, (5, 11), [Inline, Worker];
-    Unlinkat => unlink::Unlink, (5, 11), [Inline, Worker];
-    Mkdirat => mkdir::Mkdir, (5, 15), [Inline, Worker];
-    Symlinkat => symlink::Symlink, (5, 15), [Inline, Worker];
-    Linkat => link::Link, (5, 15), [Inline, Worker];
-    MsgRing => msg_ring::MsgRing, (5, 18), [Engine];
-    Fsetxattr => xattr::FileSetxattr, (5, 19), [Inline, Worker];
-    Setxattr => xattr::PathSetxattr, (5, 19), [Inline, Worker];
-    Fgetxattr => xattr::FileGetxattr, (5, 19), [Inline, Worker];
-    Getxattr => xattr::PathGetxattr, (5, 19), [Inline, Worker];
-    ReadMultishot => read_multishot::ReadMultishot, (6, 7), [Inline, Poll, Worker];
-    Waitid => waitid::Waitid, (6, 7), [Inline, Poll, Worker];
-    FutexWait => futex::FutexWait, (6, 7), [Engine];
-    FutexWake => futex::FutexWake, (6, 7), [Inline];
-    FutexWaitv => futex::FutexWaitv, (6, 7), [Engine];
-    FixedFdInstall => fixed_fd_install::FixedFdInstall, (6, 8), [Inline];
-    Ftruncate => ftruncate::Ftruncate, (6, 9), [Inline, Worker];
-    EpollWait => epoll::EpollWait, (6, 15), [Inline, Poll];
-    ReadvFixed => rw_fixed::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker];
-    WritevFixed => rw_fixed::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker];
-    Pipe => pipe::Pipe, (6, 16), [Inline];
-    Read => rw::Transfer, (5, 6), [Inline, Aio, Poll, Worker];
-    Write => rw::Write, (5, 6), [Inline, Aio, Poll, Worker];
-    Sendmsg => message::Sendmsg, (5, 3), [Inline, Poll];
-    Recvmsg => message::Recvmsg, (5, 3), [Inline, Poll];
-    Accept => accept::Accept, (5, 5), [Inline, Poll, Worker];
-    Connect => connect::Connect, (5, 5), [Inline, Poll, Worker];
-    Send => send::Send, (5, 6), [Inline, Poll];
-    Recv => recv::Recv, (5, 6), [Inline, Poll];
-    Shutdown => shutdown::Shutdown, (5, 11), [Inline];
-    Socket => socket::Socket, (5, 19), [Inline];
-    UringCmd => socket_command::SocketCommand, (5, 19), [Inline, Poll];
-    SendZc => zero_copy::ZeroCopySend, (6, 0), [Inline, Poll];
-    SendmsgZc => zero_copy::ZeroCopySend, (6, 1), [Inline, Poll];
-    RecvZc => recv_zc::ZeroCopyReceive, (6, 15), [Inline];
-    Bind => bind::Bind, (6, 11), [Inline];
-    Listen => listen::Listen, (6, 11), [Inline];
+    Nop => nop::Nop, (5, 1), [Inline, Engine], NO_OPERATION;
+    Readv => rw::Transfer, (5, 1), [Inline, Aio, Poll, Worker], VECTORS;
+    Writev => rw::Write, (5, 1), [Inline, Aio, Poll, Worker], VECTORS;
+    ReadFixed => rw_fixed::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker], FIXED_BYTES;
+    WriteFixed => rw_fixed::FixedTransfer, (5, 1), [Inline, Aio, Poll, Worker], FIXED_BYTES;
+    PollAdd => poll::PollAdd, (5, 1), [Inline, Poll], POLL_ADD;
+    PollRemove => poll::PollRemove, (5, 1), [Engine], POLL_UPDATE;
+    Timeout => timeout::Timeout, (5, 4), [Engine], TIMED;
+    TimeoutRemove => timeout::TimeoutRemove, (5, 5), [Engine], TIME_UPDATE;
+    AsyncCancel => cancel::AsyncCancel, (5, 5), [Engine], CANCELLATION;
+    LinkTimeout => timeout::LinkTimeout, (5, 5), [Engine], TIME_LIMIT;
+    Fsync => fsync::Fsync, (5, 1), [Worker], SYNCHRONIZED;
+    SyncFileRange => fsync::SyncFileRange, (5, 2), [Worker], RANGE;
+    Fallocate => fallocate::Fallocate, (5, 6), [Worker], ALLOCATED;
+    Openat => open::Open, (5, 6), [Inline, Worker], OPENED;
+    Close => close::Close, (5, 6), [Inline, Worker, Engine], CLOSED;
+    FilesUpdate => files_update::FilesUpdate, (5, 6), [Engine], NUMBERS;
+    Statx => statx::Statx, (5, 6), [Inline, Worker], STATUS;
+    Fadvise => advise::Fadvise, (5, 6), [Inline, Worker], FILE_ADVICE;
+    Madvise => advise::Madvise, (5, 6), [Inline, Worker], MEMORY_ADVICE;
+    Openat2 => open::Open, (5, 6), [Inline, Worker], OPENED_AS;
+    Splice => splice::Splice, (5, 7), [Inline, Poll, Worker], MOVED;
+    Tee => splice::Tee, (5, 8), [Inline, Poll, Worker], MOVED;
+    EpollCtl => epoll::EpollCtl, (5, 6), [Inline], WATCHED;
+    ProvideBuffers => provided_buffers::ProvideBuffers, (5, 7), [Engine], PROVIDED;
+    RemoveBuffers => provided_buffers::RemoveBuffers, (5, 7), [Engine], REMOVED;
+    Renameat => rename::Rename, (5, 11), [Inline, Worker], RENAMED;
+    Unlinkat => unlink::Unlink, (5, 11), [Inline, Worker], UNLINKED;
+    Mkdirat => mkdir::Mkdir, (5, 15), [Inline, Worker], MADE;
+    Symlinkat => symlink::Symlink, (5, 15), [Inline, Worker], POINTED;
+    Linkat => link::Link, (5, 15), [Inline, Worker], LINKED;
+    MsgRing => msg_ring::MsgRing, (5, 18), [Engine], TOLD;
+    Fsetxattr => xattr::FileSetxattr, (5, 19), [Inline, Worker], FILE_ATTRIBUTE;
+    Setxattr => xattr::PathSetxattr, (5, 19), [Inline, Worker], PATH_ATTRIBUTE;
+    Fgetxattr => xattr::FileGetxattr, (5, 19), [Inline, Worker], FILE_ATTRIBUTE;
+    Getxattr => xattr::PathGetxattr, (5, 19), [Inline, Worker], PATH_ATTRIBUTE;
+    ReadMultishot => read_multishot::ReadMultishot, (6, 7), [Inline, Poll, Worker], MULTISHOT_BYTES;
+    Waitid => waitid::Waitid, (6, 7), [Inline, Poll, Worker], CHILD;
+    FutexWait => futex::FutexWait, (6, 7), [Engine], FUTEX_ONE;
+    FutexWake => futex::FutexWake, (6, 7), [Inline], FUTEX_ONE;
+    FutexWaitv => futex::FutexWaitv, (6, 7), [Engine], FUTEX_SEVERAL;
+    FixedFdInstall => fixed_fd_install::FixedFdInstall, (6, 8), [Inline], INSTALLED;
+    Ftruncate => ftruncate::Ftruncate, (6, 9), [Inline, Worker], CUT;
+    EpollWait => epoll::EpollWait, (6, 15), [Inline, Poll], EVENTS;
+    ReadvFixed => rw_fixed::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker], FIXED_VECTORS;
+    WritevFixed => rw_fixed::FixedVectors, (6, 15), [Inline, Aio, Poll, Worker], FIXED_VECTORS;
+    Pipe => pipe::Pipe, (6, 16), [Inline], PIPE;
+    Read => rw::Transfer, (5, 6), [Inline, Aio, Poll, Worker], BYTES;
+    Write => rw::Write, (5, 6), [Inline, Aio, Poll, Worker], BYTES;
+    Sendmsg => message::Sendmsg, (5, 3), [Inline, Poll], MESSAGE_SENT;
+    Recvmsg => message::Recvmsg, (5, 3), [Inline, Poll], MESSAGE_SENT;
+    Accept => accept::Accept, (5, 5), [Inline, Poll, Worker], ACCEPTED;
+    Connect => connect::Connect, (5, 5), [Inline, Poll, Worker], ADDRESSED;
+    Send => send::Send, (5, 6), [Inline, Poll], SENT;
+    Recv => recv::Recv, (5, 6), [Inline, Poll], RECEIVED;
+    Shutdown => shutdown::Shutdown, (5, 11), [Inline], SHUT;
+    Socket => socket::Socket, (5, 19), [Inline], SOCKET;
+    UringCmd => socket_command::SocketCommand, (5, 19), [Inline, Poll], COMMAND;
+    SendZc => zero_copy::ZeroCopySend, (6, 0), [Inline, Poll], SENT;
+    SendmsgZc => zero_copy::ZeroCopySend, (6, 1), [Inline, Poll], MESSAGE_SENT;
+    RecvZc => recv_zc::ZeroCopyReceive, (6, 15), [Inline], RECEIVED;
+    Bind => bind::Bind, (6, 11), [Inline], ADDRESSED;
+    Listen => listen::Listen, (6, 11), [Inline], LISTENED;
 }
 
 /// Rows by opcode number.

@@ -24,6 +24,11 @@ pub enum Command {
     /// The program's exit status is passed through; 128 and the signal's number where a signal ended it and a
     /// summary was asked for. 127: no such program. 126: it cannot be executed, or not be served. 125: anything else.
     Run(RunArgs),
+    /// Run a program and show every SQE and CQE, decoded, with latency
+    ///
+    /// The program is served by ringer in any case. `>` is a submission, `<` a completion; `#` is the request's number in its ring. Times are
+    /// in seconds since the first event. Exit statuses are those of `run --summary`.
+    Trace(TraceArgs),
     /// Say whether io_uring is usable here, why not, and who would serve it
     Probe(ProbeArgs),
     /// Run a bundled io_uring program blocked as Docker does, then under ringer, and verify what it did
@@ -83,6 +88,30 @@ pub struct RunArgs {
     /// Afterwards, write what was served and how to this file
     #[arg(long, value_name = "FILE")]
     pub summary_json: Option<PathBuf>,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    pub program: Vec<OsString>,
+}
+
+/// Arguments of `ringer trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Write JSON, an object for each event, one per line; times are in nanoseconds
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write to this file, not to stderr
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Write a timeline for Perfetto (ui.perfetto.dev) to this file, besides
+    #[arg(long, value_name = "FILE")]
+    pub perfetto: Option<PathBuf>,
+
+    /// Afterwards, print latencies by opcode to stderr
+    #[arg(long)]
+    pub summary: bool,
 
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]

@@ -12,6 +12,7 @@ mod probe;
 mod program;
 mod run;
 mod summary;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Run(args) => run::run(&args).unwrap_or_else(|failure| failure.report()),
+        Command::Trace(args) => trace::run(&args).unwrap_or_else(|failure| failure.report()),
         Command::Probe(args) => probe::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoClient(args) => demo::client(&args),

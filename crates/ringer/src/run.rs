@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Has the command preload the library.
-fn serve(path: &Path, command: &mut Command) -> Result<(), Failure> {
+pub fn serve(path: &Path, command: &mut Command) -> Result<(), Failure> {
     if !cfg!(target_arch = "x86_64") {
         return Err(Failure::Architecture);
     }

@@ -119,7 +119,7 @@ impl Summary {
         };
         let mut opcodes = BTreeMap::new();
         for opcode in 0..=u8::MAX {
-            let Some(name) = Opcode::from_number(opcode).map(name) else { continue };
+            let Some(name) = Opcode::from_number(opcode).map(Opcode::name) else { continue };
             let ways: BTreeMap<_, _> =
                 WAYS.into_iter().map(|(way, name)| (name, of(usize::from(opcode), way))).collect();
             if ways.values().any(|count| *count > 0) {
@@ -193,29 +193,9 @@ impl Summary {
     }
 }
 
-/// The uapi's name without its prefix, `READ_FIXED`.
-fn name(opcode: Opcode) -> String {
-    let mut name = String::new();
-    for letter in format!("{opcode:?}").chars() {
-        if letter.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_the_uapis() {
-        assert_eq!(
-            [Opcode::Nop, Opcode::ReadFixed, Opcode::Openat2, Opcode::SendmsgZc].map(name),
-            ["NOP", "READ_FIXED", "OPENAT2", "SENDMSG_ZC"]
-        );
-    }
 
     #[test]
     fn shared_counters_end_up_in_the_right_cells() {

@@ -17,6 +17,7 @@ impl Turn<'_> {
     pub(crate) fn post_more(&mut self, request: &Request, completion: &Completion) {
         let more = completion.with_flags(CqeFlags::MORE.bits());
         let cqe = cqe_of(request.user_data, &more, request.held.extra);
+        self.trace(request, &cqe, true);
         self.has_more_to_come = true;
         match request.operation {
             Operation::Timeout(_) => self.post_expiry(cqe),
