@@ -109,6 +109,13 @@ impl Ring {
         self.end_post(guard, counted)
     }
 
+    /// Posts a CQE behind the CQ, whether that is full or not. It counts as any other does.
+    pub(crate) fn post_behind(&self, cqe: &Cqe, thread: Option<NonZeroU32>) -> Posted {
+        let guard = self.shared.lock_completions_by(thread);
+        self.push_to_backlog(std::slice::from_ref(cqe));
+        self.end_post(guard, 1)
+    }
+
     #[inline(always)]
     fn end_post(&self, guard: SharedGuard<'_>, counted: u32) -> Posted {
         // Relaxed, and not in one step: only written under the completion lock.

@@ -10,6 +10,7 @@ use ringer_sys::credentials::Credentials;
 
 use crate::Served;
 use crate::buffers::RegisteredBuffer;
+use crate::chaos::Fate;
 use crate::files::RegisteredFile;
 use crate::inflight::RequestId;
 use crate::provided::TakenBuffer;
@@ -61,8 +62,10 @@ pub(crate) struct Request {
     /// The number of the thread that submitted it.
     pub(crate) submitter: u32,
     pub(crate) served: Served,
-    /// Among those of its ring, where that is traced. See [`Traced`](crate::trace::Traced).
+    /// Among those of its ring, where that is observed. See [`Observed`](crate::observed::Observed).
     pub(crate) number: u64,
+    /// What is going to happen to it, if that is special.
+    pub(crate) fate: Option<Box<Fate>>,
 }
 
 /// What the engine looks at in an SQE whose operation is prepared.
@@ -180,6 +183,7 @@ impl Request {
             submitter: ringer_sys::thread::id(),
             served: Served::Inline,
             number: 0,
+            fate: None,
         }
     }
 

@@ -24,6 +24,7 @@ use crate::files::{FileTable, RegisteredFile, Release};
 use crate::inflight::Inflight;
 use crate::kept::Kept;
 use crate::latency::LatencyGuard;
+use crate::observed::Observed;
 use crate::provided::{BitsInOrder, ProvidedBuffers};
 use crate::reactor::Reactor;
 use crate::readiness::Readiness;
@@ -35,7 +36,7 @@ use crate::request::{FileRef, Watching};
 use crate::ring_wait::RingWaits;
 use crate::sqpoll::PollThread;
 use crate::system::System;
-use crate::trace::{Completed, Traced};
+use crate::trace::Completed;
 
 /// A ring in this process. Several descriptors may name it.
 #[derive(Debug)]
@@ -84,7 +85,8 @@ pub(crate) struct Ring {
     pub(crate) readiness: Readiness,
     /// Requests that wait for this ring.
     pub(crate) ring_waits: RingWaits,
-    pub(crate) traced: Option<Traced>,
+    /// `None`: nobody wants to know of its requests.
+    pub(crate) observed: Option<Observed>,
 }
 
 /// What a ring has registered.
@@ -172,7 +174,7 @@ impl Ring {
             poll_thread: OnceLock::new(),
             readiness: Readiness::default(),
             ring_waits: RingWaits::default(),
-            traced: None,
+            observed: None,
         }
     }
 
@@ -205,7 +207,7 @@ impl Ring {
         ring.reactor = self.reactor.inherited();
         ring.readiness.share();
         ring.ring_waits = self.ring_waits.inherited();
-        ring.traced = self.traced.as_ref().map(Traced::inherited);
+        ring.observed = self.observed.as_ref().map(Observed::inherited);
         *ring.registrations.get_mut() = registrations;
         ring.restrictions = Arc::clone(&self.restrictions);
         ring.region = Arc::clone(&self.region);
@@ -297,8 +299,8 @@ impl Ring {
     /// Posts the tag of a registered resource that nobody uses any more.
     pub(crate) fn post_tag(&self, tag: u64) {
         let cqe = Cqe::new(tag, 0, 0);
-        if let Some(traced) = &self.traced {
-            traced.completed(&Completed { request: None, cqe, served: Served::Engine, is_posted: true });
+        if let Some(observed) = &self.observed {
+            observed.completed(&Completed { request: None, cqe, served: Served::Engine, is_posted: true });
         }
         let waiters = self.post(&[cqe], 0, true, self.own_thread()).waiters;
         self.announce_completions(waiters);

@@ -12,8 +12,10 @@ use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
 
 use crate::Served;
+use crate::chaos::Fate;
 use crate::complete::Results;
 use crate::files::RegisteredFile;
+use crate::observed::{Observed, ObservedSqe};
 use crate::request::{FileRef, Held, Request};
 use crate::ring::Ring;
 use crate::turn::{Place, Turn};
@@ -42,7 +44,7 @@ pub(crate) fn submit(ring: &Arc<Ring>, most: u32, thread: Option<NonZeroU32>) ->
 fn submit_batch(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     // Relaxed: set by the submission of a timeout before, or a race.
     let may_be_plain = has_plain_sqes(ring)
-        && ring.traced.is_none()
+        && ring.observed.is_none()
         && !ring.drains.load(Ordering::Relaxed)
         && !ring.completions.is_counted.load(Ordering::Relaxed);
     let first = if may_be_plain { next_result(&sqes) } else { None };
@@ -105,13 +107,23 @@ fn expire_counts(ring: &Arc<Ring>, posted: u32) {
 // Not inlined: it has a turn in its frame.
 #[inline(never)]
 fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
-    let mut batch =
-        Batch { turn: Turn::by(ring, Place::Submitter, thread), chain: Vec::new(), is_plain: false, sqes };
+    let mut batch = Batch {
+        turn: Turn::by(ring, Place::Submitter, thread),
+        chain: Vec::new(),
+        is_plain: false,
+        fate: None,
+        sqes,
+    };
     batch.look_again();
+    let all = batch.sqes.left();
+    let limit = ring.observed.as_ref().and_then(|observed| observed.limit(all));
     let mut submitted = 0;
-    while let Some(Taken::Sqe { sqe }) = batch.sqes.take() {
+    // A chain is taken as a whole.
+    while (limit.is_none_or(|limit| submitted < limit) || !batch.chain.is_empty())
+        && let Some(Taken::Sqe { sqe }) = batch.sqes.take()
+    {
         submitted += 1;
-        batch.trace(&sqe);
+        let sqe = batch.observe(sqe);
         let goes_on = match batch.plain_row(&sqe) {
             Some(row) => match result_of(row, &sqe) {
                 Some(result) => {
@@ -135,6 +147,9 @@ fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     }
     if !batch.chain.is_empty() {
         batch.start_chain();
+    }
+    if let (Some(_), Some(observed)) = (limit, &ring.observed) {
+        observed.was_limited(all, submitted);
     }
     // Every SQE was read: the program may have its slots back.
     batch.sqes.publish();
@@ -183,6 +198,8 @@ struct Batch<'a> {
     chain: Vec<Request>,
     /// Whether the ring has nothing against any opcode, and nothing of what came before concerns the next SQE.
     is_plain: bool,
+    /// Of the SQE that is taken.
+    fate: Option<Fate>,
     sqes: Sqes<'a>,
 }
 
@@ -193,17 +210,21 @@ impl Batch<'_> {
         if self.is_plain { plain_row(sqe) } else { None }
     }
 
-    /// An SQE was taken.
+    /// An SQE was taken. Returns what is served in its place.
     #[inline]
-    fn trace(&mut self, sqe: &Sqe) {
-        if let Some(traced) = &self.turn.ring.traced {
-            self.turn.number = traced.submitted(sqe);
-        }
+    fn observe(&mut self, sqe: Sqe) -> Sqe {
+        let Some(observed) = &self.turn.ring.observed else { return sqe };
+        let ObservedSqe { number, sqe, fate } = observed.submitted(&sqe);
+        (self.turn.number, self.fate) = (number, fate);
+        sqe
     }
 
     /// Finds out whether the next SQEs may be plain. What was [assembled](Self::assemble) can change that.
     fn look_again(&mut self) {
-        self.is_plain = has_plain_sqes(self.turn.ring) && self.is_undelayed();
+        let ring = self.turn.ring;
+        self.is_plain = has_plain_sqes(ring)
+            && !ring.observed.as_ref().is_some_and(Observed::may_be_struck)
+            && self.is_undelayed();
     }
 
     /// Serves such a one, and those after it that can be served with it. Returns how many more were taken, and whether
@@ -253,9 +274,10 @@ impl Batch<'_> {
         let (request, goes_on) = match prepared {
             Ok((operation, personality)) => {
                 let refusal = operation.refusal().map(|errno| -errno.raw_os_error());
-                let number = self.turn.number;
+                let (number, fate) = (self.turn.number, self.fate.take().map(Box::new));
+                let early_result = refusal;
                 let request =
-                    Request { personality, number, early_result: refusal, ..Request::new(sqe, operation) };
+                    Request { personality, number, fate, early_result, ..Request::new(sqe, operation) };
                 let goes_on = refusal.is_none() || request.is_linked();
                 (request, goes_on)
             }
@@ -325,7 +347,7 @@ impl Batch<'_> {
             && belongs(&run[run.len() - 1], &sqe)
         {
             self.sqes.take_peeked();
-            self.trace(&sqe);
+            let sqe = self.observe(sqe);
             run.push(sqe);
         }
         let mut held = Held::default();
@@ -396,7 +418,10 @@ impl Batch<'_> {
     fn stands_alone(&self, sqe: &Sqe) -> bool {
         const OTHERS: SqeFlags =
             SqeFlags::IO_LINK.union(SqeFlags::IO_HARDLINK).union(SqeFlags::IO_DRAIN).union(SqeFlags::ASYNC);
-        !sqe.flags().intersects(OTHERS) && !may_be_refused_later(sqe) && self.is_undelayed()
+        !sqe.flags().intersects(OTHERS)
+            && !may_be_refused_later(sqe)
+            && self.fate.is_none()
+            && self.is_undelayed()
     }
 
     /// Whether nothing that came before says when the next SQE starts.

@@ -17,12 +17,12 @@ use crate::background::Background;
 use crate::enter::{self, Enter};
 use crate::futex::FutexThreads;
 use crate::in_epoll::InEpoll;
+use crate::observed::Observed;
 use crate::parking::Parking;
 use crate::recent::{self, Entered};
 use crate::register::region::OFF_REGION;
 use crate::ring::{Hold, Ring};
 use crate::sqpoll::PollThread;
-use crate::trace::Traced;
 use crate::worker::WorkerPool;
 use crate::{Counters, register, setup};
 
@@ -258,7 +258,7 @@ impl System {
         let mut ring = setup::make_ring(entries, &mut filled)?;
         self.counters().rings.fetch_add(1, Ordering::Relaxed);
         ring.share = self.counters().take_share();
-        ring.traced = Traced::new();
+        ring.observed = Observed::new(ring.setup);
         let ring = Arc::new(ring);
         if ring.setup.contains(SetupFlags::ATTACH_WQ) {
             let other = self.ring(filled.wq_fd as RawFd).map_err(|errno| match errno {
@@ -285,11 +285,11 @@ impl System {
         let Some(descriptor) = descriptor else {
             let ring = hold.ring();
             let index = put_into_table(hold, None)? as RawFd;
-            ring.trace_made(index);
+            ring.tell_of(index);
             return Ok(index);
         };
         let fd = descriptor.as_raw_fd();
-        hold.trace_made(fd);
+        hold.tell_of(fd);
         USES_RINGS.set(true);
         self.put(fd, Handle { ring: hold, _descriptor: descriptor });
         Ok(fd)

@@ -80,7 +80,9 @@ impl Turn<'_> {
                     self.release(Some(id), false);
                     self.run_ready();
                 }
-                None => self.fire_timeout(request),
+                None if matches!(request.operation, Operation::Timeout(_)) => self.fire_timeout(request),
+                // It was held back.
+                None => self.run_from(Some(request)),
             }
         }
     }

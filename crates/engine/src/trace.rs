@@ -6,15 +6,12 @@ mod record;
 
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use ringer_abi::{Cqe, SetupFlags, Sqe};
 
 use crate::Served;
-use crate::request::Request;
-use crate::ring::Ring;
+use crate::chaos::Injected;
 use crate::system::System;
-use crate::turn::Turn;
 
 pub use record::{Record, What};
 
@@ -29,6 +26,9 @@ pub trait Tracer: Sync {
 
     /// A request has a result. More follow where the CQE says so (`IORING_CQE_F_MORE`).
     fn completed(&self, ring: u32, completed: &Completed);
+
+    /// A fault of [`System::inject`] strikes a request that was submitted just now, or (`None`) a call.
+    fn injected(&self, ring: u32, request: Option<u64>, injected: &Injected);
 }
 
 /// A new ring.
@@ -58,7 +58,6 @@ pub struct Completed {
 }
 
 static TRACER: OnceLock<&'static dyn Tracer> = OnceLock::new();
-static RINGS: AtomicU32 = AtomicU32::new(0);
 
 impl System {
     /// Has every ring that this process makes from now on traced. The first tracer stays: a later one is given back.
@@ -70,74 +69,7 @@ impl System {
     }
 }
 
-/// What a traced ring needs for that.
-pub(crate) struct Traced {
-    tracer: &'static dyn Tracer,
-    ring: u32,
-    /// Requests so far. Only the holder of the submission lock adds one.
-    requests: AtomicU64,
-}
-
-impl std::fmt::Debug for Traced {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Traced")
-            .field("ring", &self.ring)
-            .field("requests", &self.requests)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Traced {
-    /// For a new ring.
-    pub(crate) fn new() -> Option<Self> {
-        // Relaxed: a number for each.
-        let next = || RINGS.fetch_add(1, Ordering::Relaxed) + 1;
-        TRACER.get().map(|tracer| Self { tracer: *tracer, ring: next(), requests: AtomicU64::new(0) })
-    }
-
-    /// For the same ring in a child process.
-    pub(crate) fn inherited(&self) -> Self {
-        let requests = AtomicU64::new(self.requests.load(Ordering::Relaxed));
-        Self { tracer: self.tracer, ring: self.ring, requests }
-    }
-
-    /// An SQE was taken. Returns the number of its request.
-    pub(crate) fn submitted(&self, sqe: &Sqe) -> u64 {
-        // Relaxed: see `requests`.
-        let request = self.requests.load(Ordering::Relaxed) + 1;
-        self.requests.store(request, Ordering::Relaxed);
-        self.tracer.submitted(self.ring, request, sqe);
-        request
-    }
-
-    pub(crate) fn completed(&self, completed: &Completed) {
-        self.tracer.completed(self.ring, completed);
-    }
-}
-
-impl Ring {
-    /// The ring was made, and has this descriptor.
-    pub(crate) fn trace_made(&self, fd: RawFd) {
-        if let Some(Traced { tracer, ring, .. }) = &self.traced {
-            let shape = self.shared.shape();
-            let (sq_entries, cq_entries) = (shape.sq_entries, shape.cq_entries);
-            tracer.made(*ring, &Made { fd, setup: self.setup, sq_entries, cq_entries });
-        }
-    }
-}
-
-impl Turn<'_> {
-    /// A request has a result.
-    #[inline]
-    pub(crate) fn trace(&self, request: &Request, cqe: &Cqe, is_posted: bool) {
-        self.trace_numbered(Some(request.number), cqe, request.served, is_posted);
-    }
-
-    /// The same for what is not a [`Request`].
-    #[inline]
-    pub(crate) fn trace_numbered(&self, request: Option<u64>, cqe: &Cqe, served: Served, is_posted: bool) {
-        if let Some(traced) = &self.ring.traced {
-            traced.completed(&Completed { request, cqe: *cqe, served, is_posted });
-        }
-    }
+/// Who hears of new rings.
+pub(crate) fn tracer() -> Option<&'static dyn Tracer> {
+    TRACER.get().copied()
 }

@@ -49,7 +49,7 @@ pub(crate) const UNPUBLISHED: usize = 32;
 pub(crate) struct Turn<'a> {
     pub(crate) ring: &'a Arc<Ring>,
     pub(crate) place: Place,
-    /// The number of the SQE that is taken, where the ring is traced.
+    /// The number of the SQE that is taken, where the ring is observed.
     pub(crate) number: u64,
     /// See [`Ring::own_thread`].
     thread: Option<NonZeroU32>,
@@ -303,6 +303,14 @@ impl<'a> Turn<'a> {
         if request.is_cancelled || comes_too_late {
             return self.complete_cancelled(request);
         }
+        if let Some(fate) = request.fate.as_deref_mut() {
+            if let Some(delay) = fate.delay.take() {
+                return self.hold(request, delay);
+            }
+            if let Some(errno) = fate.error.take() {
+                return self.refuse(request, errno);
+            }
+        }
         // On a worker it is where it should be, unless it waits before it starts, as some do there whatever their flags say.
         let is_for_worker = !request.is_started
             && !is_engine_operation(&request)
@@ -429,7 +437,13 @@ impl<'a> Turn<'a> {
         let cqe = cqe_of(request.user_data, &completion, request.held.extra);
         self.trace(&request, &cqe, is_heard_of);
         if is_heard_of {
-            if expires { self.post_expiry(cqe) } else { self.post(cqe) }
+            if request.fate.as_deref().is_some_and(|fate| fate.overflows) {
+                self.post_overflowing(cqe);
+            } else if expires {
+                self.post_expiry(cqe);
+            } else {
+                self.post(cqe);
+            }
         } else if expires {
             // In Linux the count is that of all CQEs, less one for every timeout that expired.
             self.ring.completions.count_timeout();

@@ -12,6 +12,7 @@ use ringer_sys::ready::Report;
 use crate::device::Transfers;
 use crate::inflight::{RequestId, Stage};
 use crate::kept;
+use crate::observed::Observed;
 use crate::reactor::{DEVICE, KICK, Kicks};
 use crate::ring::Ring;
 use crate::timer;
@@ -59,6 +60,9 @@ pub(crate) fn wait(
     limits: &WaitLimits,
     mask: Option<u64>,
 ) -> Result<(), Errno> {
+    if ring.observed.as_ref().is_some_and(Observed::interrupts) {
+        return Err(Errno::INTR);
+    }
     let target = ring.shared.cq_head().wrapping_add(wanted);
     ring.reactor.join();
     let result = wait_joined(ring, target, limits, mask);

@@ -1,4 +1,4 @@
-//! Events that `ringer trace` gets from every process it starts: each is a message on a socket.
+//! What `ringer trace` and `ringer chaos` ask of every process they start: events, each of which is a message on a socket, and faults.
 //!
 //! The socket keeps messages whole and in order, holds the thread up while the reader is behind, and says so when there is no
 //! reader any more; the program goes on then. A child has its parent's socket.
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringer_abi::Sqe;
 use ringer_engine::System;
+use ringer_engine::chaos::{Injected, Plan};
 use ringer_engine::trace::{Completed, Made, Record, Tracer, What};
 use ringer_sys::{Errno, UserAddress, descriptor, thread};
 use rustix::net::{
@@ -19,8 +20,13 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::environment;
 
-/// Tells the reader whose address `RINGER_TRACE` names, if there is one.
+/// Strikes with the plan that `RINGER_CHAOS` holds, if there is one, and tells the reader whose address `RINGER_TRACE` names, if there is one.
 pub fn begin() {
+    let plan = environment::value(c"RINGER_CHAOS").and_then(|plan| plan.to_str().ok()?.parse::<Plan>().ok());
+    if let Some(plan) = plan {
+        // The constructor runs once: there is no other plan.
+        let _ = System::global().inject(plan);
+    }
     static STREAM: OnceLock<Stream> = OnceLock::new();
     if let Some(name) = environment::value(c"RINGER_TRACE")
         && let Ok(socket) = connected(name)
@@ -82,6 +88,10 @@ impl Tracer for Stream {
 
     fn completed(&self, ring: u32, completed: &Completed) {
         self.tell(ring, What::Completed(*completed));
+    }
+
+    fn injected(&self, ring: u32, request: Option<u64>, injected: &Injected) {
+        self.tell(ring, What::Injected { request, injected: *injected });
     }
 }
 

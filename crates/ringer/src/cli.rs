@@ -29,6 +29,11 @@ pub enum Command {
     /// The program is served by ringer in any case. `>` is a submission, `<` a completion; `#` is the request's number in its ring. Times are
     /// in seconds since the first event. Exit statuses are those of `run --summary`.
     Trace(TraceArgs),
+    /// Run a program with faults on purpose: short transfers, errors, late completions, a CQ that is full
+    ///
+    /// What strikes is said afterwards, with the command that does the same again. Without a plan, only what every program must cope with. The
+    /// program is served by ringer in any case. Exit statuses are those of `run --summary`.
+    Chaos(ChaosArgs),
     /// Say whether io_uring is usable here, why not, and who would serve it
     Probe(ProbeArgs),
     /// Run a bundled io_uring program blocked as Docker does, then under ringer, and verify what it did
@@ -115,6 +120,34 @@ pub struct TraceArgs {
 
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    pub program: Vec<OsString>,
+}
+
+/// Arguments of `ringer chaos`.
+#[derive(Debug, Args)]
+pub struct ChaosArgs {
+    /// The plan: a TOML file with rules
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+
+    /// The same seed, the same faults; comes before that of the plan
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+
+    /// Write every SQE, CQE and fault to this file, as `ringer trace` does; `!` is a fault
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// Write that as JSON
+    #[arg(long, requires = "trace")]
+    pub json: bool,
+
+    /// Print the plan that is built in
+    #[arg(long)]
+    pub print_plan: bool,
+
+    /// The program and its arguments
+    #[arg(required_unless_present = "print_plan", trailing_var_arg = true, value_name = "PROGRAM")]
     pub program: Vec<OsString>,
 }
 

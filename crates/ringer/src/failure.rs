@@ -46,6 +46,14 @@ pub enum Failure {
     /// The outer filter of `--block-kernel`.
     #[error("--block-kernel cannot install its filter: {0}; leave the option out")]
     Block(#[from] seccompiler::Error),
+    /// A plan of faults that is none.
+    #[error("{}: {reason}; `ringer chaos --print-plan` shows how one is written", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Something else that should work.
     #[error("{what}: {error}")]
     System {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod block;
+mod chaos;
 mod child;
 mod cli;
 mod demo;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(&args).unwrap_or_else(|failure| failure.report()),
         Command::Trace(args) => trace::run(&args).unwrap_or_else(|failure| failure.report()),
+        Command::Chaos(args) => chaos::run(&args).unwrap_or_else(|failure| failure.report()),
         Command::Probe(args) => probe::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoClient(args) => demo::client(&args),

@@ -3,45 +3,17 @@
 mod support;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 
 use serde_json::Value;
-use support::{Outcome, compile, ringer, run, skip};
-
-/// Cargo's place for what tests make.
-const DIRECTORY: &str = env!("CARGO_TARGET_TMPDIR");
-
-/// A directory of its own for each test, with the file that the program opens.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir_in(DIRECTORY).expect("a directory"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-}
-
-fn program() -> Option<&'static Path> {
-    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| compile(Path::new(DIRECTORY), "observed", &[])).as_deref();
-    if program.is_none() {
-        skip("there is no C compiler, or no header of io_uring");
-    }
-    program
-}
+use support::observed::{GOTTEN, Place, program};
+use support::{Outcome, ringer, run};
 
 fn traced(place: &Place, program: &Path, flags: &[&str]) -> Outcome {
     let mut command = ringer(["trace"]);
     command.args(flags).arg("--").arg(program).arg("requests").arg(place.path("file"));
     run(&mut command)
 }
-
-/// What the program gets, traced or not.
-const GOTTEN: &str = "2: 4096\n3: 4096\n4: 0\n5: -125\n6: 1 more\n7: 0\n6: -125\n8: -62\n10: 0\n12: 77\n11: 0\n13: -9\n20: 0\n30: 0\n";
 
 /// A line without what differs from run to run: time, process, addresses, latency.
 fn normal(line: &str) -> String {
@@ -94,8 +66,8 @@ ring 1 #5 < NOP -ECANCELED user_data=0x5 T engine"#,
         "ring 1 #8 < TIMEOUT -ETIME user_data=0x8 T engine",
         "ring 1 #9 < NOP 0 user_data=0x9 no CQE T inline",
         "ring 1 < 77 user_data=0xc",
-        "ring 1 #11 < MSG_RING 0 user_data=0xb T engine",
-        "ring 1 #12 < CLOSE -EBADF user_data=0xd T inline",
+        "ring 1 #13 < MSG_RING 0 user_data=0xb T engine",
+        "ring 1 #14 < CLOSE -EBADF user_data=0xd T inline",
     ] {
         assert_eq!(lines.iter().filter(|other| *other == line).count(), 1, "{line}: {lines:#?}");
     }
@@ -129,8 +101,8 @@ fn json_has_an_object_for_each_event() {
         *ends.get_mut(&key(event)).expect("it was submitted") += i32::from(is_last);
         assert!(event["latency"].as_u64().is_some_and(|latency| latency > 0), "{event}");
     }
-    assert_eq!(ends.len(), 16);
-    assert_eq!(ends.values().filter(|count| **count == 1).count(), 15, "{ends:#?}");
+    assert_eq!(ends.len(), 18);
+    assert_eq!(ends.values().filter(|count| **count == 1).count(), 17, "{ends:#?}");
     let open = events.iter().find(|event| event["opcode"] == "OPENAT").expect("it was submitted");
     let path = &open["arguments"][1];
     assert_eq!((&path["name"], &path["text"]), (&"path".into(), &place.path("file").to_str().into()));
@@ -154,7 +126,7 @@ fn a_timeline_has_a_slice_for_each_request() {
         ids.sort_unstable();
         ids
     };
-    assert_eq!(of("b").len(), 16, "{text}");
+    assert_eq!(of("b").len(), 18, "{text}");
     assert_eq!(of("b"), of("e"));
     assert_eq!(of("n").len(), 1, "one result that was not the last");
     assert_eq!(of("M").len(), 3, "a name for each ring");
@@ -174,7 +146,7 @@ fn a_summary_has_latencies_by_opcode() {
             .collect::<Vec<_>>()
     };
     let (timeout, nop) = (row("TIMEOUT"), row("NOP"));
-    assert_eq!((&timeout[2][..], &timeout[3][..], &nop[2][..], &nop[3][..]), ("1", "1", "5", "1"));
+    assert_eq!((&timeout[2][..], &timeout[3][..], &nop[2][..], &nop[3][..]), ("1", "1", "7", "1"));
     assert!(timeout[4].parse::<f64>().is_ok_and(|median| median >= 1000.0), "{timeout:?}");
 }
 

@@ -1,9 +1,13 @@
 //! Events as bytes, for a tracer in another process.
 
+use std::time::Duration;
+
 use ringer_abi::{Cqe, SetupFlags, Sqe};
+use ringer_sys::Errno;
 
 use super::{Completed, Made};
 use crate::Served;
+use crate::chaos::Injected;
 
 /// What happened, when and where.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +40,13 @@ pub enum What {
     },
     /// A request has a result.
     Completed(Completed),
+    /// A fault strikes a request, or a call.
+    Injected {
+        /// The number of the request.
+        request: Option<u64>,
+        /// The fault.
+        injected: Injected,
+    },
 }
 
 impl Record {
@@ -68,6 +79,17 @@ impl Record {
                 out.put(pair(2, self.ring)).put(request.unwrap_or(0)).put(cqe.user_data);
                 out.put(pair(cqe.res as u32, cqe.flags)).put(cqe.extra[0]).put(cqe.extra[1]);
                 out.put(pair(*served as u32, u32::from(*is_posted)));
+            }
+            What::Injected { request, injected } => {
+                let (kind, words) = match *injected {
+                    Injected::Error(errno) => (0, pair(errno.raw_os_error() as u32, 0)),
+                    Injected::Short { from, to } => (1, pair(from, to)),
+                    Injected::Late(delay) => (2, delay.as_nanos() as u64),
+                    Injected::Overflow => (3, 0),
+                    Injected::Partial { from, to } => (4, pair(from, to)),
+                    Injected::Interrupt => (5, 0),
+                };
+                out.put(pair(3, self.ring)).put(request.unwrap_or(0)).put(kind).put(words);
             }
         }
         out.0
@@ -111,6 +133,21 @@ impl Record {
                 let served = *Served::ALL.get(served as usize)?;
                 What::Completed(Completed { request, cqe, served, is_posted: is_posted != 0 })
             }
+            3 => {
+                let request = Some(bytes.take()?).filter(|request| *request != 0);
+                let (kind, words) = (bytes.take()?, bytes.take()?);
+                let (low, high) = (words as u32, (words >> 32) as u32);
+                let injected = match kind {
+                    0 => Injected::Error(Errno::from_raw_os_error(low as i32)),
+                    1 => Injected::Short { from: low, to: high },
+                    2 => Injected::Late(Duration::from_nanos(words)),
+                    3 => Injected::Overflow,
+                    4 => Injected::Partial { from: low, to: high },
+                    5 => Injected::Interrupt,
+                    _ => return None,
+                };
+                What::Injected { request, injected }
+            }
             _ => return None,
         };
         Some(Self { time, process, thread, ring, what })
@@ -153,6 +190,10 @@ mod tests {
         Record { time: u64::MAX - 1, process: 7, thread: u32::MAX, ring: 3, what }
     }
 
+    fn injected(request: Option<u64>, injected: Injected) -> Record {
+        record(What::Injected { request, injected })
+    }
+
     fn records() -> Vec<Record> {
         let cqe = Cqe { user_data: 1 << 63, res: -125, flags: u32::MAX, extra: [1, 2] };
         let made = Made { fd: -1, setup: SetupFlags::SQPOLL, sq_entries: 8, cq_entries: 16 };
@@ -165,6 +206,12 @@ mod tests {
             record(What::Submitted { request: 5, sqe, strings }),
             record(What::Completed(completed)),
             record(What::Completed(Completed { request: None, is_posted: true, ..completed })),
+            injected(Some(9), Injected::Error(Errno::IO)),
+            injected(Some(9), Injected::Short { from: 8, to: 7 }),
+            injected(Some(9), Injected::Late(Duration::from_nanos(u64::MAX))),
+            injected(Some(9), Injected::Overflow),
+            injected(None, Injected::Partial { from: 8, to: 7 }),
+            injected(None, Injected::Interrupt),
         ]
     }
 

@@ -56,6 +56,23 @@ impl Turn<'_> {
         }
     }
 
+    /// Posts a CQE in this turn behind the CQ, as if that was full.
+    #[cold]
+    pub(super) fn post_overflowing(&mut self, cqe: Cqe) {
+        // What is still to be asked may be about this one.
+        self.unpublished.push(cqe);
+        self.settle();
+        let cqe = self.unpublished.pop().unwrap_or(cqe);
+        self.publish();
+        let posted = self.ring.post_behind(&cqe, self.thread);
+        self.waiters = self.waiters.max(posted.waiters);
+        self.posted = true;
+        // Relaxed: as in `publish_some`.
+        if self.ring.completions.is_counted.load(Ordering::Relaxed) {
+            self.expire_counts(posted.so_far);
+        }
+    }
+
     #[cold]
     fn publish_at_once(&mut self) {
         if self.publishes_at_once && self.unpublished.last().is_some_and(names_buffer) {

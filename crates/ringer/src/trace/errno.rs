@@ -9,6 +9,14 @@ macro_rules! names {
                 _ => None,
             }
         }
+
+        /// The number of a name, 2 for `ENOENT`.
+        pub fn number(name: &str) -> Option<i32> {
+            match name {
+                $(stringify!($name) => Some(linux_raw_sys::errno::$name as i32),)*
+                _ => None,
+            }
+        }
     };
 }
 
@@ -26,11 +34,12 @@ names! {
 
 #[cfg(test)]
 mod tests {
-    use super::name;
+    use super::{name, number};
 
     #[test]
     fn errors_have_names() {
         assert_eq!([-2, -125, -22].map(name), [Some("ENOENT"), Some("ECANCELED"), Some("EINVAL")]);
+        assert_eq!(["ENOENT", "ECANCELED", "EFOO"].map(number), [Some(2), Some(125), None]);
         assert_eq!([0, 2, i32::MIN, -4000].map(name), [None; 4]);
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::errno;
 use super::requests::{Event, Kind, Texts};
-use super::text::{flags, opcode, way};
+use super::text::{fault, flags, opcode, way};
 
 /// One line. Times are in nanoseconds, `time` since the first event.
 #[derive(Serialize)]
@@ -52,6 +52,10 @@ enum What<'a> {
         latency: Option<u64>,
         served: &'static str,
     },
+    Injected {
+        request: Option<u64>,
+        fault: String,
+    },
 }
 
 /// An argument by its name. Signed where the field is.
@@ -93,6 +97,7 @@ pub fn write(event: &Event, out: &mut impl Write) -> Result<()> {
                 served: way(*served),
             }
         }
+        Kind::Injected { request, injected } => What::Injected { request: *request, fault: fault(injected) },
     };
     let Event { process, thread, ring, .. } = *event;
     let line = Line { time: event.time.as_nanos() as u64, process, thread, ring, event: what };

@@ -1,6 +1,6 @@
 //! `ringer trace`: every SQE and CQE of a program, decoded, with latency.
 
-mod errno;
+pub mod errno;
 mod json;
 mod latency;
 mod perfetto;
@@ -8,8 +8,10 @@ mod reader;
 mod requests;
 mod text;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -18,24 +20,32 @@ use ringer_engine::trace::Record;
 use self::latency::Latencies;
 use self::perfetto::Perfetto;
 use self::reader::Reader;
-use self::requests::{Event, Requests};
+use self::requests::Requests;
+pub use self::requests::{Event, Kind};
+use crate::chaos::Tally;
 use crate::cli::TraceArgs;
 use crate::failure::Failure;
 use crate::{child, program, run};
 
 /// Runs the program and writes what it submits and what completes.
 pub fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
-    let (name, arguments) = args.program.split_first().expect("the command line asks for at least one");
+    follow(&args.program, &[], Output::new(args)?)
+}
+
+/// Runs a program with these variables in its environment, and hands all its events on.
+pub fn follow(
+    command_line: &[OsString],
+    variables: &[(&str, String)],
+    mut output: Output,
+) -> Result<ExitCode, Failure> {
+    let (name, arguments) = command_line.split_first().expect("the command line asks for at least one");
     let path = program::find(name)?;
     let mut command = Command::new(&path);
-    {
-        use std::os::unix::process::CommandExt;
-        command.arg0(name).args(arguments);
-    }
+    command.arg0(name).args(arguments);
     run::serve(&path, &mut command)?;
     let reader = Reader::new()?;
     command.env("RINGER_TRACE", reader.name());
-    let mut output = Output::new(args)?;
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
 
     let bell = reader.bell();
     let writer = std::thread::spawn(move || {
@@ -49,31 +59,44 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Where events go, and in which form.
-struct Output {
+pub struct Output {
     requests: Requests,
-    lines: Box<dyn Write + Send>,
+    lines: Option<Box<dyn Write + Send>>,
     as_json: bool,
     perfetto: Option<Perfetto>,
     latencies: Option<Latencies>,
+    faults: Option<Tally>,
+}
+
+fn create(path: &Path, what: &'static str) -> Result<BufWriter<File>, Failure> {
+    File::create(path).map(BufWriter::new).map_err(Failure::system(what))
 }
 
 impl Output {
     fn new(args: &TraceArgs) -> Result<Self, Failure> {
-        let create = |path: &Path| File::create(path).map(BufWriter::new);
-        let lines: Box<dyn Write + Send> = match &args.output {
-            Some(path) => {
-                Box::new(create(path).map_err(Failure::system("cannot write the file of --output"))?)
-            }
-            None => Box::new(std::io::stderr()),
-        };
-        let perfetto = args.perfetto.as_deref().map(|path| create(path).and_then(Perfetto::new));
-        Ok(Self {
-            requests: Requests::default(),
-            lines,
-            as_json: args.json,
-            perfetto: perfetto.transpose().map_err(Failure::system("cannot write the file of --perfetto"))?,
-            latencies: args.summary.then(Latencies::default),
-        })
+        let mut output = Self::to_file(args.output.as_deref(), args.json)?;
+        if args.output.is_none() {
+            output.lines = Some(Box::new(std::io::stderr()));
+        }
+        if let Some(path) = &args.perfetto {
+            let what = "cannot write the file of --perfetto";
+            output.perfetto = Some(Perfetto::new(create(path, what)?).map_err(Failure::system(what))?);
+        }
+        output.latencies = args.summary.then(Latencies::default);
+        Ok(output)
+    }
+
+    /// To a file, or nowhere.
+    pub fn to_file(path: Option<&Path>, as_json: bool) -> Result<Self, Failure> {
+        let file = path.map(|path| create(path, "cannot write the file of the trace")).transpose()?;
+        let lines = file.map(|file| Box::new(file) as Box<dyn Write + Send>);
+        let requests = Requests::default();
+        Ok(Self { requests, lines, as_json, perfetto: None, latencies: None, faults: None })
+    }
+
+    /// Has faults counted, too.
+    pub fn count_faults(&mut self, tally: Tally) {
+        self.faults = Some(tally);
     }
 
     fn write(&mut self, connection: u32, record: Record) -> Result<(), Failure> {
@@ -82,10 +105,10 @@ impl Output {
     }
 
     fn write_event(&mut self, event: &Event) -> std::io::Result<()> {
-        if self.as_json {
-            json::write(event, &mut self.lines)?
-        } else {
-            text::write(event, &mut self.lines)?
+        match &mut self.lines {
+            Some(lines) if self.as_json => json::write(event, lines)?,
+            Some(lines) => text::write(event, lines)?,
+            None => {}
         }
         if let Some(perfetto) = &mut self.perfetto {
             perfetto.write(event)?;
@@ -93,21 +116,29 @@ impl Output {
         if let Some(latencies) = &mut self.latencies {
             latencies.add(event);
         }
+        if let Some(faults) = &mut self.faults {
+            faults.add(event);
+        }
         Ok(())
     }
 
     fn finish(mut self) -> Result<(), Failure> {
         let written = || {
             let pending = self.requests.pending();
-            if !self.as_json {
-                text::write_pending(&pending, &mut self.lines)?;
+            if let Some(lines) = &mut self.lines {
+                if !self.as_json {
+                    text::write_pending(&pending, lines)?;
+                }
+                lines.flush()?;
             }
-            self.lines.flush()?;
             if let Some(perfetto) = self.perfetto {
                 perfetto.finish(&pending)?;
             }
             if let Some(latencies) = self.latencies {
                 latencies.print();
+            }
+            if let Some(faults) = self.faults {
+                faults.print();
             }
             Ok::<(), std::io::Error>(())
         };

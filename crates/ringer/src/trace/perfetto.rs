@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::errno;
 use super::requests::{Event, Kind, Pending, has_more};
-use super::text::{opcode, way};
+use super::text::{fault, opcode, way};
 
 /// A file that is being written.
 pub struct Perfetto {
@@ -49,6 +49,13 @@ impl Perfetto {
                 let arguments = Shown::new(sqe, strings).to_string();
                 let args = json!({ "request": request, "arguments": arguments.trim_start(), "user_data": sqe.user_data() });
                 self.put(&slice("b", *process, *ring, *request, *time, &opcode(sqe.opcode()), &args))
+            }
+            Kind::Injected { injected, .. } => {
+                let name = fault(injected);
+                let time = microseconds(*time);
+                self.put(
+                    &json!({ "ph": "i", "s": "t", "pid": process, "tid": ring, "ts": time, "name": name }),
+                )
             }
             Kind::Completed { completed, of, .. } => {
                 let cqe = &completed.cqe;

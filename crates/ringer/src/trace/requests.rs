@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ringer_abi::{Cqe, CqeFlags, Sqe};
+use ringer_engine::chaos::Injected;
 use ringer_engine::trace::{Completed, Made, Record, What};
 use ringer_ops::arguments::Strings;
 
@@ -50,6 +51,7 @@ pub enum Kind {
     Made(Made),
     Submitted { request: u64, sqe: Sqe, strings: Texts },
     Completed { completed: Completed, of: Option<Pending>, took: Option<Duration> },
+    Injected { request: Option<u64>, injected: Injected },
 }
 
 /// Strings with their addresses.
@@ -93,6 +95,7 @@ impl Requests {
                 let took = of.as_ref().map(|pending| time.saturating_sub(pending.since));
                 Kind::Completed { completed, of, took }
             }
+            What::Injected { request, injected } => Kind::Injected { request, injected },
         };
         Event { time, process, thread, ring, kind }
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 0.000153 4242 ring 1 #1 > READ fd=5 buf=0x7f32c0001000 len=4096 offset=0 user_data=0x1 IO_LINK
-//! 0.000181 4242 ring 1 #1 < READ 4096 user_data=0x1 28.1 µs inline
+//! 0.000155 4242 ring 1 #1 ! short 17 of 4096 bytes
+//! 0.000181 4242 ring 1 #1 < READ 17 user_data=0x1 28.1 µs inline
 //! ```
 
 use std::fmt::{self, Display, Formatter};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use ringer_abi::{Cqe, CqeFlags, Opcode, Sqe, SqeFlags};
 use ringer_engine::Served;
+use ringer_engine::chaos::Injected;
 use ringer_engine::trace::{Completed, Made};
 use ringer_ops::arguments::Shown;
 
@@ -29,6 +31,10 @@ pub fn write(event: &Event, out: &mut impl Write) -> Result<()> {
             let number = completed.request.map_or(String::new(), |request| format!("#{request} "));
             let opcode = of.as_ref().map_or(String::new(), |of| format!("{} ", opcode(of.sqe.opcode())));
             format!("{number}< {opcode}{}", Completion { completed, took: *took })
+        }
+        Kind::Injected { request, injected } => {
+            let number = request.map_or(String::new(), |request| format!("#{request} "));
+            format!("{number}! {}", fault(injected))
         }
     };
     out.write_all(format!("{time:.6} {process} ring {ring} {line}\n").as_bytes())
@@ -50,6 +56,21 @@ pub fn write_pending(pending: &[Pending], out: &mut impl Write) -> Result<()> {
 /// The name of an opcode.
 pub fn opcode(number: u8) -> String {
     Opcode::from_number(number).map_or_else(|| format!("opcode {number}"), Opcode::name)
+}
+
+/// A fault in a few words.
+pub fn fault(injected: &Injected) -> String {
+    match injected {
+        Injected::Error(errno) => {
+            let number = errno.raw_os_error();
+            format!("error {}", errno::name(-number).map_or_else(|| number.to_string(), str::to_owned))
+        }
+        Injected::Short { from, to } => format!("short {to} of {from} bytes"),
+        Injected::Late(delay) => format!("late {:.3} ms", delay.as_secs_f64() * 1e3),
+        Injected::Overflow => "overflow".into(),
+        Injected::Partial { from, to } => format!("partial {to} of {from} SQEs"),
+        Injected::Interrupt => "interrupt".into(),
+    }
 }
 
 /// The way in a word.

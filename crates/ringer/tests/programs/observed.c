@@ -109,6 +109,9 @@ static void requests(const char *path)
 	add(IORING_OP_NOP, -1, NULL, 0, 0, 9)->flags = IOSQE_CQE_SKIP_SUCCESS;
 	add(IORING_OP_NOP, -1, NULL, 0, 0, 10);
 	wait_for(1);
+	add(IORING_OP_NOP, -1, NULL, 0, 0, 15);
+	add(IORING_OP_NOP, -1, NULL, 0, 0, 16);
+	wait_for(2);
 	add(IORING_OP_MSG_RING, fd, NULL, 77, 12, 11);
 	wait_for(2);
 	add(IORING_OP_CLOSE, -1, NULL, 0, 0, 13);

@@ -1,6 +1,8 @@
 //! What the tests of the command share: running it with a limit, and C programs compiled for the occasion.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod observed;
+
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
