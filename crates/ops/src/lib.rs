@@ -1,6 +1,7 @@
 //! The io_uring operations: one file per opcode, or per family that shares preparation, and one table.
 //!
-//! To add an opcode: write its file with a type that implements [`Op`], and add its row to [`table`].
+//! To add an opcode: write its file with a type that implements [`Op`], and add its row to [`table`], with a list of
+//! [`arguments`].
 //! Probe, names, documentation and the fuzz decoder derive from the table.
 #![forbid(unsafe_code)]
 
