@@ -38,6 +38,8 @@ pub(crate) enum Stage {
     Armed(Box<Request>),
     /// A timer will expire. LINK_TIMEOUTs name the request they limit.
     Timer { request: Box<Request>, key: Option<TimerKey>, limits: Option<RequestId> },
+    /// A fault has it begin later: see [`System::inject`](crate::System::inject).
+    Held { request: Box<Request>, key: TimerKey },
     /// It waits for a worker.
     Queued(Box<Request>),
     /// A device carries it out. Nobody can stop that, nor find it to cancel it.
@@ -225,6 +227,10 @@ impl Inflight {
                 }
                 Some(request)
             }
+            Stage::Held { request, key } => {
+                self.timers.remove(key);
+                Some(request)
+            }
             stage @ (Stage::Running { .. } | Stage::Cancelled { .. } | Stage::Device(_)) => {
                 slot.stage = Some(stage);
                 None
@@ -303,7 +309,9 @@ impl Inflight {
     pub(crate) fn request(&mut self, id: RequestId) -> Option<&mut Request> {
         match self.stage(id)? {
             Stage::Armed(request) | Stage::Queued(request) | Stage::Device(request) => Some(request),
-            Stage::Timer { request, .. } | Stage::Asleep { request, .. } => Some(request),
+            Stage::Timer { request, .. } | Stage::Held { request, .. } | Stage::Asleep { request, .. } => {
+                Some(request)
+            }
             Stage::Running { .. } | Stage::Cancelled { .. } => None,
         }
     }
@@ -342,7 +350,9 @@ impl Inflight {
         let pending = self.slots.iter_mut().filter_map(|slot| slot.stage.take());
         pending.filter_map(|stage| match stage {
             Stage::Armed(request) | Stage::Queued(request) | Stage::Device(request) => Some(request),
-            Stage::Timer { request, .. } | Stage::Asleep { request, .. } => Some(request),
+            Stage::Timer { request, .. } | Stage::Held { request, .. } | Stage::Asleep { request, .. } => {
+                Some(request)
+            }
             Stage::Running { .. } | Stage::Cancelled { .. } => None,
         })
     }

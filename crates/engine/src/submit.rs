@@ -116,7 +116,8 @@ fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     };
     batch.look_again();
     let all = batch.sqes.left();
-    let limit = ring.observed.as_ref().and_then(|observed| observed.limit(all));
+    let observed = ring.observed.as_ref().filter(|_| ring.poll_thread.get().is_none());
+    let limit = observed.and_then(|observed| observed.limit(all));
     let mut submitted = 0;
     // A chain is taken as a whole.
     while (limit.is_none_or(|limit| submitted < limit) || !batch.chain.is_empty())
@@ -148,7 +149,7 @@ fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     if !batch.chain.is_empty() {
         batch.start_chain();
     }
-    if let (Some(_), Some(observed)) = (limit, &ring.observed) {
+    if let Some(observed) = observed.filter(|_| limit.is_some_and(|limit| submitted >= limit)) {
         observed.was_limited(all, submitted);
     }
     // Every SQE was read: the program may have its slots back.

@@ -66,23 +66,22 @@ impl Turn<'_> {
             let due = {
                 let mut inflight = self.ring.inflight.lock();
                 let Some(id) = inflight.timers.next_due() else { return };
-                let limits = match inflight.stage(id) {
-                    Some(Stage::Timer { limits, .. }) => *limits,
-                    _ => None,
+                let (limits, is_held) = match inflight.stage(id) {
+                    Some(Stage::Timer { limits, .. }) => (*limits, false),
+                    stage => (None, matches!(stage, Some(Stage::Held { .. }))),
                 };
                 inflight.counted.retain(|(_, counted)| *counted != id);
-                inflight.take(id).map(|request| (id, request, limits))
+                inflight.take(id).map(|request| (id, request, limits, is_held))
             };
-            let Some((id, request, limits)) = due else { continue };
+            let Some((id, request, limits, is_held)) = due else { continue };
             match limits {
+                None if is_held => self.run_from(Some(request)),
                 Some(target) => {
                     self.fire_limit(&request, target);
                     self.release(Some(id), false);
                     self.run_ready();
                 }
-                None if matches!(request.operation, Operation::Timeout(_)) => self.fire_timeout(request),
-                // It was held back.
-                None => self.run_from(Some(request)),
+                None => self.fire_timeout(request),
             }
         }
     }

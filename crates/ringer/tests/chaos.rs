@@ -108,6 +108,20 @@ fn a_request_is_late_and_overtaken() {
 }
 
 #[test]
+fn a_request_that_is_held_back_can_be_cancelled_and_is_no_timeout() {
+    let Some(program) = program() else { return };
+    let place = Place::new();
+    let plan = place.path("plan.toml");
+    let rule = "seed = 1\n[[rule]]\nfault = 'late'\nmilliseconds = 30000\nopcodes = ['READ']\nevery = 1";
+    std::fs::write(&plan, rule).expect("room for a plan");
+    let mut command = ringer(["chaos", "--plan"]);
+    command.arg(plan).arg("--").arg(program).arg("cancels");
+    let outcome = run(&mut command).expect_success();
+    assert_eq!(outcome.out, "2: -2\n3: 0\n1: -125\n", "{outcome:#?}");
+    assert!(outcome.err.starts_with("ringer: 2 faults in 4 requests: 2 late\n"), "{outcome:#?}");
+}
+
+#[test]
 fn a_completion_that_overflows_is_brought_by_the_next_call() {
     strikes_once("fault = 'overflow'\nopcodes = ['NOP']\nat = [4]", "ring 1 #11 ! overflow", ("", ""));
 }

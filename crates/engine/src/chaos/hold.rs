@@ -33,7 +33,7 @@ impl Turn<'_> {
         request.slot = Some(id);
         let clock = Clock::Monotonic;
         let key = inflight.timers.insert(clock, timer::now(clock).saturating_add(delay), id);
-        inflight.put(request, |request| Stage::Timer { request, key: Some(key), limits: None });
+        inflight.put(request, |request| Stage::Held { request, key });
         drop(inflight);
         self.timer_was_queued();
         None

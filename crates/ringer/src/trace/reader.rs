@@ -10,6 +10,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recv,
     socket_with,
 };
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::failure::Failure;
 
@@ -38,7 +39,10 @@ const BACKLOG: i32 = 128;
 impl Reader {
     /// Waits for connections from now on.
     pub fn new() -> Result<Self, Failure> {
-        let name = format!("ringer-trace-{}", std::process::id());
+        // Others may connect, too: they would have to guess.
+        let mut random = [0; 8];
+        getrandom(&mut random, GetRandomFlags::empty()).map_err(Failure::system("cannot draw a number"))?;
+        let name = format!("ringer-trace-{}-{:016x}", std::process::id(), u64::from_ne_bytes(random));
         let make = || {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;

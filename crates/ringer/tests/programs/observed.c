@@ -123,9 +123,31 @@ static void requests(const char *path)
 	fflush(stdout);
 }
 
+// Of a request that is held back.
+static void cancels(void)
+{
+	make_ring();
+	int zero = open("/dev/zero", O_RDONLY);
+	CHECK(zero >= 0);
+	add(IORING_OP_READ, zero, block, sizeof block, 0, 1);
+	prepared -= (unsigned)syscall(SYS_io_uring_enter, fd, prepared, 0, 0, NULL, 0);
+	add(IORING_OP_TIMEOUT_REMOVE, -1, (void *)1, 0, 0, 2);
+	wait_for(1);
+	add(IORING_OP_ASYNC_CANCEL, -1, (void *)1, 0, 0, 3);
+	wait_for(2);
+	// One that nobody waits for: the ring is closed with it.
+	add(IORING_OP_READ, zero, block, sizeof block, 0, 4);
+	prepared -= (unsigned)syscall(SYS_io_uring_enter, fd, prepared, 0, 0, NULL, 0);
+	CHECK(close(fd) == 0);
+}
+
 int main(int count, char **arguments)
 {
 	alarm(50);
+	if (count >= 2 && strcmp(arguments[1], "cancels") == 0) {
+		cancels();
+		return 0;
+	}
 	if (count == 3 && strcmp(arguments[1], "requests") == 0) {
 		requests(arguments[2]);
 		pid_t child = fork();
