@@ -86,12 +86,19 @@ impl Turn<'_> {
     #[inline]
     pub(crate) fn complete_at_once(&mut self, sqe: &Sqe, completion: &Completion, extra: [u64; 2]) {
         self.count(sqe.opcode(), Served::Inline);
-        let cqe = cqe_of(sqe.user_data(), completion, extra);
-        let is_heard_of = is_heard_of(sqe.flags(), completion);
-        self.trace_numbered(Some(self.number), &cqe, Served::Inline, is_heard_of);
-        if is_heard_of {
-            self.post(cqe);
+        if self.ring.observed.is_some() {
+            self.trace_at_once(sqe, completion, extra);
         }
+        if is_heard_of(sqe.flags(), completion) {
+            self.post(cqe_of(sqe.user_data(), completion, extra));
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn trace_at_once(&self, sqe: &Sqe, completion: &Completion, extra: [u64; 2]) {
+        let cqe = cqe_of(sqe.user_data(), completion, extra);
+        self.trace_numbered(Some(self.number), &cqe, Served::Inline, is_heard_of(sqe.flags(), completion));
     }
 
     /// Goes on with a plain read whose attempt has found that it waits for its device. Returns false if it cannot even start.

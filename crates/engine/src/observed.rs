@@ -26,15 +26,6 @@ pub(crate) struct Observed {
     calls: AtomicU64,
 }
 
-/// An SQE that was taken.
-pub(crate) struct ObservedSqe {
-    /// The number of its request, from 1.
-    pub(crate) number: u64,
-    /// What is served in its place.
-    pub(crate) sqe: Sqe,
-    pub(crate) fate: Option<Fate>,
-}
-
 impl std::fmt::Debug for Observed {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Observed").field("ring", &self.ring).finish_non_exhaustive()
@@ -66,18 +57,18 @@ impl Observed {
         self.chaos.is_some()
     }
 
-    /// An SQE was taken.
-    pub(crate) fn submitted(&self, sqe: &Sqe) -> ObservedSqe {
+    /// An SQE was taken. Returns the number of its request, from 1, what is served in its place, and its fate.
+    pub(crate) fn submitted(&self, sqe: &Sqe) -> (u64, Sqe, Option<Fate>) {
         // Relaxed: see `requests`.
         let number = self.requests.load(Ordering::Relaxed) + 1;
         self.requests.store(number, Ordering::Relaxed);
         if let Some(tracer) = self.tracer {
             tracer.submitted(self.ring, number, sqe);
         }
-        let Some(chaos) = self.chaos else { return ObservedSqe { number, sqe: *sqe, fate: None } };
+        let Some(chaos) = self.chaos else { return (number, *sqe, None) };
         let (sqe, fate, injected) = chaos.decide((self.ring, number), sqe, self.has_overflows);
         injected.iter().for_each(|injected| self.injected(Some(number), injected));
-        ObservedSqe { number, sqe, fate }
+        (number, sqe, fate)
     }
 
     fn injected(&self, request: Option<u64>, injected: &Injected) {
@@ -90,12 +81,18 @@ impl Observed {
         (self.ring, self.calls.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// How many of so many SQEs a call takes. `None`: all.
-    pub(crate) fn limit(&self, left: u32) -> Option<u32> {
-        self.chaos.and_then(|chaos| chaos.limit(self.next_call(), left))
+    /// How many of so many SQEs a call takes at most.
+    // Not inlined, as what follows: the way of rings that nobody observes is short.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn limit(&self, ring: &Ring, left: u32) -> u32 {
+        let chaos = self.chaos.filter(|_| ring.poll_thread.get().is_none());
+        chaos.and_then(|chaos| chaos.limit(self.next_call(), left)).unwrap_or(u32::MAX)
     }
 
     /// A call has taken so many of them.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn was_limited(&self, from: u32, to: u32) {
         if to < from {
             self.injected(None, &Injected::Partial { from, to });
@@ -111,6 +108,8 @@ impl Observed {
         interrupts
     }
 
+    #[cold]
+    #[inline(never)]
     pub(crate) fn completed(&self, completed: &Completed) {
         if let Some(tracer) = self.tracer {
             tracer.completed(self.ring, completed);

@@ -15,7 +15,7 @@ use crate::Served;
 use crate::chaos::Fate;
 use crate::complete::Results;
 use crate::files::RegisteredFile;
-use crate::observed::{Observed, ObservedSqe};
+use crate::observed::Observed;
 use crate::request::{FileRef, Held, Request};
 use crate::ring::Ring;
 use crate::turn::{Place, Turn};
@@ -116,15 +116,14 @@ fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     };
     batch.look_again();
     let all = batch.sqes.left();
-    let observed = ring.observed.as_ref().filter(|_| ring.poll_thread.get().is_none());
-    let limit = observed.and_then(|observed| observed.limit(all));
+    let limit = ring.observed.as_ref().map_or(u32::MAX, |observed| observed.limit(ring, all));
     let mut submitted = 0;
     // A chain is taken as a whole.
-    while (limit.is_none_or(|limit| submitted < limit) || !batch.chain.is_empty())
-        && let Some(Taken::Sqe { sqe }) = batch.sqes.take()
+    while (submitted < limit || !batch.chain.is_empty())
+        && let Some(Taken::Sqe { mut sqe }) = batch.sqes.take()
     {
         submitted += 1;
-        let sqe = batch.observe(sqe);
+        batch.observe(&mut sqe);
         let goes_on = match batch.plain_row(&sqe) {
             Some(row) => match result_of(row, &sqe) {
                 Some(result) => {
@@ -149,7 +148,9 @@ fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     if !batch.chain.is_empty() {
         batch.start_chain();
     }
-    if let Some(observed) = observed.filter(|_| limit.is_some_and(|limit| submitted >= limit)) {
+    if submitted >= limit
+        && let Some(observed) = &ring.observed
+    {
         observed.was_limited(all, submitted);
     }
     // Every SQE was read: the program may have its slots back.
@@ -211,13 +212,19 @@ impl Batch<'_> {
         if self.is_plain { plain_row(sqe) } else { None }
     }
 
-    /// An SQE was taken. Returns what is served in its place.
-    #[inline]
-    fn observe(&mut self, sqe: Sqe) -> Sqe {
-        let Some(observed) = &self.turn.ring.observed else { return sqe };
-        let ObservedSqe { number, sqe, fate } = observed.submitted(&sqe);
-        (self.turn.number, self.fate) = (number, fate);
-        sqe
+    /// An SQE was taken. It becomes what is served in its place.
+    #[inline(always)]
+    fn observe(&mut self, sqe: &mut Sqe) {
+        if let Some(observed) = &self.turn.ring.observed {
+            self.observe_by(observed, sqe);
+        }
+    }
+
+    // Not inlined: the loop over the SQEs is short without it.
+    #[cold]
+    #[inline(never)]
+    fn observe_by(&mut self, observed: &Observed, sqe: &mut Sqe) {
+        (self.turn.number, *sqe, self.fate) = observed.submitted(sqe);
     }
 
     /// Finds out whether the next SQEs may be plain. What was [assembled](Self::assemble) can change that.
@@ -344,11 +351,11 @@ impl Batch<'_> {
         run.push(*first);
         let first_number = self.turn.number;
         while !run.is_full()
-            && let Some(sqe) = self.sqes.peek()
+            && let Some(mut sqe) = self.sqes.peek()
             && belongs(&run[run.len() - 1], &sqe)
         {
             self.sqes.take_peeked();
-            let sqe = self.observe(sqe);
+            self.observe(&mut sqe);
             run.push(sqe);
         }
         let mut held = Held::default();
