@@ -233,6 +233,14 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// The same for a request that is not attempted yet.
+    pub(crate) fn resolve_request(&self, request: &mut Request) -> Result<(), Errno> {
+        let facts = request.facts();
+        // Every request has a row: preparation refuses the others.
+        let row = row(facts.opcode).ok_or(Errno::INVAL)?;
+        self.resolve(&facts, row, &mut request.held)
+    }
+
     fn registered_buffer(&self, facts: &Facts) -> Result<(Arc<RegisteredBuffer>, Buffer), Errno> {
         let buffer = self.ring.buffers.lock().get(facts.buffer_index).ok_or(Errno::FAULT)?;
         let range = buffer.range(facts.range.0, facts.range.1)?;

@@ -21,6 +21,17 @@ pub enum Served {
 impl Served {
     /// Every way, in the order of the counters.
     pub const ALL: [Self; 5] = [Self::Inline, Self::Poll, Self::Worker, Self::Aio, Self::Engine];
+
+    /// The way in a word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inline => "inline",
+            Self::Poll => "poll",
+            Self::Worker => "worker",
+            Self::Aio => "aio",
+            Self::Engine => "engine",
+        }
+    }
 }
 
 /// Why a call site of `enter` was not turned into a function call.

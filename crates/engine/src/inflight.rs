@@ -199,6 +199,13 @@ impl Inflight {
         self.used -= 1;
     }
 
+    /// The slot that the request has, or a new one.
+    pub(crate) fn slot_of(&mut self, request: &mut Request) -> RequestId {
+        let id = request.slot.unwrap_or_else(|| self.reserve(request));
+        request.slot = Some(id);
+        id
+    }
+
     fn slot(&mut self, id: RequestId) -> Option<&mut Slot> {
         self.slots
             .get_mut(id.index as usize)

@@ -28,8 +28,7 @@ impl Turn<'_> {
             drop(inflight);
             return self.complete(request, Completion::error(Errno::CANCELED));
         }
-        let id = request.slot.unwrap_or_else(|| inflight.reserve(&request));
-        request.slot = Some(id);
+        let id = inflight.slot_of(&mut request);
         request.captured = true;
         let limit = crate::chain::take_limit(&mut request);
         let key = inflight.timers.insert(expiry.clock, timer::deadline(&expiry), id);

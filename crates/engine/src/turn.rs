@@ -328,12 +328,7 @@ impl<'a> Turn<'a> {
         }
         request.is_started = true;
         if is_for_worker || !self.may_run_as(&request) {
-            let facts = request.facts();
-            let resolved = match row(facts.opcode) {
-                Some(row) => self.resolve(&facts, row, &mut request.held),
-                None => Err(Errno::INVAL),
-            };
-            return match resolved {
+            return match self.resolve_request(&mut request) {
                 Ok(()) => match start_of_async(&mut request) {
                     Some(events) => self.go_on(request, Outcome::WaitFor { events, until: Until::Ready }),
                     None => self.punt(request),

@@ -83,14 +83,6 @@ pub struct Summary {
     opcodes: BTreeMap<String, BTreeMap<&'static str, u64>>,
 }
 
-const WAYS: [(Served, &str); 5] = [
-    (Served::Inline, "inline"),
-    (Served::Poll, "poll"),
-    (Served::Worker, "worker"),
-    (Served::Aio, "aio"),
-    (Served::Engine, "engine"),
-];
-
 /// The reason in a few words.
 const fn reason(refusal: Refusal) -> &'static str {
     match refusal {
@@ -114,14 +106,14 @@ impl Summary {
             (0..SHARES).map(|share| word(shares + share * size_of::<Share>() + offset)).sum()
         };
         let of = |opcode: usize, way: Served| {
-            let offset = (opcode * WAYS.len() + way as usize) * size_of::<u64>();
+            let offset = (opcode * Served::ALL.len() + way as usize) * size_of::<u64>();
             word(offset_of!(Counters, served) + offset) + shared(offset_of!(Share, served) + offset)
         };
         let mut opcodes = BTreeMap::new();
         for opcode in 0..=u8::MAX {
             let Some(name) = Opcode::from_number(opcode).map(Opcode::name) else { continue };
             let ways: BTreeMap<_, _> =
-                WAYS.into_iter().map(|(way, name)| (name, of(usize::from(opcode), way))).collect();
+                Served::ALL.into_iter().map(|way| (way.name(), of(usize::from(opcode), way))).collect();
             if ways.values().any(|count| *count > 0) {
                 opcodes.insert(name, ways);
             }
@@ -175,9 +167,9 @@ impl Summary {
         if self.opcodes.is_empty() {
             return lines;
         }
-        let used: Vec<&str> = WAYS
+        let used: Vec<&str> = Served::ALL
             .into_iter()
-            .map(|(_, way)| way)
+            .map(Served::name)
             .filter(|way| self.opcodes.values().any(|ways| ways[way] > 0))
             .collect();
         let row = |name: &str, total: &str, cells: Vec<String>| {

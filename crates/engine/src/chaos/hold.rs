@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use ringer_ops::Completion;
 use ringer_ops::timeout::Clock;
-use ringer_ops::{Completion, row};
 use ringer_sys::Errno;
 
 use crate::inflight::Stage;
@@ -16,11 +16,7 @@ impl Turn<'_> {
     /// next.
     #[cold]
     pub(crate) fn hold(&mut self, mut request: Box<Request>, delay: Duration) -> Option<Box<Request>> {
-        let facts = request.facts();
-        let resolved = match row(facts.opcode) {
-            Some(row) => self.resolve(&facts, row, &mut request.held),
-            None => Err(Errno::INVAL),
-        };
+        let resolved = self.resolve_request(&mut request);
         if let Err(errno) = resolved.and_then(|()| self.detach(&mut request)) {
             return self.refuse(request, errno);
         }
@@ -29,8 +25,7 @@ impl Turn<'_> {
             drop(inflight);
             return self.complete(request, Completion::error(Errno::CANCELED));
         }
-        let id = request.slot.unwrap_or_else(|| inflight.reserve(&request));
-        request.slot = Some(id);
+        let id = inflight.slot_of(&mut request);
         let clock = Clock::Monotonic;
         let key = inflight.timers.insert(clock, timer::now(clock).saturating_add(delay), id);
         inflight.put(request, |request| Stage::Held { request, key });

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::errno;
 use super::requests::{Event, Kind, Texts};
-use super::text::{fault, flags, opcode, way};
+use super::text::{fault, flags, opcode};
 
 /// One line. Times are in nanoseconds, `time` since the first event.
 #[derive(Serialize)]
@@ -94,7 +94,7 @@ pub fn write(event: &Event, out: &mut impl Write) -> Result<()> {
                 extra: cqe.extra,
                 posted: *is_posted,
                 latency: took.map(|took| took.as_nanos() as u64),
-                served: way(*served),
+                served: served.name(),
             }
         }
         Kind::Injected { request, injected } => What::Injected { request: *request, fault: fault(injected) },

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::errno;
 use super::requests::{Event, Kind, Pending, has_more};
-use super::text::{fault, opcode, way};
+use super::text::{fault, opcode};
 
 /// A file that is being written.
 pub struct Perfetto {
@@ -61,7 +61,7 @@ impl Perfetto {
                 let cqe = &completed.cqe;
                 let result =
                     errno::name(cqe.res).map_or_else(|| cqe.res.to_string(), |name| format!("-{name}"));
-                let args = json!({ "result": result, "flags": cqe.flags, "served": way(completed.served) });
+                let args = json!({ "result": result, "flags": cqe.flags, "served": completed.served.name() });
                 match (of, completed.request) {
                     (Some(of), Some(request)) => {
                         let phase = if has_more(cqe) { "n" } else { "e" };

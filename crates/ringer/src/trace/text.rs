@@ -11,7 +11,6 @@ use std::io::{Result, Write};
 use std::time::Duration;
 
 use ringer_abi::{Cqe, CqeFlags, Opcode, Sqe, SqeFlags};
-use ringer_engine::Served;
 use ringer_engine::chaos::Injected;
 use ringer_engine::trace::{Completed, Made};
 use ringer_ops::arguments::Shown;
@@ -70,17 +69,6 @@ pub fn fault(injected: &Injected) -> String {
         Injected::Overflow => "overflow".into(),
         Injected::Partial { from, to } => format!("partial {to} of {from} SQEs"),
         Injected::Interrupt => "interrupt".into(),
-    }
-}
-
-/// The way in a word.
-pub const fn way(served: Served) -> &'static str {
-    match served {
-        Served::Inline => "inline",
-        Served::Poll => "poll",
-        Served::Worker => "worker",
-        Served::Aio => "aio",
-        Served::Engine => "engine",
     }
 }
 
@@ -150,7 +138,7 @@ impl Display for Completion<'_> {
             out.write_str(" no CQE")?;
         }
         if let Some(took) = self.took {
-            write!(out, " {:.1} µs {}", took.as_nanos() as f64 / 1e3, way(*served))?;
+            write!(out, " {:.1} µs {}", took.as_nanos() as f64 / 1e3, served.name())?;
         }
         Ok(())
     }
