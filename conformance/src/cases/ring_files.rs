@@ -172,6 +172,39 @@ pub fn cases() -> Vec<Case> {
             session.one_recorded("delete", &ring, control(2));
             session.one_recorded("delete again", &ring, control(2));
         }),
+        Case::new("poll-add/of-an-epoll-instance-with-a-ring", Opcode::PollAdd, |session| {
+            for interest in [POLLIN, POLLOUT, POLLIN | POLLOUT] {
+                for (is_own, is_nested) in [(false, false), (true, false), (true, true)] {
+                    for len in [0, MULTI] {
+                        let (ring, other) = (session.ring(8), session.ring(8));
+                        let watched = if is_own { &ring } else { &other };
+                        let (inner, outer, (read, write)) =
+                            (session.epoll(), session.epoll(), session.pipe());
+                        let event = session.memory(16);
+                        for (epoll, fd, interest) in
+                            [(inner, watched.fd, interest), (inner, read, POLLIN), (outer, inner, POLLIN)]
+                        {
+                            event.put(0, interest);
+                            let add = prep::op(Opcode::EpollCtl, epoll).with_len(1).with_off(fd as u64);
+                            session.one_recorded("add", &ring, add.with_addr(event.addr()));
+                        }
+                        let polled = if is_nested { outer } else { inner };
+                        ring.push(prep::poll(polled, POLLIN).with_len(len).with_user_data(1));
+                        session.outcome(format!("{interest}, {is_own}, {is_nested}, {len}"), ring.submit());
+                        session.quiet("at first", &ring);
+                        session.write_fd(write, b"one");
+                        session.quiet("the pipe", &ring);
+                        other.push(prep::nop().with_user_data(50));
+                        session.outcome("post", other.submit());
+                        session.quiet("posted", &ring);
+                        session.write_fd(write, b"two");
+                        session.quiet("the pipe again", &ring);
+                        session.one_recorded("cancel", &ring, prep::cancel(1, 0).with_user_data(2));
+                        session.quiet("the end", &ring);
+                    }
+                }
+            }
+        }),
         Case::new("buffer-selection/of-a-device", Opcode::Read, |session| {
             for (name, size) in [("/dev/null", 16), ("/dev/zero", 16), ("/dev/full", 8)] {
                 for setup in [SetupFlags::empty(), SetupFlags::IOPOLL] {

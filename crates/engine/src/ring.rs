@@ -342,8 +342,12 @@ impl Resources for Ring {
         System::global().is_ring(fd)
     }
 
-    fn note_in_epoll(&self, epoll: RawFd, operation: u32, fd: RawFd) -> Result<(), Errno> {
-        System::global().note_in_epoll(epoll, operation, fd)
+    fn note_in_epoll(&self, epoll: RawFd, operation: u32, fd: RawFd, events: u32) -> Result<(), Errno> {
+        System::global().note_in_epoll(epoll, operation, fd, events)
+    }
+
+    fn look_at_rings_in_epoll(&self, file: RawFd) -> Option<u32> {
+        System::global().look_at_rings_in_epoll(file)
     }
 
     fn remove_file(&self, index: u32) {

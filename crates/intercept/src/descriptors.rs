@@ -206,8 +206,9 @@ pub fn fcntl(fd: RawFd, command: u32, argument: usize) -> Result<usize, Errno> {
 
 /// `epoll_ctl.2` on a descriptor in the ring half.
 pub fn epoll_ctl(epoll: RawFd, operation: u32, fd: RawFd, event: usize) -> Result<usize, Errno> {
-    System::global().note_in_epoll(epoll, operation, fd)?;
     let event = UserAddress::new(event as u64);
+    // What cannot be read is for the call itself to refuse.
+    System::global().note_in_epoll(epoll, operation, fd, event.read::<u32>().unwrap_or(0))?;
     let arguments = [epoll as usize, operation as usize, fd as usize, event.get() as usize, 0, 0];
     // SAFETY: a call of the program; the kernel checks the address.
     unsafe { pass_on(nr::__NR_epoll_ctl, arguments) }

@@ -45,7 +45,9 @@ impl Op for EpollCtl {
         if engine.contains(&self.epoll) || engine.contains(&self.fd) {
             return Outcome::failed(Errno::BADF);
         }
-        if let Err(errno) = context.resources.note_in_epoll(self.epoll, self.operation, self.fd) {
+        if let Err(errno) =
+            context.resources.note_in_epoll(self.epoll, self.operation, self.fd, self.event[0])
+        {
             return Outcome::failed(errno);
         }
         let event = UserAddress::of(&raw const self.event);
@@ -69,6 +71,7 @@ impl Op for EpollWait {
     }
 
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome {
+        context.resources.look_at_rings_in_epoll(context.fd);
         match call::epoll_pwait(context.fd, self.events, self.most, 0, UserAddress::new(0), 0) {
             Ok(0) => Outcome::WaitFor { events: POLLIN, until: Until::ReadyAgain },
             result => Outcome::from_result(result),

@@ -330,13 +330,19 @@ pub trait Resources {
         false
     }
 
-    /// `epoll_ctl.2` is about to be called with this operation for a descriptor that may be a ring's: from now on its readiness is true
-    /// whenever the program waits for that epoll instance.
+    /// `epoll_ctl.2` is about to be called with this operation and these events for a descriptor that may be a ring's: from now on its
+    /// readiness is true whenever the program waits for that epoll instance.
     ///
     /// # Errors
     /// `ENOMEM` when that cannot be.
-    fn note_in_epoll(&self, _epoll: RawFd, _operation: u32, _fd: RawFd) -> Result<(), Errno> {
+    fn note_in_epoll(&self, _epoll: RawFd, _operation: u32, _fd: RawFd, _events: u32) -> Result<(), Errno> {
         Ok(())
+    }
+
+    /// A request is about to look at this file. If it is an epoll instance, the rings in it that make it ready by their completions show
+    /// truly whether they have some. Returns how many they have had. `None`: it is no such file.
+    fn look_at_rings_in_epoll(&self, _file: RawFd) -> Option<u32> {
+        Some(0)
     }
 
     /// Takes a file out of its slot again, when a later step of the same request failed.

@@ -37,6 +37,8 @@ pub struct PollAdd {
     told_of_ring: bool,
     /// What its file reported since the last attempt.
     reported: u32,
+    /// The completions of the rings that its file watches, when it began to wait. `None`: it watches nothing.
+    completions: Option<u32>,
 }
 
 impl PollAdd {
@@ -65,7 +67,14 @@ impl Op for PollAdd {
         let events = decode_events(sqe, flags);
         // Whoever asks for one report by `EPOLLONESHOT` gets one.
         let multishot = multishot && events & EPOLLONESHOT == 0;
-        Ok(Self { events, multishot, wait_first: true, told_of_ring: false, reported: 0 })
+        Ok(Self {
+            events,
+            multishot,
+            wait_first: true,
+            told_of_ring: false,
+            reported: 0,
+            completions: Some(0),
+        })
     }
 
     fn has_several_results(&self) -> bool {
@@ -77,10 +86,14 @@ impl Op for PollAdd {
         if let Some(ring) = context.ring {
             return self.issue_for_ring(ring, interest);
         }
+        let completions = self.completions.and_then(|_| context.resources.look_at_rings_in_epoll(context.fd));
+        // What is none is not asked again.
+        self.completions = self.completions.filter(|_| completions.is_some());
         // An edge-triggered registration reports the present state first, so that nothing is lost
         // between looking and arming. After a report only the next one counts.
         if self.multishot && std::mem::take(&mut self.wait_first) {
             let until = if self.is_edge() { Until::Change } else { Until::Ready };
+            self.completions = completions;
             return Outcome::WaitFor { events: interest, until };
         }
         let reported = std::mem::take(&mut self.reported) & interest;
@@ -97,7 +110,8 @@ impl Op for PollAdd {
             let until = if self.multishot && self.is_edge() { Until::Change } else { Until::ReadyAgain };
             return Outcome::WaitFor { events: interest, until };
         }
-        if !self.multishot {
+        // As where its file is a ring, what a completion makes ready is the last thing to be told: to tell it is a completion, too.
+        if !self.multishot || completions != self.completions {
             return Outcome::done(ready as i32);
         }
         self.wait_first = true;

@@ -9,6 +9,7 @@ pub mod alternatives;
 pub mod call;
 pub mod credentials;
 pub mod descriptor;
+pub mod epoll_members;
 pub mod fault;
 pub mod file_identity;
 mod file_status;
