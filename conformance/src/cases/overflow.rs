@@ -66,6 +66,32 @@ pub fn cases() -> Vec<Case> {
             }
             session.record("in order", cqes_text(&seen));
         }),
+        Case::general("overflow/of-transfers-alone", |session| {
+            let ring = session.ring(2);
+            let (file, memory) = (session.file(b"what is read"), session.memory(16));
+            nops(session, &ring, 0, 4);
+            for (data, sqe) in [
+                (10, prep::read(file, memory.addr(), 4, 5)),
+                (12, prep::read(file, memory.addr(), 16, 5)),
+                (13, prep::read(file, memory.addr(), 4, 100)),
+                (14, prep::read(file, 0, 4, 0)),
+                // Linux has a worker do it: it comes last.
+                (15, prep::write(file, memory.addr(), 4, 0)),
+            ] {
+                ring.push(sqe.with_user_data(data));
+                session.outcome(format!("submit {data}"), ring.submit());
+                look(session, &ring, "behind");
+            }
+            let mut seen = Vec::new();
+            while seen.len() < 9 {
+                session.outcome("wait", ring.enter(0, 1, EnterFlags::GETEVENTS));
+                seen.extend(ring.reap_all());
+            }
+            session.record("all", cqes_text(&seen));
+            session.record("read", memory.get::<u64>(0));
+            session.one_recorded("written", &ring, prep::read(file, memory.addr(), 16, 0).with_user_data(20));
+            session.record("it is", memory.get::<u64>(0));
+        }),
         Case::general("overflow/exactly-full", |session| {
             let ring = session.ring(2);
             nops(session, &ring, 0, 4);

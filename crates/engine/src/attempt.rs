@@ -128,13 +128,12 @@ impl Turn<'_> {
         }
     }
 
-    /// The same for an opcode. Where the size of files is limited (`RLIMIT_FSIZE` of `getrlimit.2`), a write raises SIGXFSZ: not in Linux, which
-    /// leaves such writes to a worker.
+    /// The same for an opcode.
     #[inline]
     pub(crate) fn patience_of(&self, opcode: u8) -> Patience {
-        match self.patience() {
-            Patience::Brief if self.ring.limits_sizes && ringer_ops::rw::is_write(opcode) => Patience::None,
-            patience => patience,
+        match self.place {
+            Place::Worker => Patience::Unlimited,
+            Place::Submitter | Place::Reactor => self.ring.patience_of(opcode),
         }
     }
 

@@ -5,13 +5,10 @@
 //! requests. If it ends early (the end of the file, a page that is not cached, a bad address), the requests that are not complete by
 //! then are served one by one from their start: to read or write the same once more changes nothing.
 
-use std::os::fd::RawFd;
-
 use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, Sqe, SqeFlags};
-use ringer_ops::{Completion, Patience, row};
-use ringer_sys::call::PlainFor;
-use ringer_sys::{Errno, UserAddress, call};
+use ringer_ops::{Patience, row};
+use ringer_sys::{UserAddress, call};
 
 use crate::request::{Facts, Held};
 use crate::turn::Turn;
@@ -49,50 +46,6 @@ pub(crate) fn follows(before: &Sqe, sqe: &Sqe) -> bool {
 }
 
 impl Turn<'_> {
-    /// For which transfers a descriptor is believed to be plain.
-    pub(crate) fn plain_for(&self, fd: RawFd) -> PlainFor {
-        self.ring.plain_files.recall(fd).unwrap_or_else(|| {
-            let found = PlainFor::of(fd);
-            self.ring.plain_files.note(fd, found);
-            found
-        })
-    }
-
-    fn is_plain_for(&self, fd: RawFd, opcode: u8) -> bool {
-        let plain = self.plain_for(fd);
-        if opcode == WRITE { plain.writes } else { plain.reads }
-    }
-
-    /// Makes one attempt for a plain transfer, by the shortest way, and completes it if it is whole, or goes on with it if it waits for the
-    /// device. Returns false for any other. That is served from its start: to read or write the same once more changes nothing.
-    pub(crate) fn transfer_alone(&mut self, sqe: &Sqe) -> bool {
-        let (fd, length) = (sqe.fd(), sqe.len() as usize);
-        let may_be_plain =
-            may_be_in_run(sqe) && !sqe.flags().contains(SqeFlags::FIXED_FILE) && sqe.off() < i64::MAX as u64;
-        let patience = self.patience_of(sqe.opcode());
-        if !may_be_plain || length == 0 || patience != Patience::Brief || !self.is_plain_for(fd, sqe.opcode())
-        {
-            return false;
-        }
-        let moved = if sqe.opcode() == WRITE {
-            let started = self.begin_brief();
-            let moved = call::pwrite(fd, UserAddress::new(sqe.addr()), length, sqe.off());
-            self.end_brief(started);
-            moved
-        } else {
-            let part = [sqe.addr(), u64::from(sqe.len())];
-            call::preadv2(fd, UserAddress::of(&raw const part), 1, sqe.off(), 0, ringer_ops::rw::RWF_NOWAIT)
-        };
-        match moved {
-            Ok(bytes) if bytes == length => {
-                self.complete_at_once(sqe, &Completion::new(sqe.len() as i32), [0; 2]);
-                true
-            }
-            Err(Errno::AGAIN) if sqe.opcode() == READ => self.lend(sqe),
-            _ => false,
-        }
-    }
-
     /// Makes one attempt for all transfers of a run. Returns a bit for each that is complete.
     pub(crate) fn transfer_together(&mut self, run: &[Sqe], held: &mut Held) -> u32 {
         let Some((first, row)) = run.first().and_then(|first| Some((first, row(first.opcode())?))) else {
@@ -105,17 +58,15 @@ impl Turn<'_> {
             return 0;
         }
         let fd = held.file.raw();
-        if !self.is_plain_for(fd, first.opcode()) {
+        if !self.ring.is_plain_for(fd, first.opcode()) {
             return 0;
         }
         let parts: ArrayVec<[u64; 2], MOST_OF_A_RUN> =
             run.iter().map(|sqe| [sqe.addr(), u64::from(sqe.len())]).collect();
         let address = UserAddress::of(parts.as_ptr());
         let moved = if is_write {
-            let started = self.begin_brief();
-            let moved = call::pwritev2(fd, address, parts.len(), first.off(), 0, 0);
-            self.end_brief(started);
-            moved
+            let write = || call::pwritev2(fd, address, parts.len(), first.off(), 0, 0);
+            self.ring.latency.time(&mut self.last_brief, write)
         } else {
             call::preadv2(fd, address, parts.len(), first.off(), 0, ringer_ops::rw::RWF_NOWAIT)
         };

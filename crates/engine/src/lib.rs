@@ -5,6 +5,7 @@
 //! hold it while it waits, `complete` posts its CQE, `wait` is the thread that waits for it.
 #![forbid(unsafe_code)]
 
+mod alone;
 mod arm;
 mod attempt;
 mod background;

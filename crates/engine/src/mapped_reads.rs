@@ -193,7 +193,7 @@ impl Turn<'_> {
         if !others_follow || self.ring.unmapped_files.recall(fd) == Some(true) {
             return None;
         }
-        if !self.plain_for(fd).reads {
+        if !self.ring.plain_for(fd).reads {
             self.ring.unmapped_files.note(fd, true);
             return None;
         }

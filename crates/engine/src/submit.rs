@@ -12,6 +12,7 @@ use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
 
 use crate::Served;
+use crate::alone::{self, Moved};
 use crate::chaos::Fate;
 use crate::complete::Results;
 use crate::files::RegisteredFile;
@@ -48,7 +49,7 @@ fn submit_batch(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) ->
         && !ring.drains.load(Ordering::Relaxed)
         && !ring.completions.is_counted.load(Ordering::Relaxed);
     let first = if may_be_plain { next_result(&sqes) } else { None };
-    let Some((opcode, mut cqe)) = first else { return serve(ring, sqes, thread) };
+    let Some((opcode, mut cqe)) = first else { return submit_others(ring, sqes, thread, may_be_plain) };
     let count = sqes.left();
     let mut rest = sqes.clone();
     let mut results = ring.begin_results(thread);
@@ -71,7 +72,32 @@ fn submit_batch(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) ->
     }
     // The program has seen none of the CQEs: they come with the others, or behind what others post.
     drop(results);
-    serve(ring, sqes, thread)
+    serve(ring, sqes, thread, None)
+}
+
+/// Serves a batch of which something has to be done. If it is one transfer that is over with its call, that needs no turn, either.
+// Not inlined: what comes before is short without it.
+#[inline(never)]
+fn submit_others(
+    ring: &Arc<Ring>,
+    mut sqes: Sqes<'_>,
+    thread: Option<NonZeroU32>,
+    may_be_plain: bool,
+) -> u32 {
+    let alone = if may_be_plain && sqes.left() == 1 { sqes.peek() } else { None };
+    let moved = alone
+        .and_then(|sqe| plain_row(&sqe).and_then(|row| Some((sqe, row, ring.move_alone(&sqe, &mut None)?))));
+    if let Some((sqe, _, Moved::Whole)) = moved {
+        let mut results = ring.begin_results(thread);
+        if results.push(&alone::cqe_of_whole(&sqe)) {
+            sqes.take_peeked();
+            sqes.publish();
+            announce(ring, results);
+            ring.count_submitted(sqe.opcode(), Served::Inline, 1);
+            return 1;
+        }
+    }
+    serve(ring, sqes, thread, moved)
 }
 
 /// The opcode of the next SQE and its CQE, if that needs nothing to be done.
@@ -103,10 +129,15 @@ fn expire_counts(ring: &Arc<Ring>, posted: u32) {
     turn.finish();
 }
 
-/// Serves what is left of the batch. Returns how many SQEs were taken.
+/// Serves what is left of the batch. `moved`: the first SQE is a transfer alone whose call was made. Returns how many SQEs were taken.
 // Not inlined: it has a turn in its frame.
 #[inline(never)]
-fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
+fn serve(
+    ring: &Arc<Ring>,
+    sqes: Sqes<'_>,
+    thread: Option<NonZeroU32>,
+    moved: Option<(Sqe, &Row, Moved)>,
+) -> u32 {
     let mut batch = Batch {
         turn: Turn::by(ring, Place::Submitter, thread),
         chain: Vec::new(),
@@ -118,6 +149,12 @@ fn serve(ring: &Arc<Ring>, sqes: Sqes<'_>, thread: Option<NonZeroU32>) -> u32 {
     let all = batch.sqes.left();
     let limit = ring.observed.as_ref().map_or(u32::MAX, |observed| observed.limit(ring, all));
     let mut submitted = 0;
+    if let Some((sqe, row, moved)) = moved {
+        // As it was read before: the program may have changed it since.
+        batch.sqes.take_peeked();
+        submitted += 1;
+        batch.end_alone(&sqe, row, Some(moved));
+    }
     // A chain is taken as a whole.
     while (submitted < limit || !batch.chain.is_empty())
         && let Some(Taken::Sqe { mut sqe }) = batch.sqes.take()
@@ -332,13 +369,19 @@ impl Batch<'_> {
         let mapped = self.turn.mapped_file(first, self.sqes.left() > 0);
         let belongs = if mapped.is_some() { mapped_reads::belongs } else { coalesce::follows };
         if mapped.is_none() && !self.sqes.peek().is_some_and(|next| belongs(first, &next)) {
-            if !self.turn.transfer_alone(first) {
-                // It cannot be refused by more than its own CQE.
-                self.start_plain(first, row);
-            }
+            let moved = self.turn.ring.move_alone(first, &mut self.turn.last_brief);
+            self.end_alone(first, row, moved);
             return 0;
         }
         self.take_run(first, mapped, belongs)
+    }
+
+    /// Goes on with a transfer whose call was made, if it was.
+    fn end_alone(&mut self, sqe: &Sqe, row: &Row, moved: Option<Moved>) {
+        if !moved.is_some_and(|moved| self.turn.end_alone(sqe, moved)) {
+            // It cannot be refused by more than its own CQE.
+            self.start_plain(sqe, row);
+        }
     }
 
     fn take_run(

@@ -1,0 +1,106 @@
+//! A transfer alone: a plain READ or WRITE of a regular file that has no neighbour in its submission, by the shortest way.
+//!
+//! If the call moves all of it, that is its result. Otherwise it is served as any other: to read or write the same once more changes nothing.
+
+use std::os::fd::RawFd;
+use std::time::Instant;
+
+use ringer_abi::{Cqe, Opcode, Sqe, SqeFlags};
+use ringer_ops::{Completion, Patience};
+use ringer_sys::call::PlainFor;
+use ringer_sys::{Errno, UserAddress, call};
+
+use crate::coalesce::may_be_in_run;
+use crate::ring::Ring;
+use crate::turn::Turn;
+
+const READ: u8 = Opcode::Read.number();
+const WRITE: u8 = Opcode::Write.number();
+
+/// What came of the call for a transfer alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Moved {
+    /// All of it.
+    Whole,
+    /// It waits for its device.
+    Waits,
+    /// Less, or an error.
+    Less,
+}
+
+impl Ring {
+    /// For which transfers a descriptor is believed to be plain.
+    #[inline]
+    pub(crate) fn plain_for(&self, fd: RawFd) -> PlainFor {
+        self.plain_files.recall(fd).unwrap_or_else(|| {
+            let found = PlainFor::of(fd);
+            self.plain_files.note(fd, found);
+            found
+        })
+    }
+
+    /// The same for one of the two.
+    #[inline]
+    pub(crate) fn is_plain_for(&self, fd: RawFd, opcode: u8) -> bool {
+        let plain = self.plain_for(fd);
+        if opcode == WRITE { plain.writes } else { plain.reads }
+    }
+
+    /// How long an attempt of the submitter or the reactor may take. Where the size of files is limited (`RLIMIT_FSIZE` of `getrlimit.2`), a
+    /// write raises SIGXFSZ: not in Linux, which leaves such writes to a worker.
+    #[inline]
+    pub(crate) fn patience_of(&self, opcode: u8) -> Patience {
+        match self.latency.patience() {
+            Patience::Brief if self.limits_sizes && ringer_ops::rw::is_write(opcode) => Patience::None,
+            patience => patience,
+        }
+    }
+
+    /// Makes the call for a transfer that is alone. `last`: see [`LatencyGuard::time`](crate::latency::LatencyGuard::time). `None`: it is not of
+    /// the kind.
+    #[inline]
+    pub(crate) fn move_alone(&self, sqe: &Sqe, last: &mut Option<Instant>) -> Option<Moved> {
+        let (fd, address, length) = (sqe.fd(), sqe.addr(), sqe.len() as usize);
+        let is_of_the_kind = may_be_in_run(sqe)
+            && !sqe.flags().contains(SqeFlags::FIXED_FILE)
+            && sqe.off() < i64::MAX as u64
+            && length != 0
+            && self.patience_of(sqe.opcode()) == Patience::Brief
+            && self.is_plain_for(fd, sqe.opcode());
+        if !is_of_the_kind {
+            return None;
+        }
+        let moved = if sqe.opcode() == WRITE {
+            self.latency.time(last, || call::pwrite(fd, UserAddress::new(address), length, sqe.off()))
+        } else {
+            let part = [address, length as u64];
+            call::preadv2(fd, UserAddress::of(&raw const part), 1, sqe.off(), 0, ringer_ops::rw::RWF_NOWAIT)
+        };
+        Some(match moved {
+            Ok(bytes) if bytes == length => Moved::Whole,
+            Err(Errno::AGAIN) if sqe.opcode() == READ => Moved::Waits,
+            _ => Moved::Less,
+        })
+    }
+}
+
+/// The CQE of a transfer that is whole.
+#[inline]
+pub(crate) fn cqe_of_whole(sqe: &Sqe) -> Cqe {
+    Cqe::new(sqe.user_data(), sqe.len() as i32, 0)
+}
+
+impl Turn<'_> {
+    /// Completes a transfer that the call has moved, or goes on with it if it waits for the device. Returns false where it is to be served as any
+    /// other.
+    pub(crate) fn end_alone(&mut self, sqe: &Sqe, moved: Moved) -> bool {
+        match moved {
+            Moved::Whole => {
+                self.complete_at_once(sqe, &Completion::new(sqe.len() as i32), [0; 2]);
+                true
+            }
+            Moved::Waits => self.lend(sqe),
+            Moved::Less => false,
+        }
+    }
+}
