@@ -11,6 +11,7 @@ use ringer_sys::{Errno, call, descriptor};
 
 use crate::Served;
 use crate::buffers::RegisteredBuffer;
+use crate::files::RegisteredFile;
 use crate::provided::Selection;
 use crate::request::{Facts, FileRef, Held, Request};
 use crate::system::System;
@@ -106,10 +107,19 @@ impl Turn<'_> {
         let (facts, mut held) = (Facts::of(sqe), Held::default());
         let context = Prepare { setup: self.ring.setup, limits_request: false };
         let operation = row(facts.opcode).and_then(|row| {
-            self.resolve(&facts, row, &mut held).ok()?;
+            match self.file_of_reads(sqe) {
+                Some(file) => held.file = FileRef::Registered(file),
+                None => self.resolve(&facts, row, &mut held).ok()?,
+            }
             Operation::prepare(sqe, &context).ok()
         });
         operation.map(|operation| self.start_to_wait(sqe, (operation, Outcome::Lend), held)).is_some()
+    }
+
+    /// The file of a read, if it is kept as if it were registered: it needs no duplicate of its own.
+    fn file_of_reads(&self, sqe: &Sqe) -> Option<Arc<RegisteredFile>> {
+        let parking = System::global().parking();
+        parking.file(sqe.fd()).filter(|file| parking.is_still(sqe.fd(), file))
     }
 
     /// Goes on with an operation that was not done at its first attempt.
@@ -175,7 +185,10 @@ impl Turn<'_> {
         issue.ring = held.ring.as_deref().map(|ring| ring as _);
         issue.provided = selection.as_mut().map(|selection| selection as _);
         match &held.file {
-            FileRef::Registered(file) => issue.status_flags = Some(file.status_flags()),
+            FileRef::Registered(file) => {
+                issue.status_flags = Some(file.status_flags());
+                issue.kind = file.kind();
+            }
             FileRef::Program(fd) => issue.opened_for = self.ring.opened_files.recall(*fd),
             FileRef::Owned(_) | FileRef::None => {}
         }
@@ -188,6 +201,9 @@ impl Turn<'_> {
         (held.extra, held.asks_for_more) = (issue.extra, issue.asks_for_more);
         if let (FileRef::Program(fd), None, Some(found)) = (&held.file, believed, issue.opened_for) {
             self.ring.opened_files.note(*fd, found);
+        }
+        if let (FileRef::Registered(file), Some(kind)) = (&held.file, issue.kind) {
+            file.note_kind(kind);
         }
         drop(selection);
         if let Some(started) = started {

@@ -1,9 +1,10 @@
 //! Registered files: the ring's own descriptors for files of the program.
 
 use std::os::fd::RawFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use ringer_ops::FileSlot;
+use ringer_sys::call::FileKind;
 use ringer_sys::thread::Lock;
 use ringer_sys::{Errno, call, descriptor};
 
@@ -23,6 +24,8 @@ pub(crate) struct RegisteredFile {
     /// The watches of it, in the rings where requests have waited for it.
     watches: Lock<Vec<(Weak<Ring>, WatchId)>>,
     status_flags: u32,
+    /// Once an attempt has asked for it.
+    kind: OnceLock<FileKind>,
     pub(crate) mapped: MappedReads,
     release: Release,
 }
@@ -63,7 +66,7 @@ impl RegisteredFile {
 
     fn new((fd, status_flags): (Duplicate, u32), release: Release) -> Self {
         let (watches, mapped) = (Lock::default(), MappedReads::default());
-        Self { fd: Arc::new(fd), watches, status_flags, mapped, release }
+        Self { fd: Arc::new(fd), watches, status_flags, kind: OnceLock::new(), mapped, release }
     }
 
     /// The watch of it in a ring, which a request has from now on.
@@ -112,6 +115,17 @@ impl RegisteredFile {
     /// only a hint for which attempt to make first.
     pub(crate) fn status_flags(&self) -> u32 {
         self.status_flags
+    }
+
+    /// What kind of file it is, as far as anybody has asked.
+    pub(crate) fn kind(&self) -> Option<FileKind> {
+        self.kind.get().copied()
+    }
+
+    /// Somebody has found out what kind of file it is.
+    pub(crate) fn note_kind(&self, kind: FileKind) {
+        // It stays the same, whoever was first.
+        let _ = self.kind.set(kind);
     }
 
     /// Whether its end is told by a CQE.

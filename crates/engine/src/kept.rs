@@ -59,7 +59,7 @@ impl Kept {
     /// Whether there is one for this thread to see to, before it sleeps.
     pub(crate) fn concerns_this_thread(&self) -> bool {
         let queue = self.queue.lock();
-        queue.front().is_some_and(|KeptPunt { punt, .. }| punt.submitter == thread::id() || may_give_up())
+        queue.front().is_some_and(|KeptPunt { punt, .. }| punt.submitter == thread::id() || may_give_up(punt))
     }
 
     /// Whether there is any, or else what `body` says: nothing is added before that has been said.
@@ -85,17 +85,22 @@ impl Kept {
     }
 }
 
-/// Whether workers that this thread starts have the credentials that what is kept is to be done with.
-fn may_give_up() -> bool {
-    System::global().workers().knows_only(&Identity::of_this_thread())
+/// Whether anybody may make it: to read from an open file is nobody's privilege. The credentials counted when it was opened.
+fn is_for_anybody(punt: &Punt) -> bool {
+    punt.wait == Some(DeviceWait::Begun)
+}
+
+/// Whether workers that this thread starts have the credentials that this is to be done with.
+fn may_give_up(punt: &Punt) -> bool {
+    is_for_anybody(punt) || System::global().workers().knows_only(&Identity::of_this_thread())
 }
 
 /// Hands over what a turn has punted: to workers, or it is kept.
 pub(crate) fn hand_over(ring: &Arc<Ring>, punts: &mut Vec<Punt>) {
     let workers = System::global().workers();
-    let identity = Identity::of_this_thread();
-    // What is kept of a thread with other credentials is not for workers that this one starts.
-    if workers.knows_only(&identity) {
+    let are_for_anybody = punts.iter().all(is_for_anybody);
+    let identity = if are_for_anybody { None } else { Some(Identity::of_this_thread()) };
+    if identity.as_ref().is_none_or(|identity| workers.knows_only(identity)) {
         let mut queue = ring.kept.queue.lock();
         if may_keep(ring, &queue, punts) {
             let since = Instant::now();
@@ -104,8 +109,10 @@ pub(crate) fn hand_over(ring: &Arc<Ring>, punts: &mut Vec<Punt>) {
             return ring.reactor.has_work();
         }
         drop(queue);
-        give_up(ring, |_| true);
+        // What is kept of a thread with other credentials is not for workers that this one starts.
+        give_up(ring, |kept| !are_for_anybody || is_for_anybody(&kept.punt));
     }
+    let identity = identity.unwrap_or_else(Identity::of_this_thread);
     workers.submit(ring, &identity, punts.drain(..));
 }
 
@@ -142,7 +149,7 @@ pub(crate) fn make_oldest(ring: &Arc<Ring>, left: Option<Duration>) -> bool {
         let mut queue = ring.kept.queue.lock();
         let Some(KeptPunt { punt, .. }) = queue.front() else { return false };
         let is_own = punt.submitter == thread::id();
-        if !is_own && !may_give_up() {
+        if !is_own && !may_give_up(punt) {
             return false;
         }
         let is_in_time = left.is_none_or(|left| left >= LEAST_WAIT && punt.wait == Some(DeviceWait::Begun));
@@ -197,18 +204,24 @@ pub(crate) fn is_not_waited_for(ring: &Arc<Ring>) {
 
 /// For the background thread: what is kept for too long is for workers.
 pub(crate) fn give_up_old(ring: &Arc<Ring>) {
-    give_up(ring, |since| since.elapsed() > LONGEST);
+    give_up(ring, |kept| kept.since.elapsed() > LONGEST);
 }
 
-/// Gives those that were kept since a time like this to workers.
-fn give_up(ring: &Arc<Ring>, is_over: impl Fn(Instant) -> bool) {
+/// Gives the oldest ones of this kind to workers.
+fn give_up(ring: &Arc<Ring>, is_meant: impl Fn(&KeptPunt) -> bool) {
     let punts: Vec<Punt> = {
         let mut queue = ring.kept.queue.lock();
-        let count = queue.iter().take_while(|kept| is_over(kept.since)).count();
+        let count = queue.iter().take_while(|kept| is_meant(kept)).count();
         queue.drain(..count).map(|kept| kept.punt).collect()
     };
-    if !punts.is_empty() {
-        System::global().workers().submit_as_ever(ring, punts);
+    let workers = System::global().workers();
+    if punts.is_empty() {
+        return;
+    }
+    if punts.iter().all(is_for_anybody) {
+        workers.submit(ring, &Identity::of_this_thread(), punts.into_iter());
+    } else {
+        workers.submit_as_ever(ring, punts);
     }
 }
 

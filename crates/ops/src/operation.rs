@@ -212,6 +212,9 @@ pub struct Issue<'a> {
     /// What is believed of the open file, or was found by this attempt. A wrong belief costs time and does no harm: the file is
     /// transferred from or to as it is.
     pub opened_for: Option<OpenedFor>,
+    /// The kind of the open file where the engine knows it without a call, or as this attempt found it: it does not change while the file is
+    /// open.
+    pub kind: Option<FileKind>,
     /// The range of a registered buffer that the engine resolved.
     pub buffer: Option<Buffer>,
     /// The group of provided buffers to take from, if the SQE names one.
@@ -236,6 +239,7 @@ impl<'a> Issue<'a> {
             patience,
             status_flags: None,
             opened_for: None,
+            kind: None,
             buffer: None,
             provided: None,
             extra: [0; 2],
@@ -271,6 +275,21 @@ impl<'a> Issue<'a> {
                 let found = OpenedFor::of(self.fd, self.status_flags()?);
                 self.opened_for = Some(found);
                 Ok(found)
+            }
+        }
+    }
+
+    /// The kind of the open file, asked for if not known.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn kind(&mut self) -> Result<FileKind, Errno> {
+        match self.kind {
+            Some(kind) => Ok(kind),
+            None => {
+                let kind = call::file_kind(self.fd)?;
+                self.kind = Some(kind);
+                Ok(kind)
             }
         }
     }

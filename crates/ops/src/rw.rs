@@ -249,13 +249,13 @@ impl Transfer {
             }
         }
         if context.patience == Patience::Unlimited && self.kind.is_none() {
-            match call::file_kind(context.fd) {
+            match context.kind() {
                 Ok(kind) => self.kind = Some(kind),
                 Err(errno) => return Step::Finish(Outcome::failed(errno)),
             }
         }
         if self.offset == FILE_POSITION && self.kind.is_none() && self.memory.wanted() == 0 {
-            self.kind = call::file_kind(context.fd).ok();
+            self.kind = context.kind().ok();
         }
         let wait_allowed = match self.kind {
             Some(FileKind::Stream) => false,
@@ -452,7 +452,7 @@ impl Transfer {
         }
         if self.kind.is_none() && self.offset != FILE_POSITION {
             // It has positions, so that it is hardly a stream.
-            self.kind = call::file_kind(context.fd).ok();
+            self.kind = context.kind().ok();
         }
         match self.kind {
             Some(FileKind::Seekable) if self.is_write => Step::Finish(Outcome::Punt),
