@@ -224,6 +224,12 @@ impl Ring {
         self.completions.deferred.lock().len() as u32
     }
 
+    /// Whether CQEs stand behind the CQ, to be looked at by a thread that waits and has said so: who puts one there later wakes it.
+    pub(crate) fn has_backlog(&self) -> bool {
+        // Relaxed: set under the completion lock, whose release looks for waiters; the waiter's announcement is a fence.
+        self.completions.has_backlog.load(Ordering::Relaxed)
+    }
+
     /// Moves the backlog into the CQ as far as there is room.
     #[inline]
     pub(crate) fn flush_backlog(&self) {

@@ -122,6 +122,7 @@ fn wait_joined(ring: &Arc<Ring>, target: u32, limits: &WaitLimits, mask: Option<
         let waited = if is_enough(batch)
             || is_heir
             || ring.deferred_count() > 0
+            || ring.has_backlog()
             || ring.device.has_completed()
             || has_kept && made < MOST_IN_A_ROW
         {

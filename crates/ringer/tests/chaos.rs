@@ -127,6 +127,17 @@ fn a_completion_that_overflows_is_brought_by_the_next_call() {
 }
 
 #[test]
+fn a_thread_that_is_about_to_wait_finds_what_overflows() {
+    let Some(program) = program() else { return };
+    let place = Place::new();
+    let plan = place.path("plan.toml");
+    std::fs::write(&plan, "[[rule]]\nfault = 'overflow'\nchance = 1").expect("room for a plan");
+    let mut command = ringer(["chaos", "--plan"]);
+    let outcome = run(command.arg(plan).arg("--").arg(program).arg("on-workers"));
+    assert_eq!((outcome.code(), outcome.out.lines().count()), (0, 40_000), "{}", outcome.err);
+}
+
+#[test]
 fn a_call_takes_fewer() {
     let Some(program) = program() else { return };
     let plan = "[[rule]]\nfault = 'partial'\nchance = 1";

@@ -141,9 +141,26 @@ static void cancels(void)
 	CHECK(close(fd) == 0);
 }
 
+// Completions come from another thread while this one is about to wait for them.
+static void on_workers(void)
+{
+	make_ring();
+	int zero = open("/dev/zero", O_RDONLY);
+	CHECK(zero >= 0);
+	for (unsigned round = 0; round < 10000; round++) {
+		for (unsigned i = 0; i < 4; i++)
+			add(IORING_OP_READ, zero, block, 8, 0, i)->flags = IOSQE_ASYNC;
+		wait_for(4);
+	}
+}
+
 int main(int count, char **arguments)
 {
 	alarm(50);
+	if (count >= 2 && strcmp(arguments[1], "on-workers") == 0) {
+		on_workers();
+		return 0;
+	}
 	if (count >= 2 && strcmp(arguments[1], "cancels") == 0) {
 		cancels();
 		return 0;
