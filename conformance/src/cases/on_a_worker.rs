@@ -174,6 +174,33 @@ fn buffers() -> Vec<Case> {
                 session.fresh();
             }
         }),
+        Case::new("on-a-worker/sockets-that-are-shut-down", Opcode::Recv, |session| {
+            use rustix::net::{Shutdown, SocketType, shutdown};
+            let unix = [SocketType::STREAM, SocketType::DGRAM, SocketType::SEQPACKET];
+            let mut pairs: Vec<_> = unix.map(|kind| (format!("{kind:?}"), session.pair_of(kind))).into();
+            pairs.extend([("tcp".to_owned(), session.tcp_pair()), ("udp".to_owned(), session.udp_pair())]);
+            let memory = session.memory(16);
+            let message = session.message((0, 0), (0, 0), (0, 0));
+            for (kind, (left, _right)) in pairs {
+                session.with_kept(left, |fd| shutdown(fd, Shutdown::Read)).expect("it is connected");
+                let recv = prep::recv(left, memory.addr(), 16, 0);
+                let recvmsg = prep::op(Opcode::Recvmsg, left).with_addr(message.addr()).with_len(1);
+                for sqe in [recv, recv.with_op_flags(MSG_WAITALL), recv.with_op_flags(MSG_DONTWAIT), recvmsg]
+                {
+                    for extra in [SqeFlags::empty(), SqeFlags::ASYNC] {
+                        for first in [0, POLL_FIRST] {
+                            let ring = session.ring(8);
+                            ring.push(sqe.with_flags(extra).with_ioprio(first).with_user_data(1));
+                            let name = Opcode::from_number(sqe.opcode());
+                            let label =
+                                format!("{kind}, {name:?}, {:#x}, {extra:?}, {first}", sqe.op_flags());
+                            session.outcome(&label, ring.submit());
+                            session.quiet(label, &ring);
+                        }
+                    }
+                }
+            }
+        }),
         Case::new("on-a-worker/drained-recv", Opcode::Recv, |session| {
             let (left, right) = session.pair();
             uses_buffer(session, "nothing there", |buffers| buffers.recv(left, 0, MSG_DONTWAIT));

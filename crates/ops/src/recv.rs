@@ -262,7 +262,9 @@ impl Receiving {
             // Data are no error, but Linux takes them for what was waited for, and then has a worker call, which does not wait.
             self.progress.be_impatient();
         }
-        self.is_over = !self.multishot && result == Err(Errno::AGAIN) && self.has_waited && is_shut_down(fd);
+        let is_asked_for_good = self.has_waited || self.waits_no_more;
+        self.is_over =
+            !self.multishot && result == Err(Errno::AGAIN) && is_asked_for_good && is_shut_down(fd);
         if self.is_over { Ok(0) } else { result }
     }
 }
