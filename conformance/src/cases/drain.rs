@@ -1,6 +1,6 @@
 //! Drain: a request that starts only when everything before it has completed.
 
-use ringer_abi::{Sqe, SqeFlags};
+use ringer_abi::{SetupFlags, Sqe, SqeFlags};
 
 use crate::differential::{Case, prep};
 
@@ -70,6 +70,29 @@ pub fn cases() -> Vec<Case> {
                 nop(4, none),
             ];
             session.batch_in_order("order", &ring, &sqes, 4);
+        }),
+        Case::general("drain/behind-a-drain-inside-a-link", move |session| {
+            // The head may drain as well, or be refused.
+            for head in [none, DRAIN] {
+                for refused in [0, 1] {
+                    for inside in [none, DRAIN] {
+                        let (ring, buffer) =
+                            (session.ring_with(16, SetupFlags::SUBMIT_ALL), session.memory(8));
+                        let (read, write) = session.pipe();
+                        let sqes = [
+                            nop(1, head | SqeFlags::IO_LINK).with_ioprio(refused),
+                            nop(2, inside),
+                            prep::read(read, buffer.addr(), 8, 0).with_user_data(3),
+                            nop(4, none),
+                        ];
+                        ring.push_all(&sqes);
+                        session.outcome(format!("{head:?}, {refused}, {inside:?}"), ring.submit());
+                        session.quiet("what waits", &ring);
+                        session.write_fd(write, b"x");
+                        session.quiet("the rest", &ring);
+                    }
+                }
+            }
         }),
         Case::general("drain/skipped-completions", move |session| {
             let ring = session.ring(16);

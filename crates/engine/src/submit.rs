@@ -499,7 +499,7 @@ impl Batch<'_> {
         }
         let Some(mut head) = head else { return };
         let drain = drain::wants_drain(&head);
-        let drains_within = drain && !head.flags.contains(SqeFlags::IO_DRAIN);
+        let drains_within = head.next.as_deref().is_some_and(drain::wants_drain);
         if refused {
             self.turn.note_refused(drain, true);
             self.turn.refuse_chain(head);
