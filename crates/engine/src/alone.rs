@@ -2,12 +2,10 @@
 //!
 //! If the call moves all of it, that is its result. Otherwise it is served as any other: to read or write the same once more changes nothing.
 
-use std::os::fd::RawFd;
 use std::time::Instant;
 
-use ringer_abi::{Cqe, Opcode, Sqe, SqeFlags};
+use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_ops::{Completion, Patience};
-use ringer_sys::call::PlainFor;
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::coalesce::may_be_in_run;
@@ -29,33 +27,6 @@ pub(crate) enum Moved {
 }
 
 impl Ring {
-    /// For which transfers a descriptor is believed to be plain.
-    #[inline]
-    pub(crate) fn plain_for(&self, fd: RawFd) -> PlainFor {
-        self.plain_files.recall(fd).unwrap_or_else(|| {
-            let found = PlainFor::of(fd);
-            self.plain_files.note(fd, found);
-            found
-        })
-    }
-
-    /// The same for one of the two.
-    #[inline]
-    pub(crate) fn is_plain_for(&self, fd: RawFd, opcode: u8) -> bool {
-        let plain = self.plain_for(fd);
-        if opcode == WRITE { plain.writes } else { plain.reads }
-    }
-
-    /// How long an attempt of the submitter or the reactor may take. Where the size of files is limited (`RLIMIT_FSIZE` of `getrlimit.2`), a
-    /// write raises SIGXFSZ: not in Linux, which leaves such writes to a worker.
-    #[inline]
-    pub(crate) fn patience_of(&self, opcode: u8) -> Patience {
-        match self.latency.patience() {
-            Patience::Brief if self.limits_sizes && ringer_ops::rw::is_write(opcode) => Patience::None,
-            patience => patience,
-        }
-    }
-
     /// Makes the call for a transfer that is alone. `last`: see [`LatencyGuard::time`](crate::latency::LatencyGuard::time). `None`: it is not of
     /// the kind.
     #[inline]
@@ -82,12 +53,6 @@ impl Ring {
             _ => Moved::Less,
         })
     }
-}
-
-/// The CQE of a transfer that is whole.
-#[inline]
-pub(crate) fn cqe_of_whole(sqe: &Sqe) -> Cqe {
-    Cqe::new(sqe.user_data(), sqe.len() as i32, 0)
 }
 
 impl Turn<'_> {

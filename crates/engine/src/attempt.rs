@@ -2,7 +2,6 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_ops::{Attempt, Buffer, Completion, Issue, Operation, Outcome, Patience, Prepare, Row, row};
@@ -12,10 +11,24 @@ use ringer_sys::{Errno, call, descriptor};
 use crate::Served;
 use crate::buffers::RegisteredBuffer;
 use crate::files::RegisteredFile;
+use crate::latency;
 use crate::provided::Selection;
 use crate::request::{Facts, FileRef, Held, Request};
+use crate::ring::Ring;
 use crate::system::System;
 use crate::turn::{Place, Turn, cqe_of, is_heard_of};
+
+impl Ring {
+    /// How long an attempt of the submitter or the reactor may take. Where the size of files is limited (`RLIMIT_FSIZE` of `getrlimit.2`), a
+    /// write raises SIGXFSZ: not in Linux, which leaves such writes to a worker.
+    #[inline]
+    pub(crate) fn patience_of(&self, opcode: u8) -> Patience {
+        match self.latency.patience() {
+            Patience::Brief if self.limits_sizes && ringer_ops::rw::is_write(opcode) => Patience::None,
+            patience => patience,
+        }
+    }
+}
 
 impl Turn<'_> {
     /// Prepares and starts a request that stands alone: no chain, no drain, no credentials of its own. Most are done at the
@@ -55,10 +68,11 @@ impl Turn<'_> {
         let goes_on = (row.start)(sqe, context, &mut |operation| {
             self.settle_before(sqe.opcode(), &FileRef::None);
             let mut issue = Issue::new(-1, self.patience(), &**self.ring);
-            let started = (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.begin_brief());
+            let started = (issue.patience == Patience::Brief && row.may_be_slow)
+                .then(|| latency::begin(&mut self.last_brief));
             let outcome = operation.issue(&mut issue);
             if let Some(started) = started {
-                self.end_brief(started);
+                self.ring.latency.end(started, &mut self.last_brief);
             }
             // Looked at where the operation left it: moving it would be most of the work of one without a system call.
             match &outcome {
@@ -147,18 +161,6 @@ impl Turn<'_> {
         }
     }
 
-    /// When a brief attempt begins: at the end of the one before it in this turn, which saves a look at the clock.
-    pub(crate) fn begin_brief(&mut self) -> Instant {
-        self.last_brief.take().unwrap_or_else(Instant::now)
-    }
-
-    /// Takes note of how long a brief attempt took.
-    pub(crate) fn end_brief(&mut self, started: Instant) {
-        let now = Instant::now();
-        self.ring.latency.note(now.duration_since(started));
-        self.last_brief = Some(now);
-    }
-
     /// Makes an attempt at a request.
     pub(crate) fn attempt_request(&mut self, request: &mut Request) -> Outcome {
         // Every request has a row: preparation refuses the others.
@@ -193,7 +195,8 @@ impl Turn<'_> {
             FileRef::Owned(_) | FileRef::None => {}
         }
         let believed = issue.opened_for;
-        let started = (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.begin_brief());
+        let started = (issue.patience == Patience::Brief && row.may_be_slow)
+            .then(|| latency::begin(&mut self.last_brief));
         let mut outcome = match &self.work {
             Some(work) if issue.may_block() => issue_as_work(work, operation, &mut issue),
             _ => operation.issue(&mut issue),
@@ -207,7 +210,7 @@ impl Turn<'_> {
         }
         drop(selection);
         if let Some(started) = started {
-            self.end_brief(started);
+            self.ring.latency.end(started, &mut self.last_brief);
         }
         if let Outcome::Done(completion)
         | Outcome::More(completion)

@@ -5,12 +5,16 @@
 //! requests. If it ends early (the end of the file, a page that is not cached, a bad address), the requests that are not complete by
 //! then are served one by one from their start: to read or write the same once more changes nothing.
 
+use std::os::fd::RawFd;
+
 use arrayvec::ArrayVec;
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_ops::{Patience, row};
+use ringer_sys::call::PlainFor;
 use ringer_sys::{UserAddress, call};
 
 use crate::request::{Facts, Held};
+use crate::ring::Ring;
 use crate::turn::Turn;
 
 /// The transfers of one run at most: each has a bit.
@@ -43,6 +47,25 @@ pub(crate) fn follows(before: &Sqe, sqe: &Sqe) -> bool {
         && sqe.fd() == before.fd()
         && sqe.flags() == before.flags()
         && may_be_in_run(sqe)
+}
+
+impl Ring {
+    /// For which transfers a descriptor is believed to be plain.
+    #[inline]
+    pub(crate) fn plain_for(&self, fd: RawFd) -> PlainFor {
+        self.plain_files.recall(fd).unwrap_or_else(|| {
+            let found = PlainFor::of(fd);
+            self.plain_files.note(fd, found);
+            found
+        })
+    }
+
+    /// The same for one of the two.
+    #[inline]
+    pub(crate) fn is_plain_for(&self, fd: RawFd, opcode: u8) -> bool {
+        let plain = self.plain_for(fd);
+        if opcode == WRITE { plain.writes } else { plain.reads }
+    }
 }
 
 impl Turn<'_> {

@@ -36,6 +36,11 @@ pub(crate) fn since_epoch() -> u64 {
     epoch().elapsed().as_nanos() as u64
 }
 
+/// When a brief attempt begins: when the `last` one of the same turn ended, which saves a look at the clock.
+pub(crate) fn begin(last: &mut Option<Instant>) -> Instant {
+    last.take().unwrap_or_else(Instant::now)
+}
+
 impl LatencyGuard {
     /// The patience for an attempt that waits for nobody but may be brief.
     #[inline]
@@ -54,16 +59,20 @@ impl LatencyGuard {
         Patience::Brief
     }
 
-    /// Makes a brief attempt, and takes note of how long it took. `last`: when the one before it in the same turn ended, and then when this
-    /// one did, which saves a look at the clock.
+    /// Makes a brief attempt, and takes note of how long it took. `last`: see [`begin`].
     #[inline]
     pub(crate) fn time<R>(&self, last: &mut Option<Instant>, attempt: impl FnOnce() -> R) -> R {
-        let started = last.take().unwrap_or_else(Instant::now);
+        let started = begin(last);
         let result = attempt();
+        self.end(started, last);
+        result
+    }
+
+    /// A brief attempt that began then is over. `last`: see [`begin`].
+    pub(crate) fn end(&self, started: Instant, last: &mut Option<Instant>) {
         let now = Instant::now();
         self.note(now.duration_since(started));
         *last = Some(now);
-        result
     }
 
     /// Takes note of how long a brief attempt took.

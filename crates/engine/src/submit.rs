@@ -12,7 +12,7 @@ use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
 
 use crate::Served;
-use crate::alone::{self, Moved};
+use crate::alone::Moved;
 use crate::chaos::Fate;
 use crate::complete::Results;
 use crate::files::RegisteredFile;
@@ -84,12 +84,10 @@ fn submit_others(
     thread: Option<NonZeroU32>,
     may_be_plain: bool,
 ) -> u32 {
-    let alone = if may_be_plain && sqes.left() == 1 { sqes.peek() } else { None };
-    let moved = alone
-        .and_then(|sqe| plain_row(&sqe).and_then(|row| Some((sqe, row, ring.move_alone(&sqe, &mut None)?))));
+    let moved = if may_be_plain && sqes.left() == 1 { move_alone(ring, &sqes) } else { None };
     if let Some((sqe, _, Moved::Whole)) = moved {
         let mut results = ring.begin_results(thread);
-        if results.push(&alone::cqe_of_whole(&sqe)) {
+        if results.push(&Cqe::new(sqe.user_data(), sqe.len() as i32, 0)) {
             sqes.take_peeked();
             sqes.publish();
             announce(ring, results);
@@ -98,6 +96,14 @@ fn submit_others(
         }
     }
     serve(ring, sqes, thread, moved)
+}
+
+/// Makes the call for the next SQE, if that is a transfer alone.
+#[inline]
+fn move_alone(ring: &Ring, sqes: &Sqes<'_>) -> Option<(Sqe, &'static Row, Moved)> {
+    let sqe = sqes.peek()?;
+    let row = plain_row(&sqe)?;
+    Some((sqe, row, ring.move_alone(&sqe, &mut None)?))
 }
 
 /// The opcode of the next SQE and its CQE, if that needs nothing to be done.

@@ -230,6 +230,14 @@ pub struct Issue<'a> {
     pub resources: &'a dyn Resources,
 }
 
+/// What is known of the file, or else what the call says, which is known from then on.
+fn known<T: Copy>(place: &mut Option<T>, ask: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    match *place {
+        Some(known) => Ok(known),
+        None => ask().inspect(|found| *place = Some(*found)),
+    }
+}
+
 impl<'a> Issue<'a> {
     /// An attempt without buffers.
     #[inline]
@@ -254,14 +262,7 @@ impl<'a> Issue<'a> {
     /// # Errors
     /// `EBADF`.
     pub fn status_flags(&mut self) -> Result<u32, Errno> {
-        match self.status_flags {
-            Some(flags) => Ok(flags),
-            None => {
-                let flags = call::status_flags(self.fd)?;
-                self.status_flags = Some(flags);
-                Ok(flags)
-            }
-        }
+        known(&mut self.status_flags, || call::status_flags(self.fd))
     }
 
     /// What the file is open for, asked for if there is no belief.
@@ -284,14 +285,7 @@ impl<'a> Issue<'a> {
     /// # Errors
     /// `EBADF`.
     pub fn kind(&mut self) -> Result<FileKind, Errno> {
-        match self.kind {
-            Some(kind) => Ok(kind),
-            None => {
-                let kind = call::file_kind(self.fd)?;
-                self.kind = Some(kind);
-                Ok(kind)
-            }
-        }
+        known(&mut self.kind, || call::file_kind(self.fd))
     }
 
     /// Whether the attempt may wait without a limit.

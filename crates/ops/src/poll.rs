@@ -87,8 +87,10 @@ impl Op for PollAdd {
             return self.issue_for_ring(ring, interest);
         }
         let completions = self.completions.and_then(|_| context.resources.look_at_rings_in_epoll(context.fd));
-        // What is none is not asked again.
-        self.completions = self.completions.filter(|_| completions.is_some());
+        if completions.is_none() {
+            // It is not asked again.
+            self.completions = None;
+        }
         // An edge-triggered registration reports the present state first, so that nothing is lost
         // between looking and arming. After a report only the next one counts.
         if self.multishot && std::mem::take(&mut self.wait_first) {
