@@ -30,6 +30,14 @@ impl Ring {
     }
 }
 
+/// What is kept of a descriptor goes before it is closed.
+#[inline]
+pub(crate) fn note_close(opcode: u8, fd: RawFd) {
+    if opcode == Opcode::Close.number() && System::global().closing(fd) {
+        System::global().closed(fd);
+    }
+}
+
 impl Turn<'_> {
     /// Prepares and starts a request that stands alone: no chain, no drain, no credentials of its own. Most are done at the
     /// first attempt, and never become a [`Request`].
@@ -37,7 +45,7 @@ impl Turn<'_> {
     /// # Errors
     /// Those of the preparation.
     pub(crate) fn start(&mut self, sqe: &Sqe, context: &Prepare, row: &Row) -> Result<(), Errno> {
-        self.note_close(sqe.opcode(), sqe.fd());
+        note_close(sqe.opcode(), sqe.fd());
         if row.needs_nothing() && !sqe.flags().contains(SqeFlags::BUFFER_SELECT) {
             return self.start_without_resources(sqe, context, row);
         }
@@ -87,14 +95,6 @@ impl Turn<'_> {
             self.start_to_wait(sqe, *goes_on, Held::default());
         }
         Ok(())
-    }
-
-    /// What is kept of a descriptor goes before it is closed.
-    #[inline]
-    fn note_close(&self, opcode: u8, fd: RawFd) {
-        if opcode == Opcode::Close.number() && System::global().closing(fd) {
-            System::global().closed(fd);
-        }
     }
 
     /// Posts the result of a request that never became one.
@@ -166,7 +166,7 @@ impl Turn<'_> {
         // Every request has a row: preparation refuses the others.
         let Some(row) = row(request.opcode) else { return request.operation.refuse(Errno::INVAL) };
         let facts = request.facts();
-        self.note_close(facts.opcode, facts.fd);
+        note_close(facts.opcode, facts.fd);
         self.attempt(&facts, row, &mut request.operation, &mut request.held)
     }
 

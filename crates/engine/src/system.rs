@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::background::Background;
 use crate::enter::{self, Enter};
 use crate::futex::FutexThreads;
+use crate::helper::Helper;
 use crate::in_epoll::InEpoll;
 use crate::observed::Observed;
 use crate::parking::Parking;
@@ -105,6 +106,7 @@ pub(crate) struct Threads {
     workers: Arc<WorkerPool>,
     background: Arc<Background>,
     futexes: Arc<FutexThreads>,
+    helper: Arc<Helper>,
 }
 
 /// "No ring", for the register calls that need none.
@@ -143,6 +145,10 @@ impl System {
 
     pub(crate) fn workers(&self) -> Arc<WorkerPool> {
         Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner).workers)
+    }
+
+    pub(crate) fn helper(&self) -> Arc<Helper> {
+        Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner).helper)
     }
 
     pub(crate) fn background(&self) -> Arc<Background> {

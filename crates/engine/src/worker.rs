@@ -280,6 +280,11 @@ impl WorkerPool {
         self.limits() != [usize::MAX; 2]
     }
 
+    /// Whether a program has said how many workers there are, or where they run.
+    pub(crate) fn is_directed(&self) -> bool {
+        self.is_limited() || self.lock().affinity.is_some()
+    }
+
     /// Sets the limits for bounded and unbounded work, 0 leaves one as it is. Returns those before;
     /// `unset` is reported for one that was not set.
     pub(crate) fn limit(self: &Arc<Self>, wanted: [u32; 2], unset: [u32; 2]) -> [u32; 2] {

@@ -6,7 +6,7 @@ use ringer_abi::Sqe;
 use ringer_sys::{Errno, call, descriptor};
 
 use crate::check::{no_fixed_file, unused, with_brief_patience};
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Issue, Op, Outcome, Prepare, Sharing, Traits};
 
 /// `IORING_OP_CLOSE`. Source: `io_uring_prep_close.3`.
 #[derive(Debug)]
@@ -20,6 +20,11 @@ pub struct Close {
 
 impl Op for Close {
     const TRAITS: Traits = Traits::NONE;
+    /// Of two that name the same descriptor the first one closes it.
+    const SHARING: Option<fn(&Self) -> Sharing> = Some(|close| match close.file_index {
+        0 => Sharing::OfOtherFiles(close.fd),
+        _ => Sharing::No,
+    });
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         unused([sqe.off(), sqe.addr(), sqe.len().into(), sqe.op_flags().into(), sqe.buf_index().into()])?;

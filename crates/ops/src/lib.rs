@@ -66,9 +66,9 @@ pub mod zero_copy;
 pub use net::{MORE_TO_READ, has_more_to_read};
 pub use operation::{
     Buffer, Completion, DeviceTransfer, DeviceWait, FileSlot, Issue, Op, OpenedFor, Outcome, Patience,
-    Prepare, Resources, Traits, Until, Way,
+    Prepare, Resources, Sharing, Traits, Until, Way,
 };
 pub use pollable::is_polled_first;
 pub use ring_file::RingFile;
 pub use selection::{BufferGroup, Bundle, Segment};
-pub use table::{Attempt, Operation, Row, row};
+pub use table::{Attempt, MOST_SHARED, Operation, Row, row};

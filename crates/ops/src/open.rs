@@ -6,7 +6,7 @@ use ringer_abi::{Opcode, Sqe};
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::check::{no_fixed_file, unused};
-use crate::operation::{FileSlot, Issue, Op, Outcome, Patience, Prepare, Traits};
+use crate::operation::{FileSlot, Issue, Op, Outcome, Patience, Prepare, Sharing, Traits};
 use crate::path::Path;
 
 const O_ACCMODE: u64 = 0o3;
@@ -101,6 +101,9 @@ pub struct Open {
 
 impl Op for Open {
     const TRAITS: Traits = Traits::NONE;
+    /// Linux looks for one path beside the other as soon as one has to be looked up on the disk.
+    const SHARING: Option<fn(&Self) -> Sharing> =
+        Some(|open| if open.slot.is_some() || open.may_change_files() { Sharing::No } else { Sharing::Yes });
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         let strict = sqe.opcode() == Opcode::Openat2.number();

@@ -24,6 +24,10 @@ pub trait Op: Sized + Send {
     /// `IOSQE_FIXED_FILE`), if it is there without anything being done: no operation is made for it.
     const RESULT: Option<i32> = None;
 
+    /// Whether others of its kind that were submitted with it may be made at the same time, by another thread: none has a result that depends
+    /// on when another one is made. `None`: never.
+    const SHARING: Option<fn(&Self) -> Sharing> = None;
+
     /// Checks the SQE and keeps what it needs of it.
     ///
     /// # Errors
@@ -85,6 +89,17 @@ pub trait Op: Sized + Send {
 
     /// Makes one attempt with the patience that `context` allows.
     fn issue(&mut self, context: &mut Issue<'_>) -> Outcome;
+}
+
+/// With which others an operation may be made at the same time. See [`Op::SHARING`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sharing {
+    /// With none.
+    No,
+    /// With any.
+    Yes,
+    /// With those that name another descriptor.
+    OfOtherFiles(RawFd),
 }
 
 /// What the device has to do until an operation is done. See [`Op::device_wait`].

@@ -6,7 +6,7 @@ use ringer_abi::Sqe;
 use ringer_sys::{Errno, UserAddress, call};
 
 use crate::check::{no_fixed_file, unused, with_brief_patience};
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits};
+use crate::operation::{Issue, Op, Outcome, Prepare, Sharing, Traits};
 use crate::path::Path;
 
 /// `IORING_OP_STATX`. Source: `io_uring_prep_statx.3`, `statx.2`.
@@ -23,6 +23,8 @@ pub struct Statx {
 
 impl Op for Statx {
     const TRAITS: Traits = Traits::NONE;
+    /// Linux gives each to a worker.
+    const SHARING: Option<fn(&Self) -> Sharing> = Some(|_| Sharing::Yes);
 
     fn prepare(sqe: &Sqe, _context: &Prepare) -> Result<Self, Errno> {
         unused([sqe.buf_index().into(), sqe.file_index().into()])?;

@@ -4,7 +4,7 @@ use ringer_abi::{Opcode, Sqe};
 use ringer_sys::Errno;
 
 use crate::arguments::{self, Arguments};
-use crate::operation::{Issue, Op, Outcome, Prepare, Traits, Way};
+use crate::operation::{Issue, Op, Outcome, Prepare, Sharing, Traits, Way};
 
 /// An operation of any kind, for the length of one attempt.
 pub trait Attempt {
@@ -42,6 +42,8 @@ pub struct Row {
     pub may_be_slow: bool,
     /// See [`Op::RESULT`].
     pub result: Option<i32>,
+    /// Whether these SQEs of the opcode may be made at the same time by several threads: each is good, and see [`Op::SHARING`].
+    pub are_independent: Option<fn(&[Sqe], &Prepare) -> bool>,
     /// Prepares an SQE and makes the first attempt in one go.
     pub start: Start,
 }
@@ -50,6 +52,9 @@ pub struct Row {
 /// `attempt` returns the outcome if it goes on. Returns what goes on; the errors are those of [`Operation::prepare`].
 pub type Start =
     fn(&Sqe, &Prepare, attempt: FirstAttempt<'_>) -> Result<Option<Box<(Operation, Outcome)>>, Errno>;
+
+/// The most SQEs that are shared at a time. See [`Row::are_independent`].
+pub const MOST_SHARED: usize = 32;
 
 /// What [`Start`] does with the prepared operation.
 pub type FirstAttempt<'a> = &'a mut dyn FnMut(&mut dyn Attempt) -> Option<Outcome>;
@@ -63,6 +68,23 @@ fn start<T: Op>(
     let mut operation = T::prepare(sqe, context)?;
     let outcome = attempt(&mut operation);
     Ok(outcome.map(|outcome| Box::new((operation_of(operation), outcome))))
+}
+
+fn are_independent<T: Op>(sqes: &[Sqe], context: &Prepare) -> bool {
+    let Some(sharing) = T::SHARING else { return false };
+    let mut files = [0; MOST_SHARED];
+    let mut known = 0;
+    sqes.len() <= MOST_SHARED
+        && sqes.iter().all(|sqe| match T::prepare(sqe, context).as_ref().map_or(Sharing::No, sharing) {
+            Sharing::No => false,
+            Sharing::Yes => true,
+            Sharing::OfOtherFiles(fd) => {
+                let is_new = !files[..known].contains(&fd);
+                files[known] = fd;
+                known += 1;
+                is_new
+            }
+        })
 }
 
 impl Row {
@@ -101,6 +123,10 @@ macro_rules! operations {
             may_be_slow: may_be_slow(Opcode::$opcode, &[$(Way::$way),*]),
             arguments: arguments::$arguments,
             result: <crate::$module::$type as Op>::RESULT,
+            are_independent: match <crate::$module::$type as Op>::SHARING {
+                Some(_) => Some(are_independent::<crate::$module::$type>),
+                None => None,
+            },
             start: |sqe, context, attempt| start(sqe, context, attempt, Operation::$opcode),
         },)*];
 
