@@ -2,8 +2,6 @@
 //!
 //! If the call moves all of it, that is its result. Otherwise it is served as any other: to read or write the same once more changes nothing.
 
-use std::time::Instant;
-
 use ringer_abi::{Opcode, Sqe, SqeFlags};
 use ringer_ops::{Completion, Patience};
 use ringer_sys::{Errno, UserAddress, call};
@@ -27,10 +25,9 @@ pub(crate) enum Moved {
 }
 
 impl Ring {
-    /// Makes the call for a transfer that is alone. `last`: see [`LatencyGuard::time`](crate::latency::LatencyGuard::time). `None`: it is not of
-    /// the kind.
+    /// Makes the call for a transfer that is alone. `None`: it is not of the kind.
     #[inline]
-    pub(crate) fn move_alone(&self, sqe: &Sqe, last: &mut Option<Instant>) -> Option<Moved> {
+    pub(crate) fn move_alone(&self, sqe: &Sqe) -> Option<Moved> {
         let (fd, address, length) = (sqe.fd(), sqe.addr(), sqe.len() as usize);
         let is_of_the_kind = may_be_in_run(sqe)
             && !sqe.flags().contains(SqeFlags::FIXED_FILE)
@@ -42,7 +39,7 @@ impl Ring {
             return None;
         }
         let moved = if sqe.opcode() == WRITE {
-            self.latency.time(last, || call::pwrite(fd, UserAddress::new(address), length, sqe.off()))
+            self.latency.time(|| call::pwrite(fd, UserAddress::new(address), length, sqe.off()))
         } else {
             let part = [address, length as u64];
             call::preadv2(fd, UserAddress::of(&raw const part), 1, sqe.off(), 0, ringer_ops::rw::RWF_NOWAIT)

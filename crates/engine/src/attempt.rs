@@ -11,7 +11,6 @@ use ringer_sys::{Errno, call, descriptor};
 use crate::Served;
 use crate::buffers::RegisteredBuffer;
 use crate::files::RegisteredFile;
-use crate::latency;
 use crate::provided::Selection;
 use crate::request::{Facts, FileRef, Held, Request};
 use crate::ring::Ring;
@@ -76,11 +75,11 @@ impl Turn<'_> {
         let goes_on = (row.start)(sqe, context, &mut |operation| {
             self.settle_before(sqe.opcode(), &FileRef::None);
             let mut issue = Issue::new(-1, self.patience(), &**self.ring);
-            let started = (issue.patience == Patience::Brief && row.may_be_slow)
-                .then(|| latency::begin(&mut self.last_brief));
+            let started =
+                (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.ring.latency.begin());
             let outcome = operation.issue(&mut issue);
             if let Some(started) = started {
-                self.ring.latency.end(started, &mut self.last_brief);
+                self.ring.latency.end(started);
             }
             // Looked at where the operation left it: moving it would be most of the work of one without a system call.
             match &outcome {
@@ -195,8 +194,8 @@ impl Turn<'_> {
             FileRef::Owned(_) | FileRef::None => {}
         }
         let believed = issue.opened_for;
-        let started = (issue.patience == Patience::Brief && row.may_be_slow)
-            .then(|| latency::begin(&mut self.last_brief));
+        let started =
+            (issue.patience == Patience::Brief && row.may_be_slow).then(|| self.ring.latency.begin());
         let mut outcome = match &self.work {
             Some(work) if issue.may_block() => issue_as_work(work, operation, &mut issue),
             _ => operation.issue(&mut issue),
@@ -210,7 +209,7 @@ impl Turn<'_> {
         }
         drop(selection);
         if let Some(started) = started {
-            self.ring.latency.end(started, &mut self.last_brief);
+            self.ring.latency.end(started);
         }
         if let Outcome::Done(completion)
         | Outcome::More(completion)

@@ -89,7 +89,7 @@ impl Turn<'_> {
         let address = UserAddress::of(parts.as_ptr());
         let moved = if is_write {
             let write = || call::pwritev2(fd, address, parts.len(), first.off(), 0, 0);
-            self.ring.latency.time(&mut self.last_brief, write)
+            self.ring.latency.time(write)
         } else {
             call::preadv2(fd, address, parts.len(), first.off(), 0, ringer_ops::rw::RWF_NOWAIT)
         };

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringer_ops::Patience;
+use rustix::time::{ClockId, clock_gettime};
 
 /// An attempt that took longer than this was slow.
 const SLOW: Duration = Duration::from_millis(2);
@@ -14,6 +15,8 @@ const WEIGHT: u32 = 16;
 const LIMIT: u32 = 3 * WEIGHT - 8;
 /// How long brief attempts stay withdrawn.
 const PAUSE: Duration = Duration::from_millis(100);
+/// So many attempts are timed exactly after one that may have been slow.
+const TIMED: u32 = 64;
 
 /// Watches how long brief attempts really take.
 ///
@@ -24,6 +27,22 @@ pub(crate) struct LatencyGuard {
     /// Brief attempts are withdrawn until then, in nanoseconds since [`epoch`].
     withdrawn_until: AtomicU64,
     slowness: AtomicU32,
+    /// Attempts that are still to be timed exactly.
+    timed: AtomicU32,
+}
+
+/// When a brief attempt began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    tick: (i64, i64),
+    /// `None`: it is not timed exactly.
+    exactly: Option<Instant>,
+}
+
+/// The time of the last tick of the kernel's clock, which costs next to nothing. There is one every 1 to 10 ms.
+fn tick() -> (i64, i64) {
+    let time = clock_gettime(ClockId::MonotonicCoarse);
+    (time.tv_sec, time.tv_nsec)
 }
 
 fn epoch() -> Instant {
@@ -34,11 +53,6 @@ fn epoch() -> Instant {
 /// Nanoseconds since the first question.
 pub(crate) fn since_epoch() -> u64 {
     epoch().elapsed().as_nanos() as u64
-}
-
-/// When a brief attempt begins: when the `last` one of the same turn ended, which saves a look at the clock.
-pub(crate) fn begin(last: &mut Option<Instant>) -> Instant {
-    last.take().unwrap_or_else(Instant::now)
 }
 
 impl LatencyGuard {
@@ -59,20 +73,38 @@ impl LatencyGuard {
         Patience::Brief
     }
 
-    /// Makes a brief attempt, and takes note of how long it took. `last`: see [`begin`].
+    /// Makes a brief attempt, and takes note of how long it took.
     #[inline]
-    pub(crate) fn time<R>(&self, last: &mut Option<Instant>, attempt: impl FnOnce() -> R) -> R {
-        let started = begin(last);
+    pub(crate) fn time<R>(&self, attempt: impl FnOnce() -> R) -> R {
+        let started = self.begin();
         let result = attempt();
-        self.end(started, last);
+        self.end(started);
         result
     }
 
-    /// A brief attempt that began then is over. `last`: see [`begin`].
-    pub(crate) fn end(&self, started: Instant, last: &mut Option<Instant>) {
-        let now = Instant::now();
-        self.note(now.duration_since(started));
-        *last = Some(now);
+    /// A brief attempt begins. To look at the clock costs a fiftieth of many: so they are timed only after one in which it ticked.
+    #[inline]
+    pub(crate) fn begin(&self) -> Started {
+        // Relaxed, here and below: a count that is lost times another one.
+        let exactly = if self.timed.load(Ordering::Relaxed) > 0 { Some(Instant::now()) } else { None };
+        Started { tick: tick(), exactly }
+    }
+
+    /// A brief attempt that began then is over.
+    #[inline]
+    pub(crate) fn end(&self, started: Started) {
+        match started.exactly {
+            None if tick() == started.tick => {}
+            None => self.timed.store(TIMED, Ordering::Relaxed),
+            Some(exactly) => self.end_timed(exactly),
+        }
+    }
+
+    #[cold]
+    fn end_timed(&self, started: Instant) {
+        self.record(started);
+        let left = self.timed.load(Ordering::Relaxed);
+        self.timed.store(left.saturating_sub(1), Ordering::Relaxed);
     }
 
     /// Takes note of how long a brief attempt took.
@@ -118,5 +150,29 @@ mod tests {
             guard.note(2 * SLOW);
             assert_eq!(guard.patience(), slow);
         }
+    }
+
+    #[test]
+    fn one_that_takes_long_has_the_next_ones_timed() {
+        let guard = LatencyGuard::default();
+        // Longer than between two ticks of any kernel.
+        let slow = || guard.time(|| std::thread::sleep(Duration::from_millis(11)));
+        slow();
+        assert_eq!(guard.timed.load(Ordering::Relaxed), TIMED);
+        for patience in [Patience::Brief, Patience::Brief, Patience::None] {
+            slow();
+            assert_eq!(guard.patience(), patience);
+        }
+    }
+
+    #[test]
+    fn brief_ones_are_timed_for_a_while_only() {
+        let guard = LatencyGuard::default();
+        guard.time(|| std::thread::sleep(Duration::from_millis(11)));
+        for left in (0..TIMED).rev() {
+            guard.time(|| ());
+            assert_eq!(guard.timed.load(Ordering::Relaxed), left);
+        }
+        assert!(guard.begin().exactly.is_none());
     }
 }

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringer_abi::Sqe;
@@ -66,14 +65,14 @@ impl SharedRun {
 
     /// The submitter's part. Returns how many that were.
     pub(crate) fn make_from_front(&self) -> usize {
-        let (mut made, mut last) = (0, None);
+        let mut made = 0;
         loop {
             let end = made + self.take();
             if made == end {
                 return made;
             }
             while made < end {
-                self.make(made, &mut last);
+                self.make(made);
                 made += 1;
             }
         }
@@ -81,7 +80,7 @@ impl SharedRun {
 
     /// The helper's part.
     pub(crate) fn make_from_back(&self) {
-        let (mut made, mut last) = (0, None);
+        let mut made = 0;
         loop {
             let end = made + self.take();
             if made == end {
@@ -89,7 +88,7 @@ impl SharedRun {
             }
             while made < end {
                 made += 1;
-                self.make(self.sqes.len() - made, &mut last);
+                self.make(self.sqes.len() - made);
             }
             // Release: the results, and what the calls have written. Partner: the load in `is_made`.
             self.made_by_helper.store(made, Ordering::Release);
@@ -116,8 +115,8 @@ impl SharedRun {
         })
     }
 
-    /// Makes one attempt at one of them. `last`: see [`LatencyGuard::time`](crate::latency::LatencyGuard::time).
-    fn make(&self, index: usize, last: &mut Option<Instant>) {
+    /// Makes one attempt at one of them.
+    fn make(&self, index: usize) {
         let (ring, sqe) = (&*self.ring, &self.sqes[index]);
         let context = Prepare { setup: ring.setup, limits_request: false };
         note_close(sqe.opcode(), sqe.fd());
@@ -126,7 +125,7 @@ impl SharedRun {
             let patience = ring.patience_of(sqe.opcode());
             if patience == Patience::Brief {
                 let mut issue = Issue::new(-1, patience, ring);
-                if let Outcome::Done(completion) = ring.latency.time(last, || operation.issue(&mut issue)) {
+                if let Outcome::Done(completion) = ring.latency.time(|| operation.issue(&mut issue)) {
                     // Relaxed: whoever looks at it has learned otherwise that it is there.
                     self.results[index].store(completion.result, Ordering::Relaxed);
                 }

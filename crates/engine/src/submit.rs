@@ -106,7 +106,7 @@ fn submit_others(
 fn move_alone(ring: &Ring, sqes: &Sqes<'_>) -> Option<(Sqe, &'static Row, Moved)> {
     let sqe = sqes.peek()?;
     let row = plain_row(&sqe)?;
-    Some((sqe, row, ring.move_alone(&sqe, &mut None)?))
+    Some((sqe, row, ring.move_alone(&sqe)?))
 }
 
 /// The opcode of the next SQE and its CQE, if that needs nothing to be done.
@@ -382,7 +382,7 @@ impl Batch<'_> {
         let mapped = self.turn.mapped_file(first, self.sqes.left() > 0);
         let belongs = if mapped.is_some() { mapped_reads::belongs } else { coalesce::follows };
         if mapped.is_none() && !self.sqes.peek().is_some_and(|next| belongs(first, &next)) {
-            let moved = self.turn.ring.move_alone(first, &mut self.turn.last_brief);
+            let moved = self.turn.ring.move_alone(first);
             self.end_alone(first, row, moved);
             return 0;
         }
@@ -441,7 +441,6 @@ impl Batch<'_> {
                     None => _ = self.start_plain(sqe, row),
                 }
             }
-            self.turn.last_brief = None;
             was_shared
         } else {
             for sqe in &run {

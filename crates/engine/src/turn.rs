@@ -8,7 +8,6 @@ mod publish;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringer_abi::poll::POLLIN;
@@ -78,8 +77,6 @@ pub(crate) struct Turn<'a> {
     posted: bool,
     /// Threads that wait for CQEs, to be woken at the end of the turn.
     waiters: u32,
-    /// When the last brief attempt ended.
-    pub(crate) last_brief: Option<Instant>,
     /// An edge-triggered watch was set up: it reports the present state, too.
     pub(crate) armed_edge: bool,
     /// The latest report of a watch before the attempts of this turn.
@@ -125,7 +122,6 @@ impl<'a> Turn<'a> {
             counted: 0,
             posted: false,
             waiters: 0,
-            last_brief: None,
             armed_edge: false,
             seen_reports: ring.reactor.latest_report(),
         }
