@@ -136,9 +136,10 @@ impl Helper {
                 continue;
             }
             drop(desk);
-            self.look_out(seen);
+            let has_come = self.look_out(seen);
             desk = self.desk.lock();
-            if desk.offer.is_some() {
+            // It may have been taken back since: then there are more to come.
+            if has_come || desk.offer.is_some() {
                 continue;
             }
             desk.is_asleep = true;
@@ -152,19 +153,20 @@ impl Helper {
         }
     }
 
-    /// Looks for an offer for a while.
-    fn look_out(&self, seen: u32) {
+    /// Looks for an offer for a while. Returns whether one has come.
+    fn look_out(&self, seen: u32) -> bool {
         const LOOKS: u32 = 64;
         let since = Instant::now();
         while since.elapsed() < LOOKOUT {
             for _ in 0..LOOKS {
                 // Relaxed: the offer is looked for under the lock.
                 if self.offers.load(Ordering::Relaxed) != seen {
-                    return;
+                    return true;
                 }
                 std::hint::spin_loop();
             }
         }
+        false
     }
 }
 

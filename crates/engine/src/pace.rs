@@ -83,11 +83,10 @@ impl Default for Judgement {
 impl Judgement {
     /// Takes note of a run whose requests took `time` nanoseconds each.
     fn note(&mut self, time: u64, was_shared: bool) {
-        match (self.shares, was_shared) {
-            (false, _) => self.note_alone(time),
-            (true, true) => self.note_shared(time),
-            // The helper did not come.
-            (true, false) => {}
+        if self.shares {
+            self.note_shared(if was_shared { Some(time) } else { None });
+        } else {
+            self.note_alone(time);
         }
     }
 
@@ -101,11 +100,15 @@ impl Judgement {
         }
     }
 
-    fn note_shared(&mut self, time: u64) {
-        let is_faster = time <= self.alone / 10 * 9;
-        // As long as several: a thread lost its CPU in the middle.
-        let weight = if time / 4 > self.alone { LIMIT / 2 } else { WEIGHT };
-        self.failure = if is_faster { self.failure.saturating_sub(1) } else { self.failure + weight };
+    /// `None`: the helper did not come.
+    fn note_shared(&mut self, time: Option<u64>) {
+        match time {
+            Some(time) if time <= self.alone / 10 * 9 => self.failure = self.failure.saturating_sub(1),
+            // As long as several: a thread lost its CPU in the middle.
+            Some(time) if time / 4 > self.alone => self.failure += LIMIT / 2,
+            Some(_) => self.failure += WEIGHT,
+            None => self.failure += 1,
+        }
         self.left -= 1;
         if self.left <= SHARED / 2 {
             // It was worth it.
@@ -182,6 +185,17 @@ mod tests {
         assert_eq!(alone(&mut judgement), SAMPLES);
         assert_eq!(shared(&mut judgement, |_| NOT_FASTER), LIMIT / WEIGHT);
         assert_eq!(alone(&mut judgement), SAMPLES);
+    }
+
+    #[test]
+    fn a_helper_that_does_not_come_is_not_asked_for_ever() {
+        let mut judgement = Judgement::default();
+        alone(&mut judgement);
+        for _ in 0..LIMIT {
+            assert!(judgement.shares);
+            judgement.note(ALONE, false);
+        }
+        assert!(!judgement.shares);
     }
 
     #[test]
