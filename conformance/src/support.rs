@@ -168,7 +168,7 @@ What a system call of the process cannot do is out of reach:
 - `/proc/PID/fdinfo` of a ring shows an eventfd. The ring's descriptor is an eventfd to `fstat` and `/proc/PID/fd`, too.
 - A ring passed to another program over a socket, or kept open across `exec`, is an eventfd there.
 - Workers have the credentials of the thread whose requests they do, but the working directory and the namespaces (`unshare.2`) and the rules of Landlock
-  (`landlock.7`) of the thread that started them. So has the [helper](ARCHITECTURE.md#the-helper), which stays for two seconds after its last run: what its thread denies itself meanwhile by `unshare.2`, Landlock or
+  (`landlock.7`) of the thread that started them. So has the [helper](ARCHITECTURE.md#the-helper), which stays for a tenth of a second after its last run: what its thread denies itself meanwhile by `unshare.2`, Landlock or
   a seccomp filter for that thread alone does not hold for what the helper makes. The user that counts for files is the effective one (`setfsuid.2` is not seen).
 - The limits of `IORING_REGISTER_IOWQ_MAX_WORKERS` hold for the process, not for each thread. Unless they are set there are up to 128 workers of either kind. What waits for a name (an open of
   a FIFO) is unbounded work here.

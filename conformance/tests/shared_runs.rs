@@ -1,6 +1,7 @@
 //! Runs of requests that come close behind each other, which two threads of the engine make.
 
 use std::ffi::CString;
+use std::io::Write;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -49,10 +50,11 @@ fn close(file: RawFd) -> Sqe {
 
 #[test]
 fn runs_have_the_same_results_with_a_helper_which_leaves_when_it_has_nothing_to_do() {
-    if !std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
-        // Counted by those who run the tests: a helper needs a CPU of its own.
-        eprintln!("skipped: there is one CPU");
-        return;
+    let may_have_helper = std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1);
+    if !may_have_helper {
+        // Past the test harness's capture: a skip is always seen.
+        let skipped = b"shared runs: skipped: 1 (there is one CPU: the runs are made without a helper)\n";
+        std::io::stderr().write_all(skipped).expect("standard error is open");
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let paths: Vec<CString> = (0..COUNT)
@@ -67,7 +69,7 @@ fn runs_have_the_same_results_with_a_helper_which_leaves_when_it_has_nothing_to_
     let end = Instant::now() + LIMIT;
     let mut rounds = 0;
     // Not looked for each time: it comes to runs that are close behind each other.
-    while rounds < 2000 || rounds % 256 != 0 || !has_helper() {
+    while rounds < 2000 || may_have_helper && (rounds % 256 != 0 || !has_helper()) {
         rounds += 1;
         assert!(Instant::now() < end, "no helper has come in {rounds} rounds");
         let opens = paths.iter().map(|path| {

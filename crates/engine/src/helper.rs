@@ -23,8 +23,8 @@ use crate::system::System;
 
 /// So long it looks out for the next run.
 const LOOKOUT: Duration = Duration::from_micros(50);
-/// It leaves when it has slept for this time.
-const IDLE: Duration = Duration::from_secs(2);
+/// It leaves when it has slept for this time: what its thread denies itself meanwhile, it has not.
+const IDLE: Duration = Duration::from_millis(100);
 /// So often the submitter looks for the end of what the helper has taken, before it sleeps: about as long as a few of them take.
 const LOOKS: u32 = 2000;
 
