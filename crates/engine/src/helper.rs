@@ -40,7 +40,7 @@ pub(crate) struct Helper {
     ended: Condvar,
     /// Offers so far, for the helper that looks out.
     offers: AtomicU32,
-    may_help: OnceLock<bool>,
+    has_several_processors: OnceLock<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -53,11 +53,9 @@ struct Desk {
 }
 
 impl Helper {
-    /// The pace of runs so far, for the thread that has one. `None`: another thread has one just now, or there is one CPU.
+    /// The pace of runs so far, for the thread that has one. `None`: another thread has one just now.
     pub(crate) fn pace(&self) -> Option<MutexGuard<'_, Pace>> {
-        // Of a container that may use the time of one CPU, a helper would use up the double of it.
-        let may_help = || std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1);
-        if *self.may_help.get_or_init(may_help) { self.pace.try_lock() } else { None }
+        self.pace.try_lock()
     }
 
     /// Makes a run, with the helper if it comes. Returns whether it did. For the thread that has the [pace](Self::pace).
@@ -70,8 +68,19 @@ impl Helper {
         !run.is_made_by_submitter(made)
     }
 
-    /// Offers a run to the helper of this thread, which is called or started if need be. Returns false if it is another one's.
+    /// Whether there is a CPU for it. A container that may use the time of one CPU would only use it up sooner.
+    fn may_help(&self) -> bool {
+        // Asked here and not earlier: files are looked at for it, which is not for a program that has no use for a helper.
+        let has_several =
+            || std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1);
+        *self.has_several_processors.get_or_init(has_several)
+    }
+
+    /// Offers a run to the helper of this thread, which is called or started if need be. Returns false if there is none, or it is another one's.
     fn offer(self: &Arc<Self>, run: &Arc<SharedRun>) -> bool {
+        if !self.may_help() {
+            return false;
+        }
         let this = (thread::id(), Identity::of_this_thread());
         let mut desk = self.desk.lock();
         let starts = match &desk.helps {
@@ -197,7 +206,10 @@ mod tests {
         fn new() -> Self {
             let mut params = Params::default();
             let fd = System::global().setup(32, UserAddress::of(&raw mut params)).expect("a ring");
-            Self { fd, ring: System::global().ring_of(fd).expect("it was just made"), helper: Arc::default() }
+            // Wherever this runs.
+            let helper = Helper { has_several_processors: OnceLock::from(true), ..Helper::default() };
+            let ring = System::global().ring_of(fd).expect("it was just made");
+            Self { fd, ring, helper: Arc::new(helper) }
         }
 
         fn run(&self, opcode: Opcode, sqes: impl Iterator<Item = Sqe>) -> Arc<SharedRun> {
