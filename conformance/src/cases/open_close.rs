@@ -1,6 +1,6 @@
 //! OPENAT, OPENAT2 and CLOSE.
 
-use ringer_abi::{Opcode, RegisterOpcode, Sqe, SqeFlags, uapi};
+use ringer_abi::{Opcode, RegisterOpcode, SetupFlags, Sqe, SqeFlags, uapi};
 use ringer_sys::call;
 
 use crate::differential::exemplar::{Exemplar, FdRole, Field, Good};
@@ -73,6 +73,10 @@ const CLOSE: Exemplar =
             session.outcome("closed again", call::close(file).map(|value| value as i64));
         })
     });
+
+fn numbered_close((fd, number): (i32, u64)) -> Sqe {
+    close(fd).with_user_data(number)
+}
 
 /// Submits an open and records its result without the number; returns the descriptor, kept by nobody.
 fn opened(session: &Session, ring: &Ring, label: &str, sqe: Sqe) -> Option<i32> {
@@ -337,6 +341,36 @@ fn closing() -> Vec<Case> {
             session.bytes("the reader sees the end", &session.read_fd(read, 8));
             session.one_recorded("the ring itself", &ring, close(ring.fd));
             session.one_recorded("and it still works", &ring, prep::nop());
+        }),
+        Case::new("close/many-at-once", Opcode::Close, |session| {
+            for flags in [SetupFlags::empty(), SetupFlags::SUBMIT_ALL] {
+                for many in [3, 12] {
+                    let ring = session.ring_with(16, flags);
+                    let files = || -> Vec<Sqe> {
+                        let files = (0..many).map(|_| session.file(b"to be closed"));
+                        files.inspect(|file| session.forget(*file)).zip(0..).map(numbered_close).collect()
+                    };
+                    let mut sqes = files();
+                    session.batch_in_order(format!("{flags:?}, {many}"), &ring, &sqes, sqes.len());
+                    sqes = files();
+                    sqes.push(numbered_close((sqes[1].fd(), 100)));
+                    session.batch_in_order(format!("{flags:?}, {many}, one twice"), &ring, &sqes, sqes.len());
+                    sqes = files();
+                    sqes.insert(2, numbered_close((5, 100)).with_file_index(1));
+                    let ends = flags.is_empty();
+                    let completions = if ends { 3 } else { sqes.len() };
+                    session.batch_in_order(
+                        format!("{flags:?}, {many}, one refused"),
+                        &ring,
+                        &sqes,
+                        completions,
+                    );
+                    if ends {
+                        session.outcome("the others: submit", ring.submit());
+                        session.cqes_in_order("the others", &ring.collect(many - 2));
+                    }
+                }
+            }
         }),
         Case::new("close/while-in-use", Opcode::Close, |session| {
             let ring = session.ring(8);

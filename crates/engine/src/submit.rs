@@ -1,13 +1,14 @@
 //! Submission: SQEs out of the SQ, checked, assembled into chains, started.
 
+mod together;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use ringer_abi::{Cqe, Opcode, SetupFlags, Sqe, SqeFlags};
-use ringer_ops::{Completion, Operation, Patience, Prepare, Row, row};
+use ringer_ops::{Completion, Operation, Prepare, Row, row};
 use ringer_ring::{Production, SharedPages, SqBatch, Taken};
 use ringer_sys::Errno;
 use ringer_sys::credentials::Credentials;
@@ -20,10 +21,8 @@ use crate::files::RegisteredFile;
 use crate::observed::Observed;
 use crate::request::{FileRef, Held, Request};
 use crate::ring::Ring;
-use crate::shared_run::SharedRun;
-use crate::system::System;
 use crate::turn::{Place, Turn};
-use crate::{coalesce, drain, mapped_reads, shared_run, wait};
+use crate::{coalesce, drain, mapped_reads, wait};
 
 /// Consumes up to `most` SQEs. Returns how many were consumed; a bad one ends the batch unless the
 /// ring was made with `IORING_SETUP_SUBMIT_ALL`. `thread`: see [`Ring::own_thread`].
@@ -288,10 +287,10 @@ impl Batch<'_> {
     fn serve_plain(&mut self, sqe: &Sqe, row: &'static Row) -> (u32, bool) {
         if coalesce::may_be_in_run(sqe) || mapped_reads::may_be_in_run(sqe) {
             (self.take_transfers(sqe, row), true)
-        } else if row.are_independent.is_some()
-            && let Some(more) = self.take_together(sqe, row)
+        } else if let Some(are_independent) =
+            row.are_independent.filter(|_| self.turn.ring.observed.is_none())
         {
-            (more, true)
+            self.take_together(sqe, row, are_independent)
         } else if may_be_refused_later(sqe) {
             (0, self.accept(sqe))
         } else {
@@ -395,61 +394,6 @@ impl Batch<'_> {
             // It cannot be refused by more than its own CQE.
             self.start_plain(sqe, row);
         }
-    }
-
-    /// Takes SQEs that do not depend on each other, and serves them together. Returns how many more than the first were taken. `None`: it is
-    /// to be served by itself.
-    #[inline(never)]
-    fn take_together(&mut self, first: &Sqe, row: &'static Row) -> Option<u32> {
-        let ring = self.turn.ring;
-        let are_independent = row.are_independent?;
-        if (self.sqes.left() as usize) < shared_run::LEAST - 1
-            || ring.observed.is_some()
-            || ring.poll_thread.get().is_some()
-            || ring.patience_of(first.opcode()) != Patience::Brief
-        {
-            return None;
-        }
-        let helper = System::global().helper();
-        let mut pace = helper.pace()?;
-        let began = Instant::now();
-        let mut ahead = self.sqes.clone();
-        let mut run = shared_run::Sqes::new();
-        run.push(*first);
-        while !run.is_full()
-            && let Some(sqe) = ahead.peek()
-            && sqe.opcode() == first.opcode()
-            && plain_row(&sqe).is_some()
-        {
-            ahead.take_peeked();
-            run.push(sqe);
-        }
-        let context = Prepare { setup: ring.setup, limits_request: false };
-        let count = run.len();
-        if count < shared_run::LEAST || !are_independent(&run, &context) {
-            return None;
-        }
-        self.sqes = ahead;
-        self.turn.settle_before(first.opcode(), &FileRef::None);
-        let was_shared = if pace.begin(row.opcode, began) {
-            let run = Arc::new(SharedRun::new(ring, row, run));
-            let was_shared = helper.make(&run);
-            for (sqe, result) in run.results() {
-                match result {
-                    Some(result) => self.turn.complete_at_once(sqe, &Completion::new(result), [0; 2]),
-                    // It was prepared before.
-                    None => _ = self.start_plain(sqe, row),
-                }
-            }
-            was_shared
-        } else {
-            for sqe in &run {
-                self.start_plain(sqe, row);
-            }
-            false
-        };
-        pace.end(row.opcode, count, began, was_shared);
-        Some(count as u32 - 1)
     }
 
     fn take_run(

@@ -71,4 +71,4 @@ pub use operation::{
 pub use pollable::is_polled_first;
 pub use ring_file::RingFile;
 pub use selection::{BufferGroup, Bundle, Segment};
-pub use table::{Attempt, MOST_SHARED, Operation, Row, row};
+pub use table::{AreIndependent, Attempt, MOST_SHARED, Operation, Row, row};

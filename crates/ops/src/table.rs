@@ -43,7 +43,7 @@ pub struct Row {
     /// See [`Op::RESULT`].
     pub result: Option<i32>,
     /// Whether these SQEs of the opcode may be made at the same time by several threads: each is good, and see [`Op::SHARING`].
-    pub are_independent: Option<fn(&[Sqe], &Prepare) -> bool>,
+    pub are_independent: Option<AreIndependent>,
     /// Prepares an SQE and makes the first attempt in one go.
     pub start: Start,
 }
@@ -52,6 +52,9 @@ pub struct Row {
 /// `attempt` returns the outcome if it goes on. Returns what goes on; the errors are those of [`Operation::prepare`].
 pub type Start =
     fn(&Sqe, &Prepare, attempt: FirstAttempt<'_>) -> Result<Option<Box<(Operation, Outcome)>>, Errno>;
+
+/// See [`Row::are_independent`].
+pub type AreIndependent = fn(&[Sqe], &Prepare) -> bool;
 
 /// The most SQEs that are shared at a time. See [`Row::are_independent`].
 pub const MOST_SHARED: usize = 32;
