@@ -78,7 +78,8 @@ impl Helper {
 
     /// Offers a run to the helper of this thread, which is called or started if need be. Returns false if there is none, or it is another one's.
     fn offer(self: &Arc<Self>, run: &Arc<SharedRun>) -> bool {
-        if !self.may_help() {
+        // What says how many workers there are, and where, says that there are no others.
+        if !self.may_help() || System::global().workers().is_directed() {
             return false;
         }
         let this = (thread::id(), Identity::of_this_thread());
@@ -86,8 +87,6 @@ impl Helper {
         let starts = match &desk.helps {
             Some(helps) if *helps != this => return false,
             Some(_) => false,
-            // What says how many workers there are, and where, says that there are no others.
-            None if System::global().workers().is_directed() => return false,
             None => true,
         };
         desk.offer = Some(Arc::clone(run));
